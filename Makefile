@@ -1,0 +1,52 @@
+# Every target works as the first command on a machine that has only make and Python >= 3.11:
+# it creates .venv and installs there once; a change of pyproject.toml or requirements.txt installs anew.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+PEERS := $(VENV)/.installed-peers
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-peers lint
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: $(INSTALLED)  ## create .venv and install the package with its dependencies
+
+demo: $(INSTALLED)  ## train BigGAN on Fashion-MNIST on this machine and draw what it learnt
+	$(PY) -m biggan_jax.train --config=configs/fashion_mnist.py --workdir=$(DEMO)
+	$(PY) -m biggan_jax.evaluate --workdir=$(DEMO)
+	@echo "The pictures are in $(DEMO)/samples/; the newest is $$(ls -t $(DEMO)/samples/*.png | head -n 1)"
+
+test: $(INSTALLED)  ## run the tests
+	$(PY) -m pytest -m "not peers"
+
+# pytest exits with 5 where no test carries the mark.
+test-peers: $(PEERS)  ## run the tests that compare with other packages (installs the extra `peers`)
+	$(PY) -m pytest -m peers || [ $$? -eq 5 ]
+
+lint: $(INSTALLED)  ## check style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+$(INSTALLED): pyproject.toml requirements.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: '$(PYTHON)' was not found. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $$($(PYTHON) --version) is too old: biggan_jax needs Python 3.11 or newer." >&2; \
+	  echo "Name a newer one: make PYTHON=python3.12 $(or $(MAKECMDGOALS),setup)" >&2; \
+	  exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "error: $(PYTHON) could not create $(VENV). On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; }
+	@echo "Installing into $(VENV): about 2.5 GB, some minutes the first time"
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(PEERS): $(INSTALLED)
+	$(PY) -m pip install --quiet --editable '.[peers]'
+	@touch $@

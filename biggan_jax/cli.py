@@ -1,0 +1,186 @@
+"""What every command shares: the flag `--config`, and errors that speak to the person at the keyboard.
+
+A command is a thin module whose docstring holds its examples (`--help` shows it) and which ends in
+`cli.run(main)`.
+"""
+
+import difflib
+import os
+import re
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+EXIT_CODE = 2
+FLAGS = flags.FLAGS
+FLAG_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "multi tuple": "a tuple of whole numbers in quotes, such as '(8,4,2,1)'",
+}
+
+# A flag that is defined here belongs to the command that asks for it, which lists it in its --help.
+flags.disclaim_key_flags()
+
+
+class UserError(ValueError):
+    """Something the person at the keyboard can put right; the message says what was wrong and the remedy."""
+
+
+def define_config(flag_values: flags.FlagValues = FLAGS) -> flags.FlagHolder[ConfigDict]:
+    """Defines the required flag `--config=FILE`, with `--config.field=value` for every field in the file."""
+    holder = config_flags.DEFINE_config_file(
+        "config",
+        help_string="a file of configs/, or your own; after it --config.FIELD=VALUE changes a field, "
+        "for example --config.model.channels=64",
+        flag_values=flag_values,
+    )
+    flag_values["config"].parser = _ConfigFile()
+    return holder
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Parses the command line, calls `main(argv)` and leaves the process with what it returns.
+
+    A `UserError`, from the command line or from `main`, is printed as `error: …` without a traceback, and the
+    exit code is 2. Every other exception keeps its traceback.
+    """
+    try:
+        app.run(main, flags_parser=parse)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_CODE)
+
+
+def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> list[str]:
+    """Parses `argv`, the program's name first, into `flag_values`, and returns what is left: that name.
+
+    Raises:
+      UserError: an unknown flag or config field, a value of the wrong type, a config file that is missing
+        or broken, no config file at all, or an argument that is not a flag.
+    """
+    try:
+        rest = flag_values(argv)
+    except SystemExit as asked:  # --help and its kin: absl leaves with 1, as if asking were a mistake
+        raise SystemExit(0) from asked
+    except flags.Error as error:
+        if isinstance(error.__context__, UserError):  # ours, which absl has put its own words around
+            raise error.__context__ from None
+        config_given = any(re.match(r"--?config(=|$)", word) for word in argv)
+        if config_given or "config" not in flag_values:
+            raise UserError(_expected(error, flag_values) or f"{error} (--help lists the flags)") from error
+    if "config" in flag_values and flag_values["config"].value is None:
+        raise UserError("--config=FILE is missing: choose one of configs/, such as configs/fashion_mnist.py")
+    if len(rest) > 1:
+        raise UserError(f"{rest[1]!r} is not a flag: write --name=value (--help lists the flags)")
+    return rest
+
+
+def _expected(error: flags.Error, flag_values: flags.FlagValues) -> str | None:
+    """What the flag whose value is the `error` would take, in fewer words than absl's."""
+    if missing := re.search(r"Flag --([\w.]+) must have a value other than None", str(error)):
+        return f"--{missing[1]} is missing: {flag_values[missing[1]].help}"
+    given = re.match(r"flag --([\w.]+)=(.*?): ", str(error))
+    if given is None or given[1] not in flag_values:
+        return None
+    expected = FLAG_TYPES.get(flag_values[given[1]].flag_type())
+    return expected and f"--{given[1]}={given[2]}: give {expected}"
+
+
+class _ConfigFile(flags.ArgumentParser):
+    """Loads the ConfigDict of `FILE.py`, or of `FILE.py:argument` if its get_config takes one.
+
+    It stands in for ml_collections' own parser, which answers every mistake in the file or in the name of a
+    field with a traceback.
+    """
+
+    def parse(self, path: str) -> ConfigDict:
+        file, *argument = path.split(":", 1)
+        if not os.path.isfile(file):
+            raise UserError(f"--config={path}: there is no file {file!r} in {os.getcwd()}")
+        try:
+            get_config = runpy.run_path(file).get("get_config")
+            config = get_config(*argument) if get_config else None
+        except Exception as error:
+            raise UserError(f"--config={path}: {_place(error, file)}{_message(error)}") from error
+        if get_config is None:
+            raise UserError(f"--config={path}: the file defines no function get_config()")
+        if not isinstance(config, ConfigDict):
+            raise UserError(
+                f"--config={path}: get_config() must return a ConfigDict, not {type(config).__name__}; start "
+                "from biggan_jax.config.default_config()"
+            )
+        known = field_names(config)
+        for field in _overrides(sys.argv):
+            if field not in known:
+                raise UserError(f"{path} has no field config.{field}{did_you_mean(field, known)}")
+        return config.lock()
+
+    def flag_type(self) -> str:
+        return "config file"
+
+
+def _overrides(argv: Sequence[str]) -> Iterator[str]:
+    """The fields that `--config.field=value` and `--noconfig.field` in `argv` name."""
+    for argument in argv:
+        if field := re.match(r"--?(?:no)?config\.([^=]*)", argument):
+            yield field[1]
+
+
+def field_names(config: ConfigDict, prefix: str = "") -> set[str]:
+    """The dotted names of all fields and sections: `{"seed", "model", "model.channels", …}`."""
+    names = set()
+    for key, value in config.items():
+        names.add(prefix + key)
+        if isinstance(value, ConfigDict):
+            names |= field_names(value, f"{prefix}{key}.")
+    return names
+
+
+def did_you_mean(field: str, known: Collection[str]) -> str:
+    """Names the fields that may have been meant, by name or spelling; failing that, all of the section."""
+
+    def split(name: str) -> tuple[str, str]:
+        section, _, last = name.rpartition(".")
+        return section, last
+
+    section, last = split(field)
+    siblings = {name for name in known if split(name)[0] == section}
+
+    def similar(names: Collection[str]) -> list[str]:
+        return [name for name in names if difflib.get_close_matches(last, [split(name)[1]], cutoff=0.7)]
+
+    candidates = (
+        {name for name in known if split(name)[1] == last}  # right name, wrong section
+        or similar(siblings)
+        or (not siblings and difflib.get_close_matches(field, known, n=1))  # misspelt section
+        or similar(known)
+    )
+    if candidates:
+        return f"; did you mean {' or '.join(f'config.{name}' for name in sorted(candidates))}?"
+    if siblings:
+        return f"; there are {', '.join(sorted(split(name)[1] for name in siblings))}"
+    return "; the fields are listed in biggan_jax/config.py"
+
+
+def _place(error: Exception, file: str) -> str:
+    """`line 12: KeyError: ` for a KeyError that came out of line 12 of `file`."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{f'line {lines[-1]}: ' if lines else ''}{type(error).__name__}: "
+
+
+def _message(error: Exception) -> str:
+    """The text of an error, without what ml_collections puts around it."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    text = (
+        error.args[0] if isinstance(error, KeyError) else str(error)
+    )  # a KeyError prints in quotes, escaped
+    text, _, all_fields = str(text).partition(" Other fields present: ")
+    hint = all_fields.rpartition("\nDid you mean ")
+    return f"{text} Did you mean {hint[2]}" if hint[1] else text

@@ -1,0 +1,265 @@
+"""Every field of a config with its meaning, and the checks that refuse impossible values.
+
+A file in configs/ defines `get_config()`, which starts from `default_config()` and sets what differs.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from biggan_jax.cli import UserError, did_you_mean, field_names
+from biggan_jax.models.architecture import ARCHITECTURES, resolve
+from biggan_jax.sampling.latents import DISTRIBUTIONS
+
+CHOICES = {
+    "model.architecture": ARCHITECTURES,
+    "model.latent_distribution": tuple(DISTRIBUTIONS),
+    "model.dtype": ("float32", "bfloat16"),
+    "replicas.mapping": ("pmap", "shard_map"),
+}
+
+# The smallest value each number may have.
+MINIMUM = {
+    "seed": 0,
+    "batch_size": 1,
+    "total_steps": 1,
+    "d_steps": 1,
+    "log_every": 1,
+    "sample_every": 0,
+    "checkpoint_every": 0,
+    "model.channels": 1,
+    "model.num_classes": 1,
+    "model.latent_dim": 1,
+    "model.class_embedding_dim": 1,
+    "optimizer.g_learning_rate": 0,
+    "optimizer.d_learning_rate": 0,
+    "optimizer.orthogonal_regularization": 0,
+    "ema.start_step": 0,
+    "sampling.standing_passes": 1,
+    "sampling.batch_size": 1,
+    "sampling.samples_per_class": 1,
+    "sampling.max_classes": 1,
+    "sampling.truncation": 0,
+    "checkpoints.keep": 1,
+}
+POSITIVE = ("model.epsilon", "optimizer.epsilon")
+DECAYS = ("optimizer.beta1", "optimizer.beta2", "ema.decay")  # in [0, 1)
+
+# Data sets whose number of classes is known without opening them.
+SOURCE_CLASSES = {
+    "fashion_mnist": 10,
+    "tfds:fashion_mnist": 10,
+    "tfds:mnist": 10,
+    "tfds:cifar10": 10,
+    "tfds:cifar100": 100,
+    "tfds:imagenet2012": 1000,
+}
+
+KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a name in quotes",
+    tuple: "a tuple of whole numbers, such as (8, 4, 2, 1)",
+    ConfigDict: "a ConfigDict",
+}
+
+
+class ConfigError(UserError):
+    """A config that cannot be run: each line of the message names a field, its value and the remedy."""
+
+
+def default_config() -> ConfigDict:
+    """BigGAN at 128×128 on ImageNet with the paper's values; locked, so a misspelt field is an error."""
+    config = ConfigDict()
+    config.seed = 0  # of weights, latents, data order: the same seed gives the same run
+    config.batch_size = 2048  # images an update, over all replicas and processes
+    config.total_steps = 165_000  # generator updates
+    config.d_steps = 2  # discriminator updates, each on its own batch, for one generator update
+    config.log_every = 100  # steps between rows of metrics
+    config.sample_every = 1_000  # steps between sample sheets; 0 = never
+    config.checkpoint_every = 1_000  # steps between checkpoints; 0 = never
+
+    config.model = model = ConfigDict()
+    model.architecture = "biggan"  # or "biggan_deep"
+    model.resolution = 128  # pixels a side
+    model.channels = 96  # ch, the width that the tables below multiply
+    model.num_classes = 1000  # labels are 0 … num_classes - 1
+    model.latent_dim = 120  # length of z
+    model.shared_embedding = True  # one class embedding for all batch norms; else gains and biases by class
+    model.class_embedding_dim = 128  # length of the shared class embedding
+    model.hierarchical_latents = True  # skip-z: a chunk of z for the first layer and one for each block
+    model.attention_resolution = 64  # pixels a side where both networks have self-attention; 0 = none
+    model.generator_channels = ()  # widths in ch from 4×4 upward, e.g. (16, 16, 8, 4, 2, 1); () = the paper's
+    model.discriminator_channels = ()  # block widths in ch from the image downward; () = the paper's
+    model.discriminator_downsample = ()  # 1 for a block that halves the resolution, else 0; () = the usual
+    model.latent_distribution = "normal"  # or "uniform", "bernoulli", "censored_normal"
+    model.epsilon = 1e-4  # added to variances in batch norm and to norms in spectral norm
+    model.dtype = "float32"  # what layers compute in, or "bfloat16"; parameters are float32 always
+    model.remat = False  # compute blocks again in the backward pass: less memory, more time
+
+    config.optimizer = optimizer = ConfigDict()
+    optimizer.g_learning_rate = 5e-5  # Adam's rate for the generator
+    optimizer.d_learning_rate = 2e-4  # Adam's rate for the discriminator
+    optimizer.beta1 = 0.0  # decay of Adam's first moment
+    optimizer.beta2 = 0.999  # decay of Adam's second moment
+    optimizer.epsilon = 1e-8  # Adam's, added to the root of the second moment
+    optimizer.orthogonal_regularization = 1e-4  # strength on the generator's weights; 0 = off
+
+    config.ema = ema = ConfigDict()
+    ema.decay = 0.9999  # of the average of the generator's weights that sampling uses, per step
+    ema.start_step = 20_000  # until this step the average is a copy of the weights
+
+    config.data = data = ConfigDict()
+    data.source = "tfds:imagenet2012"  # "fashion_mnist", or "tfds:" and a name in TensorFlow Datasets
+    data.split = "train"  # the source's split, in its own words
+    data.random_flip = True  # mirror every other image, left to right, at random
+
+    config.replicas = ConfigDict()
+    config.replicas.mapping = "pmap"  # how the step is mapped over devices, or "shard_map" (several hosts)
+
+    config.sampling = sampling = ConfigDict()
+    sampling.standing_passes = 100  # forward passes that batch norm's standing statistics are averaged over
+    sampling.batch_size = 64  # images drawn at once
+    sampling.samples_per_class = 8  # rows of a sample sheet
+    sampling.max_classes = 10  # columns of a sample sheet, at most
+    sampling.truncation = 0.0  # threshold beyond which latents are drawn again; 0 = untruncated
+
+    config.checkpoints = ConfigDict()
+    config.checkpoints.keep = 3  # the last so many checkpoints stay on disk
+    return config.lock()
+
+
+def validate(config: ConfigDict, replicas: int = 1) -> None:
+    """Refuses a config that cannot be run, before anything is compiled.
+
+    Args:
+      config: all fields of `default_config`, no others.
+      replicas: devices that share each batch.
+
+    Raises:
+      ConfigError: everything that is wrong, one problem a line.
+    """
+    problems = list(_schema_problems(config))
+    if not problems:  # the other checks presume that every field is there and of its type
+        problems = [*_value_problems(config), *_combination_problems(config, replicas)]
+    if len(problems) == 1:
+        raise ConfigError(problems[0])
+    if problems:
+        raise ConfigError("\n  ".join([f"the config has {len(problems)} problems:", *problems]))
+
+
+def _schema_problems(config: ConfigDict) -> Iterator[str]:
+    expected = default_config()
+    names, given = field_names(expected), field_names(config)
+    for name in sorted(given - names):
+        if name.rpartition(".")[0] not in given - names:  # of an unknown section, the section says it all
+            yield f"config.{name} is not a field{did_you_mean(name, names)}"
+    for name in sorted(names - given):
+        yield f"config.{name} is missing: start from biggan_jax.config.default_config()"
+    for name in sorted(names & given):
+        default = _get(expected, name)
+        if not _same_kind(default, _get(config, name)):
+            yield _problem(config, name, f"give {KINDS[type(default)]}")
+
+
+def _same_kind(default: Any, value: Any) -> bool:
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(isinstance(item, int) for item in value)
+    if isinstance(default, float):
+        return type(value) in (float, int)
+    return type(value) is type(default)
+
+
+def _value_problems(config: ConfigDict) -> Iterator[str]:
+    for name, choices in CHOICES.items():
+        if _get(config, name) not in choices:
+            yield _problem(config, name, f"choose one of {', '.join(map(repr, choices))}")
+    for name, minimum in MINIMUM.items():
+        if not minimum <= _get(config, name) < math.inf:  # in this form, not-a-number fails too
+            yield _problem(config, name, f"give {minimum} or more")
+    if config.seed >= 2**32:  # JAX would silently take the lower 32 bits
+        yield _problem(config, "seed", "give a number below 2**32")
+    for name in POSITIVE:
+        if not 0 < _get(config, name) < math.inf:
+            yield _problem(config, name, f"give a number above 0, such as {_get(default_config(), name)}")
+    for name in DECAYS:
+        if not 0 <= _get(config, name) < 1:
+            yield _problem(config, name, f"give 0 or more, below 1, such as {_get(default_config(), name)}")
+    for name in ("data.source", "data.split"):
+        if not _get(config, name):
+            yield _problem(config, name, f"give a name, such as {_get(default_config(), name)!r}")
+
+
+def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
+    model, source = config.model, config.data.source
+    if config.batch_size >= 1 and config.batch_size % replicas:
+        yield _problem(
+            config,
+            "batch_size",
+            f"it is shared by {replicas} replicas (devices) and must be a multiple of {replicas}; give "
+            f"{_nearest_multiple(config.batch_size, replicas)}, for example",
+        )
+    if config.sampling.truncation and model.latent_distribution != "normal":
+        yield _problem(
+            config,
+            "sampling.truncation",
+            f"only normal latents can be truncated; give 0 with {model.latent_distribution!r} latents",
+        )
+    classes = SOURCE_CLASSES.get(":".join(source.partition("/")[0].split(":")[:2]))
+    if classes and model.num_classes != classes:
+        yield _problem(
+            config,
+            "model.num_classes",
+            f"config.data.source = {source!r} has {classes} classes; give {classes}, or another source",
+        )
+    if model.architecture in ARCHITECTURES and model.channels >= 1:
+        yield from _network_problems(config)
+
+
+def _network_problems(config: ConfigDict) -> Iterator[str]:
+    model = config.model
+    hierarchical = model.hierarchical_latents
+    if hierarchical and model.architecture == "biggan_deep":
+        yield _problem(
+            config,
+            "model.hierarchical_latents",
+            "biggan_deep feeds the whole latent to every block; give False",
+        )
+        hierarchical = False
+    elif hierarchical and not model.shared_embedding:
+        yield _problem(
+            config,
+            "model.hierarchical_latents",
+            "chunks of the latent go to the batch norms beside the shared class embedding; give False, or "
+            "config.model.shared_embedding=True too",
+        )
+    try:
+        blocks = resolve(model).generator_blocks
+    except ValueError as error:
+        yield f"config.{error}"
+        return
+    chunks = len(blocks) + 1
+    if hierarchical and model.latent_dim >= 1 and model.latent_dim % chunks:
+        yield _problem(
+            config,
+            "model.latent_dim",
+            f"hierarchical latents are split into {chunks} equal chunks, for the first layer and "
+            f"{chunks - 1} blocks; give {_nearest_multiple(model.latent_dim, chunks)}, for example",
+        )
+
+
+def _problem(config: ConfigDict, name: str, remedy: str) -> str:
+    return f"config.{name} = {_get(config, name)!r}: {remedy}"
+
+
+def _nearest_multiple(value: int, factor: int) -> int:
+    return max(1, round(value / factor)) * factor
+
+
+def _get(config: ConfigDict, name: str) -> Any:
+    for key in name.split("."):
+        config = config[key]
+    return config

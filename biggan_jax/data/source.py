@@ -1,0 +1,116 @@
+"""What a source of labelled images is: a numbered collection that can be looked up in any order."""
+
+import abc
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biggan_jax.cli import UserError
+from biggan_jax.data.tensorflow_runtime import import_tensorflow
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class DataError(UserError):
+    """A data set that is unknown, missing, broken or at odds with the config; the message has the remedy."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source(abc.ABC):
+    """Square RGB images of one size with class labels, numbered 0 … num_examples - 1.
+
+    Attributes:
+      name: as in the config's `data.source`.
+      description: for the person who trains: which images these are and how many.
+      num_examples: images in this split.
+      class_names: one for each label.
+      resolution: pixels a side.
+    """
+
+    name: str
+    description: str
+    num_examples: int
+    class_names: tuple[str, ...]
+    resolution: int
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that looking examples up can keep busy."""
+        return 1
+
+    @abc.abstractmethod
+    def lookup(self, indices: "tf.data.Dataset") -> "tf.data.Dataset":
+        """Turns a data set of i64[n], numbers of examples, into one of (images, labels) in the same order.
+
+        images: u8[n, resolution, resolution, 3]; labels: i32[n]. All elements have the same n.
+        """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArraySource(Source):
+    """A source whose images are in memory.
+
+    Attributes:
+      images: u8[num_examples, resolution, resolution, 3].
+      labels: i32[num_examples].
+    """
+
+    images: np.ndarray = dataclasses.field(repr=False)
+    labels: np.ndarray = dataclasses.field(repr=False)
+
+    def __post_init__(self):
+        expected = (self.num_examples, self.resolution, self.resolution, 3)
+        if self.images.shape != expected or self.images.dtype != np.uint8:
+            raise ValueError(f"images are {self.images.dtype}{self.images.shape}, must be uint8{expected}")
+        if self.labels.shape != expected[:1] or self.labels.dtype != np.int32:
+            raise ValueError(
+                f"labels are {self.labels.dtype}{self.labels.shape}, must be int32{expected[:1]}"
+            )
+        if self.num_examples and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
+            raise DataError(
+                f"{self.name} has labels from {self.labels.min()} to {self.labels.max()}, but its "
+                f"{self.num_classes} classes are numbered 0 to {self.num_classes - 1}: choose a split that "
+                "has labels"
+            )
+
+    def lookup(self, indices: "tf.data.Dataset") -> "tf.data.Dataset":
+        tf = import_tensorflow()
+        images, labels = tf.constant(self.images), tf.constant(self.labels)
+        return indices.map(lambda rows: (tf.gather(images, rows), tf.gather(labels, rows)))
+
+
+def read(dataset: "tf.data.Dataset", name: str) -> Iterator[Any]:
+    """The elements of a data set, as NumPy arrays.
+
+    Raises:
+      DataError: an example of source `name` is no picture, or its label no class.
+    """
+    tf = import_tensorflow()
+    try:
+        yield from dataset.as_numpy_iterator()
+    except tf.errors.InvalidArgumentError as error:
+        raise DataError(
+            f"{name} holds something that is no picture with a class ({error.message.strip()}): choose a "
+            "split that has labels, or prepare the data set again"
+        ) from error
+
+
+def arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """All images u8[N, H, W, 3] and labels i32[N] of a source that is in memory, in the source's order.
+
+    Raises:
+      DataError: the source is too large for memory.
+    """
+    if not isinstance(source, ArraySource):
+        raise DataError(
+            f"{source.name} has {source.num_examples:,} images of {source.resolution} px, too many to "
+            "hold in memory at once: take a part of it, such as data.split='train[:10000]'"
+        )
+    return source.images, source.labels

@@ -1,0 +1,299 @@
+"""A small residual network that learns a data set's classes in well under a minute on two CPU cores.
+
+It judges samples where no published feature network knows the classes. What it has learnt is kept, by the
+hash of its training images, so that the scores of one run are all of the same network.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import safetensors.numpy
+from absl import logging
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from rich.console import Console
+from rich.progress import track
+
+from biggan_jax.cli import UserError
+from biggan_jax.training.workdir import write_whole, writing
+
+RECIPE = 1  # part of the cache's key: raised when the network or its training changes in code
+COARSEST_STEM = 16  # pixels a side on which the first convolution works
+PREDICTION_BATCH = 500
+
+Images = tuple[np.ndarray, np.ndarray]  # u8[N, H, W, 3] and labels i32[N]
+Variables = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the classifier is built and trained; the defaults are tuned for accuracy in 40 s on two CPU cores.
+
+    Attributes:
+      widths: channels at 16×16, 8×8 and 4×4; narrow early and wide late is what CPUs compute fastest.
+      images_seen: training images in total, so that the time does not depend on the size of the set.
+      batch_size: images a step.
+      learning_rate: Muon's highest, for the kernels; Adam trains the rest at a third of it.
+      weight_decay: of the kernels.
+      label_smoothing: share of the target that goes to all classes alike.
+      random_flip: mirror half of the images, left to right; as in the training of the generator to be judged.
+      seed: of the initial weights and the order.
+    """
+
+    widths: tuple[int, ...] = (16, 32, 64)
+    images_seen: int = 120_000
+    batch_size: int = 128
+    learning_rate: float = 0.05
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    random_flip: bool = False
+    seed: int = 0
+
+
+class Network(nn.Module):
+    """ResNet with pre-activation: one residual block at each resolution below the stem's.
+
+    Resolution is halved by gathering 2×2 pixels into channels (a matrix product, which costs less than a
+    convolution with stride).
+    """
+
+    num_classes: int
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, images: jax.Array, training: bool = False) -> tuple[jax.Array, jax.Array]:
+        """Logits f32[N, num_classes] and features f32[N, widths[-1]] of images u8[N, H, W, 3]."""
+        norm = functools.partial(nn.BatchNorm, use_running_average=not training, momentum=0.9)
+        conv = functools.partial(nn.Conv, kernel_size=(3, 3), use_bias=False)
+        x = norm(use_bias=False, use_scale=False)(images.astype(jnp.float32))
+        x = gather_pixels(x, max(1, x.shape[1] // COARSEST_STEM))
+        x = conv(self.widths[0])(x)
+        for width in self.widths[1:]:
+            x = gather_pixels(nn.relu(norm()(x)), 2)
+            x = nn.Dense(width, use_bias=False)(x)
+            branch = conv(width)(nn.relu(norm()(x)))
+            branch = conv(width)(nn.relu(norm()(branch)))
+            x = x + branch
+        features = nn.relu(norm()(x)).mean(axis=(1, 2))
+        head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")
+        return head(features), features
+
+
+def gather_pixels(x: jax.Array, size: int) -> jax.Array:
+    """Space to depth: [N, H, W, C] → [N, H/size, W/size, size² · C]."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // size, size, w // size, size, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h // size, w // size, size * size * c)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+    """A trained network with what is known of it.
+
+    Attributes:
+      variables: parameters and batch norm's averages (flax collections).
+      settings: how it was trained.
+      resolution: pixels a side of the images it takes; it resizes none.
+      num_classes: logits it gives.
+      test_images: how many real test images it has labelled…
+      test_accuracy: …and the share of them that it labelled rightly.
+    """
+
+    variables: Variables
+    settings: Settings
+    resolution: int
+    num_classes: int
+    test_images: int = 0
+    test_accuracy: float = math.nan
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Of the weights, 12 hexadecimal digits: scores compare only if these are equal."""
+        digest = hashlib.sha256()
+        for name, array in sorted(flatten_dict(self.variables, sep="/").items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()[:12]
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """The logits f32[N, num_classes] of images u8[N, H, W, 3]."""
+        return self.judge(images)[0]
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """What the last layer sees, f32[N, settings.widths[-1]], of images u8[N, H, W, 3]."""
+        return self.judge(images)[1]
+
+    def judge(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once: logits and features.
+
+        Raises:
+          ValueError: images of another type or size.
+        """
+        shape = (self.resolution, self.resolution, 3)
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise ValueError(f"images are {images.dtype}{list(images.shape)}, must be uint8[N, {shape}]")
+        network = Network(self.num_classes, self.settings.widths)
+        parts = [
+            (np.zeros((0, self.num_classes), np.float32), np.zeros((0, self.settings.widths[-1]), np.float32))
+        ]
+        for start in range(0, len(images), PREDICTION_BATCH):
+            batch = images[start : start + PREDICTION_BATCH]
+            missing = PREDICTION_BATCH - len(batch)  # padded: one compiled size serves all
+            padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            both = jax.device_get(_apply(network, self.variables, padded))
+            parts.append(tuple(part[: len(batch)] for part in both))
+        logits, features = zip(*parts, strict=True)
+        return np.concatenate(logits), np.concatenate(features)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(network: Network, variables: Variables, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return network.apply(variables, images)
+
+
+def obtain(
+    training: Images, test: Images, num_classes: int, folder: Path, settings: Settings, console: Console
+) -> Classifier:
+    """The classifier of a data set: the one kept in `folder` if images and settings are the same, else a new one.
+
+    Args:
+      training: real images u8[N, H, W, 3] and labels i32[N] to learn.
+      test: real images and labels that the classifier's accuracy is measured on.
+      num_classes: labels are 0 … num_classes - 1.
+      folder: where it is kept as `classifier-KEY.safetensors`; is created.
+      settings: how it is trained.
+      console: where the progress bar goes.
+
+    Raises:
+      UserError: there are no images, or the folder cannot be written.
+    """
+    path = folder / f"classifier-{_key(training, test, num_classes, settings)}.safetensors"
+    resolution = training[0].shape[1]
+    untrained = Classifier(_shapes(resolution, num_classes, settings), settings, resolution, num_classes)
+    if path.exists():
+        try:
+            return _load(path, untrained)
+        except Exception as error:  # whatever a damaged file makes safetensors raise
+            logging.warning("%s cannot be used (%s): training the classifier anew", path, error)
+    for (images, _), name in ((training, "training"), (test, "test")):
+        if not len(images):
+            raise UserError(f"there are no {name} images for the classifier: choose another split")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+
+    console.print(f"training the classifier on {len(training[0]):,} real images, once: {path} keeps it")
+    variables = _train(training, num_classes, settings, console)
+    trained = dataclasses.replace(untrained, variables=variables, test_images=len(test[0]))
+    accuracy = float((trained.predict(test[0]).argmax(axis=1) == test[1]).mean())
+    trained = dataclasses.replace(trained, test_accuracy=accuracy)
+    _save(path, trained)
+    return trained
+
+
+def _train(data: Images, num_classes: int, settings: Settings, console: Console) -> Variables:
+    images, labels = data
+    network = Network(num_classes, settings.widths)
+    steps = max(1, settings.images_seen // settings.batch_size)
+    optimizer = _optimizer(settings, steps)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(
+        variables: Variables, opt_state: optax.OptState, images: jax.Array, labels: jax.Array
+    ) -> tuple[Variables, optax.OptState]:
+        def loss(params: Variables) -> tuple[jax.Array, Variables]:
+            (logits, _), averages = network.apply(
+                {**variables, "params": params}, images, training=True, mutable=["batch_stats"]
+            )
+            targets = optax.smooth_labels(jax.nn.one_hot(labels, num_classes), settings.label_smoothing)
+            return optax.softmax_cross_entropy(logits, targets).mean(), averages
+
+        gradients, averages = jax.grad(loss, has_aux=True)(variables["params"])
+        updates, opt_state = optimizer.update(gradients, opt_state, variables["params"])
+        return {"params": optax.apply_updates(variables["params"], updates), **averages}, opt_state
+
+    variables = jax.jit(network.init)(jax.random.key(settings.seed), images[:1])
+    opt_state = optimizer.init(variables["params"])
+    random = np.random.default_rng(settings.seed)
+    order = np.concatenate(
+        [random.permutation(len(images)) for _ in range(-(-steps * settings.batch_size // len(images)))]
+    )
+    for number in track(range(steps), "the classifier learns", console=console, transient=True):
+        rows = order[number * settings.batch_size : (number + 1) * settings.batch_size]
+        batch = images[rows]
+        if settings.random_flip:
+            mirrored = random.random(len(rows)) < 0.5
+            batch[mirrored] = batch[mirrored, :, ::-1]
+        variables, opt_state = step(variables, opt_state, batch, labels[rows])
+        jax.block_until_ready(variables)
+    return jax.device_get(variables)
+
+
+def _optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024): after one epoch of Fashion-MNIST it is 1.4 points ahead of SGD, 2 of Adam."""
+    rate = optax.warmup_cosine_decay_schedule(
+        settings.learning_rate / 10, settings.learning_rate, warmup_steps=steps // 5, decay_steps=steps
+    )
+
+    def kernels(params: Variables) -> Any:
+        def matrix(path: tuple[Any, ...], weight: jax.Array) -> Any:
+            if weight.ndim < 2 or path[0].key == "head":
+                return None
+            *inputs, output = range(weight.ndim)
+            return optax.contrib.MuonDimensionNumbers(tuple(inputs), output)
+
+        return jax.tree_util.tree_map_with_path(matrix, params)
+
+    return optax.contrib.muon(
+        rate,
+        weight_decay=settings.weight_decay,
+        adam_learning_rate=lambda step: 0.3 * rate(step),
+        muon_weight_dimension_numbers=kernels,
+    )
+
+
+def _key(training: Images, test: Images, num_classes: int, settings: Settings) -> str:
+    recipe = {"recipe": RECIPE, "num_classes": num_classes, **dataclasses.asdict(settings)}
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    for array in (*training, *test):
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:12]
+
+
+def _shapes(resolution: int, num_classes: int, settings: Settings) -> Variables:
+    image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.uint8)
+    return jax.eval_shape(Network(num_classes, settings.widths).init, jax.random.key(0), image)
+
+
+def _save(path: Path, classifier: Classifier) -> None:
+    about = {
+        "hash": classifier.hash,
+        "test_images": classifier.test_images,
+        "test_accuracy": classifier.test_accuracy,
+    }
+    tensors = flatten_dict(classifier.variables, sep="/")
+    metadata = {name: json.dumps(value) for name, value in about.items()}
+    write_whole(path, safetensors.numpy.save(tensors, metadata))
+
+
+def _load(path: Path, untrained: Classifier) -> Classifier:
+    with safetensors.safe_open(path, framework="numpy") as file:
+        about = {name: json.loads(value) for name, value in file.metadata().items()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    expected = flatten_dict(untrained.variables, sep="/")
+    if {name: x.shape for name, x in tensors.items()} != {name: x.shape for name, x in expected.items()}:
+        raise ValueError("its tensors are of another network")
+    weights_hash = about.pop("hash")
+    classifier = dataclasses.replace(untrained, variables=unflatten_dict(tensors, sep="/"), **about)
+    if classifier.hash != weights_hash:
+        raise ValueError("its weights are not those that were saved")
+    return classifier

@@ -1,0 +1,44 @@
+"""The networks: pure functions of parameters and inputs, made from the `model` section of a config."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from biggan_jax.models.architecture import resolve
+from biggan_jax.models.discriminator import Discriminator
+from biggan_jax.models.generator import Generator
+
+__all__ = ["Discriminator", "Generator", "make_discriminator", "make_generator"]
+
+
+def make_generator(model: Any, axis_name: str | None = None) -> Generator:
+    """The generator that the `model` section of a config describes.
+
+    Args:
+      model: the section, see `config.default_config`.
+      axis_name: the mapped axis over which batch norm takes its statistics; None for one replica alone.
+
+    Raises:
+      ValueError: no such architecture; names the field, its value and the remedy.
+    """
+    return Generator(
+        architecture=resolve(model),
+        num_classes=model.num_classes,
+        class_embedding_dim=model.class_embedding_dim,
+        shared_embedding=model.shared_embedding,
+        hierarchical_latents=model.hierarchical_latents,
+        epsilon=model.epsilon,
+        axis_name=axis_name,
+        dtype=jnp.dtype(model.dtype),
+        remat=model.remat,
+    )
+
+
+def make_discriminator(model: Any) -> Discriminator:
+    """The discriminator that the `model` section of a config describes; raises as `make_generator`."""
+    return Discriminator(
+        architecture=resolve(model),
+        num_classes=model.num_classes,
+        dtype=jnp.dtype(model.dtype),
+        remat=model.remat,
+    )

@@ -1,0 +1,88 @@
+"""Convolutions, and the two that change resolution, in forms that do less work for the same result.
+
+Nearest-neighbour upsampling before a 3×3 convolution repeats every pixel four times, and average pooling
+after one throws three of four outputs away. Both are linear, so each pair is one operation with a 4×4 kernel:
+the 3×3 kernel box-filtered by 2×2. That is 16 multiplications a low-resolution pixel where the plain
+form takes 36. The results are equal up to rounding.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution with stride 1 that keeps the size; `x: [N, H, W, C]`, `kernel: [k, k, C, F]`, k odd."""
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=DIMENSIONS)
+
+
+def upsample(x: jax.Array) -> jax.Array:
+    """Nearest-neighbour upsampling by two: `[N, H, W, C]` → `[N, 2H, 2W, C]`."""
+    n, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """Mean over 2×2 windows: `[N, H, W, C]` → `[N, H/2, W/2, C]`."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+
+
+def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`conv(upsample(x), kernel)` for a 3×3 kernel: `[N, H, W, C]` → `[N, 2H, 2W, F]`."""
+    return _transposed(x, _box(kernel))
+
+
+def conv_downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`average_pool(conv(x, kernel))` for a 3×3 kernel: `[N, H, W, C]` → `[N, H/2, W/2, F]`."""
+    return _strided(x, _box(kernel) / 4)
+
+
+def _box(kernel: jax.Array) -> jax.Array:
+    """Sums a `[3, 3, C, F]` kernel over 2×2 windows (full correlation): `[4, 4, C, F]`."""
+    padded = jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    return padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
+
+
+def _transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution with stride 2 by a 4×4 kernel, as four 2×2 convolutions.
+
+    Each of the four output phases (even or odd row, even or odd column) sees only every second row and
+    column of the kernel. Written so there is no dilation, which CPUs compute slowly.
+    """
+    n, h, w, _ = x.shape
+    rows = []
+    for i in (0, 1):
+        row = [
+            lax.conv_general_dilated(
+                x, kernel[i::2, j::2], (1, 1), ((1 - i, i), (1 - j, j)), dimension_numbers=DIMENSIONS
+            )
+            for j in (0, 1)
+        ]
+        rows.append(jnp.stack(row, axis=3))
+    return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * w, kernel.shape[-1])
+
+
+@jax.custom_vjp
+def _strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution with stride 2 and padding 1 by a 4×4 kernel: the adjoint of `_transposed`."""
+    return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=DIMENSIONS)
+
+
+def _strided_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _strided(x, kernel), (x, kernel)
+
+
+def _strided_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    # The automatic gradient for x dilates; the four phases do not. The kernel's gradient is fine as it is.
+    x_gradient = _transposed(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+    _, pullback = jax.vjp(
+        lambda k: lax.conv_general_dilated(x, k, (2, 2), ((1, 1), (1, 1)), dimension_numbers=DIMENSIONS), kernel
+    )
+    return x_gradient, pullback(gradient)[0]
+
+
+_strided.defvjp(_strided_forward, _strided_backward)

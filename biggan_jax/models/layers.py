@@ -1,0 +1,174 @@
+"""The layers BigGAN is built of: convolution, linear, batch norm, conditional batch norm, self-attention.
+
+Parameters are float32 and computing happens in `dtype`, but batch norm's statistics and the softmax are
+always float32 or wider. A leaf called `kernel` is a weight in the sense of spectral norm and orthogonal
+regularisation (`spectral_norm.py`); layers use the kernels they are given and know nothing of either.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from biggan_jax.models import convolution
+
+initializer = nn.initializers.orthogonal()
+
+
+def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+class Conv(nn.Module):
+    """`size`×`size` convolution: `[N, H, W, C]` → `[N, H', W', features]`.
+
+    `operation` is `convolution.conv`, or one of the two there that also change the resolution.
+    """
+
+    features: int
+    size: int = 3
+    use_bias: bool = True
+    operation: Callable[[jax.Array, jax.Array], jax.Array] = convolution.conv
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", initializer, (self.size, self.size, x.shape[-1], self.features))
+        y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return y
+
+
+class Linear(nn.Module):
+    """`x @ kernel + bias`: `[N, C]` → `[N, features]`."""
+
+    features: int
+    use_bias: bool = True
+    dtype: jnp.dtype = jnp.float32
+    precision: lax.Precision | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", initializer, (x.shape[-1], self.features))
+        y = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype), precision=self.precision)
+        if self.use_bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return y
+
+
+class BatchNorm(nn.Module):
+    """Normalises every channel over the batch, on all replicas of `axis_name`, then scales and shifts it.
+
+    While training there are no running averages: sampling uses standing statistics (Brock et al. 2019,
+    section 4), which are gathered by calling with the collection `statistics` mutable (it receives this
+    batch's mean and variance) and used by calling with `stored_statistics=True`.
+    """
+
+    epsilon: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, gain: jax.Array, bias: jax.Array, stored_statistics: bool) -> jax.Array:
+        """Normalises `x: [N, H, W, C]`; `gain` and `bias` are `[N, C]`, or `[C]` for all images alike."""
+        if stored_statistics:
+            mean, variance = self.get_variable("statistics", "mean"), self.get_variable("statistics", "variance")
+        else:
+            mean, variance = self._moments(x.astype(at_least_float32(x.dtype)))
+            if self.is_mutable_collection("statistics"):
+                self.put_variable("statistics", "mean", mean)
+                self.put_variable("statistics", "variance", variance)
+        scale = gain * lax.rsqrt(variance + self.epsilon)
+        shift = bias - mean * scale
+        if scale.ndim == 2:
+            scale, shift = scale[:, None, None, :], shift[:, None, None, :]
+        return (x * scale + shift).astype(x.dtype)
+
+    def _moments(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        moments = jnp.stack([x.mean(axis=(0, 1, 2)), jnp.square(x).mean(axis=(0, 1, 2))])
+        if self.axis_name is not None:
+            moments = lax.pmean(moments, self.axis_name)
+        mean, mean_of_squares = moments
+        return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0)
+
+
+class AffineBatchNorm(nn.Module):
+    """Batch norm with a learned gain and bias a channel: the generator's last one."""
+
+    epsilon: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, stored_statistics: bool) -> jax.Array:
+        gain = self.param("gain", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        return BatchNorm(self.epsilon, self.axis_name, name="normalize")(x, gain, bias, stored_statistics)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and bias come from the condition (Brock et al. 2019, section 3.1).
+
+    With a condition vector `[N, D]` (shared class embedding and latent chunk) they are linear projections
+    of it, the gain's centred on 1. With integer labels `[N]` every class has its own gain and bias, as in
+    SAGAN and the paper's baseline; `num_classes` is read in that case only.
+    """
+
+    num_classes: int
+    epsilon: float
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array, stored_statistics: bool) -> jax.Array:
+        if jnp.issubdtype(condition.dtype, jnp.integer):
+            tables = [ClassEmbedding(self.num_classes, x.shape[-1], name=name) for name in ("gain", "bias")]
+            gain, bias = (table(condition) for table in tables)
+        else:
+            tables = [Linear(x.shape[-1], use_bias=False, dtype=self.dtype, name=name) for name in ("gain", "bias")]
+            gain, bias = (table(condition).astype(at_least_float32(self.dtype)) for table in tables)
+        norm = BatchNorm(self.epsilon, self.axis_name, name="normalize")
+        return norm(x, 1 + gain, bias, stored_statistics)
+
+
+class ClassEmbedding(nn.Module):
+    """One learned vector a class, not spectrally normalised: labels `[N]` → `[N, features]`."""
+
+    num_classes: int
+    features: int
+
+    @nn.compact
+    def __call__(self, labels: jax.Array) -> jax.Array:
+        embedding = self.param("embedding", initializer, (self.num_classes, self.features))
+        return jnp.take(embedding, labels, axis=0)
+
+
+class SelfAttention(nn.Module):
+    """Non-local block (Zhang et al. 2018, section 3): `x + γ · o(attend(θ(x), φ(x), g(x)))`, γ = 0 at first.
+
+    Keys and values are max-pooled 2×2; the softmax has no 1/√d.
+    """
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        n, h, w, c = x.shape
+
+        def project(features: int, name: str) -> Conv:
+            return Conv(features, size=1, use_bias=False, dtype=self.dtype, name=name)
+
+        def pool(y: jax.Array) -> jax.Array:
+            return y.reshape(n, h // 2, 2, w // 2, 2, -1).max(axis=(2, 4)).reshape(n, h * w // 4, -1)
+
+        query_NxPxD = project(c // 8, "theta")(x).reshape(n, h * w, c // 8)
+        key_NxQxD = pool(project(c // 8, "phi")(x))
+        value_NxQxE = pool(project(c // 2, "g")(x))
+        logits = jnp.einsum(
+            "npd,nqd->npq", query_NxPxD, key_NxQxD, preferred_element_type=at_least_float32(self.dtype)
+        )
+        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
+        attended = jnp.einsum("npq,nqe->npe", weights, value_NxQxE).reshape(n, h, w, c // 2)
+        gamma = self.param("gamma", nn.initializers.zeros, ())
+        return x + gamma.astype(self.dtype) * project(c, "o")(attended)

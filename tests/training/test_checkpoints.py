@@ -1,0 +1,245 @@
+"""Checkpoints: what comes back, what is refused, and what damage is survived."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from biggan_jax.cli import UserError
+from biggan_jax.config import default_config
+from biggan_jax.training.checkpoints import Checkpoints
+
+
+@flax.struct.dataclass
+class State:
+    step: jax.Array
+    rng: jax.Array
+    params: dict
+    opt_state: optax.OptState
+
+
+def make_state(seed: float = 0, width: int = 50, optimizer=None) -> State:
+    """A small state with what the real one has: scalars, raw keys, named tuples, keys with slashes."""
+    params = {"blocks": {"conv/kernel": jnp.arange(40 * width, dtype=jnp.float32).reshape(40, width) + seed}}
+    params["bias"] = jnp.full((7,), seed, jnp.float32)
+    return State(
+        step=jnp.int32(seed),
+        rng=jax.random.key_data(jax.random.key(int(seed))),
+        params=params,
+        opt_state=(optimizer or optax.adam(1e-3)).init(params),
+    )
+
+
+def make_config(**fields):
+    config = default_config()
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def save(directory, *steps, config=None, loop=None):
+    checkpoints = Checkpoints(directory, config or make_config())
+    for step in steps:
+        checkpoints.save(step, make_state(step), loop or {})
+    checkpoints.wait()
+    checkpoints.close()
+
+
+def restore(directory, state=None, config=None):
+    checkpoints = Checkpoints(directory, config or make_config())
+    try:
+        return checkpoints.restore_latest(state or make_state())
+    finally:
+        checkpoints.close()
+
+
+def assert_same(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_state_step_config_and_loop_come_back_bit_for_bit(tmp_path):
+    loop = {"unlogged": [{"d_loss": float(np.float32(0.1))}]}
+    save(tmp_path, 3, config=make_config(seed=5), loop=loop)
+    restored = restore(tmp_path)
+    assert_same(restored.state, make_state(3))
+    assert (restored.step, restored.loop, restored.config["seed"]) == (3, loop, 5)
+    assert restored.config["model"]["generator_channels"] == []
+
+
+def test_an_empty_directory_restores_nothing(tmp_path):
+    assert restore(tmp_path) is None
+
+
+def test_the_newest_are_kept_and_the_newest_is_restored(tmp_path):
+    save(tmp_path, 1, 2, 3, 4, config=make_config(**{"checkpoints.keep": 2}))
+    assert sorted(os.listdir(tmp_path)) == ["00000003", "00000004"]
+    assert restore(tmp_path).step == 4
+
+
+def test_a_state_saved_by_many_devices_restores_in_a_process_of_one(tmp_path):
+    mesh = Mesh(np.array(jax.devices()), ("replicas",))
+    assert mesh.size > 1
+    checkpoints = Checkpoints(tmp_path, make_config())
+    checkpoints.save(2, jax.device_put(make_state(2), NamedSharding(mesh, PartitionSpec())), {})
+    checkpoints.wait()
+    script = (
+        "import sys, jax, numpy as np; sys.path.insert(0, sys.argv[2]); import test_checkpoints as t;"
+        "assert jax.device_count() == 1; r = t.restore(sys.argv[1]); t.assert_same(r.state, t.make_state(2))"
+    )
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    subprocess.run(command, check=True, env=environment)
+
+
+def test_the_step_after_a_save_may_overwrite_the_donated_state(tmp_path):
+    step = jax.jit(lambda state: jax.tree.map(lambda x: x * 0 - 1 if x.ndim else x, state), donate_argnums=0)
+    state = make_state(6, width=200_000)
+    expected = jax.tree.map(np.array, state)
+    checkpoints = Checkpoints(tmp_path, make_config())
+    checkpoints.save(6, state, {})
+    state = jax.block_until_ready(step(state))
+    checkpoints.wait()
+    assert_same(checkpoints.restore_latest(expected).state, expected)
+
+
+def test_saving_a_step_twice_is_harmless(tmp_path):
+    save(tmp_path, 4, 4)
+    save(tmp_path, 4)
+    assert restore(tmp_path).step == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"model.channels": 64}, ["model.channels: 96 → 64"]),
+        ({"model.num_classes": 9, "model.latent_dim": 6}, ["num_classes: 1000 → 9", "latent_dim: 120 → 6"]),
+        ({"model.generator_channels": (8, 4, 2, 1)}, [r"generator_channels: \[\] → \[8, 4, 2, 1\]"]),
+    ],
+)
+def test_another_architecture_is_refused_with_the_fields_that_differ(tmp_path, fields, named):
+    save(tmp_path, 3)
+    for name in named:
+        with pytest.raises(UserError, match=name):
+            restore(tmp_path, config=make_config(**fields))
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        ({"optimizer": optax.sgd(1.0)}, "state.opt_state.0.mu.bias: gone"),
+        ({"optimizer": optax.chain(optax.adam(1.0), optax.ema(0.9))}, "state.opt_state.1.*: new"),
+        ({"width": 51}, r"state.params.blocks.conv/kernel: .*40, 50.* → .*40, 51"),
+    ],
+)
+def test_another_optimiser_or_shape_is_refused_where_the_config_is_the_same(tmp_path, state, named):
+    save(tmp_path, 3)
+    with pytest.raises(UserError, match=named):
+        restore(tmp_path, make_state(**state))
+
+
+def test_fields_that_shape_no_parameter_do_not_stop_a_run(tmp_path):
+    save(tmp_path, 3)
+    fields = {"model.dtype": "bfloat16", "model.remat": True, "optimizer.beta2": 0.9, "batch_size": 8}
+    assert restore(tmp_path, config=make_config(**fields)).step == 3
+
+
+def damage_truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def damage_empty(path):
+    os.truncate(path, 0)
+
+
+STATE_FILES = ["state/_METADATA", "state/manifest.ocdbt", "state/d/*", "state/ocdbt.process_0/d/*"]
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_empty, os.remove])
+@pytest.mark.parametrize("file", [*STATE_FILES, "config/metadata"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, capfd, file, damage):
+    save(tmp_path, 3, 6)
+    paths = list((tmp_path / "00000006").glob(file))
+    assert paths
+    damage(max(paths, key=lambda path: path.stat().st_size))
+    restored = restore(tmp_path)
+    assert_same(restored.state, make_state(3))
+    assert f"skipping the checkpoint {tmp_path}/00000006" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
+    # The run comes to step 6 again, and saves it in the damaged one's place.
+    save(tmp_path, 6)
+    assert_same(restore(tmp_path).state, make_state(6))
+    assert sorted(os.listdir(tmp_path)) == ["00000003", "00000006", "unreadable-00000006"]
+
+
+def test_a_save_cut_off_before_its_end_leaves_no_checkpoint(tmp_path):
+    save(tmp_path, 3, 6)
+    (tmp_path / "00000006").rename(tmp_path / "00000006.orbax-checkpoint-tmp")
+    assert restore(tmp_path).step == 3
+    save(tmp_path, 6)
+    assert restore(tmp_path).step == 6
+
+
+def test_looking_at_a_run_disturbs_neither_its_save_under_way_nor_its_damaged_checkpoints(tmp_path):
+    save(tmp_path, 3, 6)
+    damage_empty(tmp_path / "00000006" / "state" / "manifest.ocdbt")
+    (tmp_path / "00000009.orbax-checkpoint-tmp").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    assert Checkpoints(tmp_path, make_config(), read_only=True).restore_latest(make_state()).step == 3
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again_in_silence(tmp_path):
+    save(tmp_path, 3, 6)
+    for path in tmp_path.glob("*/state/manifest.ocdbt"):
+        damage_empty(path)
+    with pytest.raises(UserError, match="none of the checkpoints in .* can be read"):
+        restore(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["00000003", "00000006"]
+
+
+def test_a_place_that_cannot_be_written_is_reported(tmp_path):
+    (tmp_path / "run").write_text("a file, not a directory")
+    with pytest.raises(UserError, match="cannot write .*/run/checkpoints.*choose a --workdir"):
+        Checkpoints(tmp_path / "run" / "checkpoints", make_config())
+
+
+def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(tmp_path):
+    save(tmp_path, 3)
+    script = (
+        "import sys, resource; sys.path.insert(0, sys.argv[2]); import test_checkpoints as t;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); t.save_large(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert result.stdout.startswith(f"cannot write a checkpoint to {tmp_path}: ")
+    assert "File too large" in result.stdout and "the last good one is of step 3" in result.stdout
+    assert restore(tmp_path).step == 3
+
+
+def save_large(directory):
+    noise = np.random.default_rng(0).normal(size=(1000, 1000)).astype(np.float32)
+    checkpoints = Checkpoints(directory, make_config())
+    try:
+        checkpoints.save(6, {"noise": noise}, {})
+        checkpoints.wait()
+    except UserError as error:
+        print(error)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_checkpoint_that_may_not_be_read_is_an_error_and_not_passed_over(tmp_path):
+    save(tmp_path, 3, 6)
+    data = next((tmp_path / "00000006" / "state" / "d").iterdir())
+    data.chmod(0)
+    with pytest.raises(UserError, match="not allowed to read the checkpoint .*00000006"):
+        restore(tmp_path)

@@ -1,0 +1,142 @@
+"""metrics.jsonl and TensorBoard events: what a resumed, killed or diverged run leaves in them."""
+
+import json
+import math
+import os
+import time
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from biggan_jax.cli import UserError
+from biggan_jax.training.metrics import FILE_NAME, Metrics, Stopwatch, mean
+
+
+def write(workdir, step, rows):
+    metrics = Metrics(workdir, step)
+    for row_step, value in rows:
+        metrics.write(row_step, {"d_loss": value, "g_loss": -value, "steps_per_second": 2.0})
+    metrics.close()
+
+
+def read(workdir):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    lines = (workdir / FILE_NAME).read_text().splitlines()
+    return [json.loads(line, parse_constant=refuse) for line in lines]
+
+
+def events(workdir):
+    """The events of all files, in the order in which TensorBoard reads them."""
+    found = []
+    for path in sorted((workdir / "tensorboard").iterdir()):
+        data = path.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], "little")
+            found.append(Event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]
+    return found
+
+
+def test_rows_and_events_hold_what_was_written(tmp_path):
+    write(tmp_path, 0, [(10, 1.5), (20, 0.25)])
+    assert read(tmp_path) == [
+        {"step": 10, "d_loss": 1.5, "g_loss": -1.5, "steps_per_second": 2.0},
+        {"step": 20, "d_loss": 0.25, "g_loss": -0.25, "steps_per_second": 2.0},
+    ]
+    scalars = [(e.step, v.tag, v.simple_value) for e in events(tmp_path) for v in e.summary.value]
+    assert (10, "d_loss", 1.5) in scalars and (20, "g_loss", -0.25) in scalars and len(scalars) == 6
+
+
+def test_a_resumed_run_drops_the_rows_after_its_step_and_leaves_the_file_of_an_unstopped_one(tmp_path):
+    unstopped, resumed = tmp_path / "unstopped", tmp_path / "resumed"
+    unstopped.mkdir()
+    resumed.mkdir()
+    write(unstopped, 0, [(10, 1.0), (20, 2.0), (30, 3.0)])
+    write(resumed, 0, [(10, 1.0), (20, 9.0), (30, 9.0), (40, 9.0)])
+    write(resumed, 15, [(20, 2.0), (30, 3.0)])
+    assert (unstopped / FILE_NAME).read_bytes() == (resumed / FILE_NAME).read_bytes()
+    assert sorted(os.listdir(resumed)) == [FILE_NAME, "tensorboard"]
+
+
+def test_tensorboard_is_told_to_forget_the_events_after_the_resumed_step(tmp_path):
+    write(tmp_path, 0, [(10, 1.0), (20, 9.0)])
+    write(tmp_path, 10, [(20, 2.0)])
+    starts = [event.step for event in events(tmp_path) if event.session_log.status == event.session_log.START]
+    assert starts == [11]
+
+
+@pytest.mark.parametrize(
+    "tail", [b'{"step": 20, "d_lo', b"\0" * 40, b"[1]\n", b'{"step": 15}', b"\xff\xfe\n"]
+)
+def test_the_last_words_of_a_killed_process_are_dropped(tmp_path, tail):
+    write(tmp_path, 0, [(10, 1.0)])
+    good = (tmp_path / FILE_NAME).read_bytes()
+    (tmp_path / FILE_NAME).write_bytes(good + tail)
+    write(tmp_path, 15, [])
+    assert (tmp_path / FILE_NAME).read_bytes() == good
+    write(tmp_path, 15, [(20, 2.0)])
+    assert [row["step"] for row in read(tmp_path)] == [10, 20]
+
+
+def test_a_started_over_run_starts_with_an_empty_file(tmp_path):
+    write(tmp_path, 0, [(10, 1.0)])
+    write(tmp_path, 0, [(10, 7.0)])
+    assert [row["d_loss"] for row in read(tmp_path)] == [7.0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_lacks_are_null_in_the_file_and_themselves_in_the_events(tmp_path, value):
+    metrics = Metrics(tmp_path, 0)
+    metrics.write(1, {"d_loss": value, "g_loss": 1.0, "steps_per_second": None})
+    metrics.close()
+    assert read(tmp_path) == [{"step": 1, "d_loss": None, "g_loss": 1.0, "steps_per_second": None}]
+    scalars = {v.tag: v.simple_value for e in events(tmp_path) for v in e.summary.value}
+    assert scalars.keys() == {"d_loss", "g_loss"}
+    assert scalars["d_loss"] == value or math.isnan(scalars["d_loss"]) and math.isnan(value)
+
+
+def test_a_row_survives_a_kill_right_after_it(tmp_path):
+    metrics = Metrics(tmp_path, 0)
+    metrics.write(1, {"d_loss": 1.0})
+    assert read(tmp_path) == [{"step": 1, "d_loss": 1.0}]  # not closed, not flushed by us
+    metrics.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_reported_with_file_and_remedy(tmp_path):
+    (tmp_path / FILE_NAME).symlink_to("/dev/full")
+    metrics = Metrics(tmp_path, 0)
+    with pytest.raises(UserError, match=rf"{FILE_NAME}: No space left on device; free some space"):
+        metrics.write(1, {"d_loss": 1.0})
+
+
+def test_a_workdir_that_is_a_file_is_reported(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="cannot write .*run.*choose a --workdir"):
+        Metrics(tmp_path / "run", 0)
+
+
+def test_mean_is_over_the_steps_for_each_number():
+    assert mean([{"a": 1.0, "b": 2.0}, {"a": 2.0, "b": 2.0}, {"a": 6.0, "b": -1.0}]) == {"a": 3.0, "b": 1.0}
+    assert math.isnan(mean([{"a": 1.0}, {"a": math.nan}])["a"])
+
+
+def test_the_stopwatch_leaves_out_the_first_step_and_pauses(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    watch = Stopwatch()
+    assert watch.lap() is None
+    now = 100.0  # compiling
+    watch.step()
+    assert watch.lap() is None
+    for _ in range(3):
+        now += 0.5
+        watch.step()
+    with watch.paused():
+        now += 50.0
+    now += 0.5
+    watch.step()
+    assert watch.lap() == pytest.approx(2.0)
+    assert watch.lap() is None
