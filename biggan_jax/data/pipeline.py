@@ -50,17 +50,16 @@ def batches(
             f"multiple of {process_count}"
         )
     tf = import_tensorflow()
+    step_size = d_steps * batch_size
     local = batch_size // process_count
     rows = slice(process_index * local, (process_index + 1) * local)
 
     def example_numbers(step: np.ndarray) -> np.ndarray:
-        positions = (
-            np.arange(d_steps * batch_size).reshape(d_steps, batch_size) + int(step) * d_steps * batch_size
-        )
+        positions = int(step) * step_size + np.arange(step_size).reshape(d_steps, batch_size)
         return order.examples(seed, positions[:, rows], source.num_examples).reshape(-1)
 
-    def mirrored(step: np.ndarray) -> np.ndarray:
-        flips = order.flips(seed, int(step) * d_steps * batch_size, d_steps * batch_size)
+    def mirror_images(step: np.ndarray) -> np.ndarray:
+        flips = order.flips(seed, int(step) * step_size, step_size)
         return flips.reshape(d_steps, batch_size)[:, rows].reshape(-1)
 
     def numpy_map(function, dtype):
@@ -72,9 +71,8 @@ def batches(
     def flip(example, mirror):
         images, labels = example
         flat = [mirror.shape[0], -1]  # a condition that is broadcast over one axis is three times as fast
-        return tf.where(
-            mirror[:, None], tf.reshape(tf.reverse(images, [2]), flat), tf.reshape(images, flat)
-        ), labels
+        mirrored = tf.reshape(tf.reverse(images, [2]), flat)
+        return tf.where(mirror[:, None], mirrored, tf.reshape(images, flat)), labels
 
     def split(images, labels):
         shape = [d_steps, local]
@@ -86,7 +84,7 @@ def batches(
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
     dataset = source.lookup(numpy_map(example_numbers, tf.int64))
     if random_flip:
-        dataset = tf.data.Dataset.zip(dataset, numpy_map(mirrored, tf.bool)).map(flip)
+        dataset = tf.data.Dataset.zip(dataset, numpy_map(mirror_images, tf.bool)).map(flip)
     options = tf.data.Options()
     options.deterministic = True
     # The step's own threads need the cores: no more here than this source can use.

@@ -32,6 +32,7 @@ def open_split(name: str, split: str, resolution: int) -> Source:
     if num_examples == 0:
         raise DataError(f"tfds:{name} has no images in {split!r}: choose another data.split")
     num_bytes = num_examples * resolution**2 * 3
+    in_memory = num_bytes <= IN_MEMORY_BYTES
     class_names = tuple(builder.info.features["label"].names)
     description = {
         "name": f"tfds:{name}",
@@ -45,9 +46,9 @@ def open_split(name: str, split: str, resolution: int) -> Source:
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         records = builder.as_data_source(split, deserialize_method=raw)
         source = RecordSource(**description, records=records, parse=parse)
-        return source.in_memory() if num_bytes <= IN_MEMORY_BYTES else source
+        return source.in_memory() if in_memory else source
 
-    if num_bytes <= IN_MEMORY_BYTES:
+    if in_memory:
         encoded = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
         examples = encoded.map(
             lambda example: decode_example(example["image"], example["label"], resolution, len(class_names)),

@@ -115,8 +115,8 @@ def _downsample(model: Any, widths: tuple[int, ...], doublings: int, deep: bool)
     if deep:
         if given:
             raise ValueError(
-                f"model.discriminator_downsample = {given}: leave it empty for biggan_deep, which downsamples "
-                "once for every width after the first"
+                f"model.discriminator_downsample = {given}: leave it empty for biggan_deep, which "
+                "downsamples once for every width after the first"
             )
         if len(widths) != doublings + 1:
             raise ValueError(
@@ -156,7 +156,9 @@ def _discriminator_blocks(
 ) -> tuple[Block, ...]:
     blocks = []
     # BigGAN's first block reads the image itself; BigGAN-deep has a convolution before its first.
-    for (before, after), down in zip(itertools.pairwise(widths if deep else [3, *widths]), downsample, strict=True):
+    for (before, after), down in zip(
+        itertools.pairwise(widths if deep else [3, *widths]), downsample, strict=True
+    ):
         resolution = resolution // 2 if down else resolution
         attention = down and resolution == attention_resolution  # after all that changes the resolution
         blocks.append(Block(before, after, down, resolution, attention and not deep))

@@ -47,10 +47,22 @@ def _box(kernel: jax.Array) -> jax.Array:
 
 
 def _transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Transposed convolution with stride 2 by a 4×4 kernel, as four 2×2 convolutions.
+    """Transposed convolution with stride 2 by a 4×4 kernel, in the form that suits the platform."""
+    return lax.platform_dependent(x, kernel, cpu=_transposed_by_phases, default=_transposed_by_dilation)
+
+
+def _transposed_by_dilation(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """With zeros between the pixels, which TPUs and GPUs skip."""
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS
+    )
+
+
+def _transposed_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """As four 2×2 convolutions, for CPUs, which are slow at dilation, most of all in the kernel's gradient.
 
     Each of the four output phases (even or odd row, even or odd column) sees only every second row and
-    column of the kernel. Written so there is no dilation, which CPUs compute slowly.
+    column of the kernel.
     """
     n, h, w, _ = x.shape
     rows = []
@@ -65,23 +77,27 @@ def _transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * w, kernel.shape[-1])
 
 
-@jax.custom_vjp
-def _strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolution with stride 2 and padding 1 by a 4×4 kernel: the adjoint of `_transposed`."""
+def _plain_strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=DIMENSIONS)
 
 
+@jax.custom_vjp
+def _strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution with stride 2 and padding 1 by a 4×4 kernel: the adjoint of `_transposed`."""
+    return _plain_strided(x, kernel)
+
+
 def _strided_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _strided(x, kernel), (x, kernel)
+    return _plain_strided(x, kernel), (x, kernel)
 
 
-def _strided_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _strided_backward(
+    residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    # The automatic gradient for x dilates; the four phases do not. The kernel's gradient is fine as it is.
+    # The automatic gradient for x would dilate on every platform; the kernel's is fine as it is.
     x_gradient = _transposed(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
-    _, pullback = jax.vjp(
-        lambda k: lax.conv_general_dilated(x, k, (2, 2), ((1, 1), (1, 1)), dimension_numbers=DIMENSIONS), kernel
-    )
+    _, pullback = jax.vjp(lambda k: _plain_strided(x, k), kernel)
     return x_gradient, pullback(gradient)[0]
 
 

@@ -31,7 +31,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DeepDiscriminatorBlock(nn.Module):
-    """BigGAN-deep: a bottleneck of four convolutions; the shortcut pools, then concatenates extra channels."""
+    """BigGAN-deep: a bottleneck of four convolutions; the shortcut pools, then appends extra channels."""
 
     block: Block
     dtype: jnp.dtype

@@ -74,10 +74,10 @@ class DeepGeneratorBlock(nn.Module):
 class Generator(nn.Module):
     """G(z, y): latents and labels to images.
 
-    BigGAN's latent is split into equal chunks if `hierarchical_latents`: the first feeds the initial linear
-    layer, and each block's batch norms see the next one beside the class embedding. BigGAN-deep's condition is
-    the whole latent and the class embedding, everywhere. Without a shared embedding, each batch norm has a
-    table of gains and biases by class.
+    BigGAN's latent is split into equal chunks if `hierarchical_latents`: the first feeds the initial
+    linear layer, and each block's batch norms see the next one beside the class embedding. BigGAN-deep's
+    condition is the whole latent and the class embedding, everywhere. Without a shared embedding, each
+    batch norm has a table of gains and biases by class.
     """
 
     architecture: Architecture
@@ -121,7 +121,9 @@ class Generator(nn.Module):
         x = Conv(3, dtype=self.dtype, name="conv")(x)
         return jnp.tanh(x.astype(at_least_float32(self.dtype)))
 
-    def _conditions(self, z: jax.Array, labels: jax.Array, num_blocks: int) -> tuple[jax.Array, list[jax.Array]]:
+    def _conditions(
+        self, z: jax.Array, labels: jax.Array, num_blocks: int
+    ) -> tuple[jax.Array, list[jax.Array]]:
         """What the initial linear layer sees, and what the batch norms of each block see."""
         if not self.shared_embedding:
             return z, [labels] * num_blocks

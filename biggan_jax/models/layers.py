@@ -74,7 +74,10 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, gain: jax.Array, bias: jax.Array, stored_statistics: bool) -> jax.Array:
         """Normalises `x: [N, H, W, C]`; `gain` and `bias` are `[N, C]`, or `[C]` for all images alike."""
         if stored_statistics:
-            mean, variance = self.get_variable("statistics", "mean"), self.get_variable("statistics", "variance")
+            mean, variance = (
+                self.get_variable("statistics", "mean"),
+                self.get_variable("statistics", "variance"),
+            )
         else:
             mean, variance = self._moments(x.astype(at_least_float32(x.dtype)))
             if self.is_mutable_collection("statistics"):
@@ -126,7 +129,9 @@ class ConditionalBatchNorm(nn.Module):
             tables = [ClassEmbedding(self.num_classes, x.shape[-1], name=name) for name in ("gain", "bias")]
             gain, bias = (table(condition) for table in tables)
         else:
-            tables = [Linear(x.shape[-1], use_bias=False, dtype=self.dtype, name=name) for name in ("gain", "bias")]
+            tables = [
+                Linear(x.shape[-1], use_bias=False, dtype=self.dtype, name=name) for name in ("gain", "bias")
+            ]
             gain, bias = (table(condition).astype(at_least_float32(self.dtype)) for table in tables)
         norm = BatchNorm(self.epsilon, self.axis_name, name="normalize")
         return norm(x, 1 + gain, bias, stored_statistics)

@@ -1,9 +1,9 @@
 """Spectral normalisation (Miyato et al. 2018) as a function of the parameter tree.
 
 Every leaf called `kernel` is a weight: reshaped to a matrix W of [inputs, outputs] it is divided by an
-estimate σ of its largest singular value. The estimate comes from one power iteration a step on a vector u that
-is kept from step to step. This is done once an update for each network, outside the layers, however many
-forward passes or micro-batches then share the normalised weights.
+estimate σ of its largest singular value. The estimate comes from one power iteration a step on a vector u
+that is kept from step to step. This is done once an update for each network, outside the layers, however
+many forward passes or micro-batches then share the normalised weights.
 """
 
 from typing import NamedTuple
@@ -40,7 +40,9 @@ def initial_vectors(params: Tree, key: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def power_iteration(params: Tree, u: dict[str, jax.Array], epsilon: float, iterations: int = 1) -> SingularVectors:
+def power_iteration(
+    params: Tree, u: dict[str, jax.Array], epsilon: float, iterations: int = 1
+) -> SingularVectors:
     """Refines u: v ← Wu/|Wu|, u ← Wᵀv/|Wᵀv|; lengths below `epsilon` count as `epsilon`.
 
     No gradient flows through the vectors.

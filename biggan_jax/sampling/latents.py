@@ -53,8 +53,8 @@ def draw_latents(
         raise ValueError(f"latent distribution {distribution!r}: choose one of {tuple(DISTRIBUTIONS)}")
     if truncation < 0 or (truncation and distribution != "normal"):
         raise ValueError(
-            f"truncation = {truncation} with {distribution} latents: truncation takes a threshold above 0 and "
-            "the normal distribution; give 0 for none"
+            f"truncation = {truncation} with {distribution} latents: truncation takes a threshold above 0 "
+            "and the normal distribution; give 0 for none"
         )
     if truncation:
 
@@ -67,4 +67,6 @@ def draw_latents(
 
 def draw_labels(key: jax.Array, indices: jax.Array, num_classes: int) -> jax.Array:
     """Draws labels, uniform over the classes, with the given indices: i32[N]."""
-    return jax.vmap(lambda index: jax.random.randint(jax.random.fold_in(key, index), (), 0, num_classes))(indices)
+    return jax.vmap(lambda index: jax.random.randint(jax.random.fold_in(key, index), (), 0, num_classes))(
+        indices
+    )

@@ -62,7 +62,7 @@ class Sampler:
             )
         if labels.size and not 0 <= labels.min() <= labels.max() < self._model.num_classes:
             raise ValueError(
-                f"labels from {labels.min()} to {labels.max()}: must be from 0 to {self._model.num_classes - 1}"
+                f"labels from {labels.min()} to {labels.max()}: must be in 0 to {self._model.num_classes - 1}"
             )
         size = self._model.resolution
         images = [np.zeros((0, size, size, 3), np.uint8)]
@@ -81,7 +81,9 @@ class Sampler:
 
     def _latents(self, key: jax.Array, count: int) -> jax.Array:
         model = self._model
-        return draw_latents(key, jnp.arange(count), model.latent_dim, model.latent_distribution, self.truncation)
+        return draw_latents(
+            key, jnp.arange(count), model.latent_dim, model.latent_distribution, self.truncation
+        )
 
     def _standing_statistics(self, passes: int, seed: int) -> Tree:
         """Batch norm's means and variances, averaged over passes of fresh latents and labels.
@@ -107,12 +109,16 @@ def fixed_latents(config: Any, rows: int, classes: Sequence[int], seed: int) -> 
     """
     model = config.model
     z = draw_latents(
-        jax.random.key(seed), jnp.arange(rows), model.latent_dim, model.latent_distribution, config.sampling.truncation
+        jax.random.key(seed),
+        jnp.arange(rows),
+        model.latent_dim,
+        model.latent_distribution,
+        config.sampling.truncation,
     )
     return jnp.repeat(z, len(classes), axis=0), np.tile(np.asarray(classes, np.int32), rows)
 
 
-# The generator is static and equal generators hash alike, so a new Sampler of the same network compiles nothing.
+# The generator is static, and equal ones hash alike: a new Sampler of the same network compiles nothing.
 
 
 @jax.jit
@@ -126,6 +132,8 @@ def _batch_statistics(generator: Generator, weights: Tree, z: jax.Array, labels:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw(generator: Generator, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array) -> jax.Array:
+def _draw(
+    generator: Generator, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array
+) -> jax.Array:
     images = generator.apply({"params": weights, "statistics": statistics}, z, labels, stored_statistics=True)
     return jnp.round((images + 1) * 127.5).astype(jnp.uint8)

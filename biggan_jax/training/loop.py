@@ -79,14 +79,14 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
         order = {"batch_size": config.batch_size, "d_steps": config.d_steps, "seed": config.seed}
         stream = batches(source, **order, start_step=start, random_flip=data.random_flip)
 
+        for line in _announcement(config, source, replicas, restored):
+            print(line, flush=True)
         images_per_step = config.batch_size * config.d_steps
         unlogged = restored.loop["unlogged"] if restored else []  # metrics of the steps since the last row
         in_flight: collections.deque[Any] = collections.deque()
         stopwatch = Stopwatch()
         metrics = Metrics(workdir, start)
         progress = Progress(config.total_steps, start, images_per_step)
-        for line in _announcement(config, source, replicas, restored):
-            progress.say(line)
 
         try:
             interruption.stepping = True
@@ -138,8 +138,9 @@ def draw_samples(config: ConfigDict, state: TrainState, source: Source, path: Pa
     """Writes a sheet of the averaged generator's samples, a class a column, of the same latents each time."""
     classes, rows = shown_classes(config, source), config.sampling.samples_per_class
     z, labels = fixed_latents(config, rows, classes, config.seed)
-    sampler = Sampler(config, state.ema_params, state.generator.u)
-    images = sampler.images(z, labels)
+    # From the host to one device: a sheet is not worth every replica's time.
+    params, u = jax.device_get((state.ema_params, state.generator.u))
+    images = Sampler(config, params, u).images(z, labels)
     _write_sheet(images.reshape(rows, len(classes), *images.shape[1:]), classes, source, path)
 
 

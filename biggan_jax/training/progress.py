@@ -37,11 +37,7 @@ class Progress:
             self._task = self._bar.add_task("compiling", total=total_steps, completed=step)
             self._bar.start()
         else:
-            self.say("compiling")
-
-    def say(self, text: str) -> None:
-        """Prints a line of its own, above the bar."""
-        self._console.print(text, markup=False)
+            self._console.print("compiling")
 
     def update(self, step: int, row: Mapping[str, float | None] | None = None) -> None:
         """Shows that `step` is done; `row` is its row of metrics, if it has one."""
@@ -56,7 +52,7 @@ class Progress:
             self._bar.update(self._task, completed=step, description=line)
         elif now >= self._next_line or step == self._total:
             self._next_line = now + SECONDS_BETWEEN_LINES
-            self.say(line)
+            self._console.print(line)
 
     def close(self) -> None:
         """Takes the bar off the terminal's hands."""

@@ -1,7 +1,7 @@
 """The mapping of the step over replicas: the one place that knows about devices.
 
-Both mappings keep the state as plain arrays, replicated over the devices without a device axis, and take batches
-with a leading replica axis; which one runs is a word in the config.
+Both mappings keep the state as plain arrays, replicated over the devices without a device axis, and take
+batches with a leading replica axis; which one runs is a word in the config.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,8 +38,8 @@ class Replicas:
     def must_wait(self) -> bool:
         """Whether each step must be done before the next is dispatched.
 
-        Several simulated devices on one CPU share a thread pool, and two steps in flight can each hold threads
-        that the other's collectives wait for.
+        Several simulated devices on one CPU share a thread pool, and two steps in flight can each hold
+        threads that the other's collectives wait for.
         """
         return self.count > 1 and self.devices[0].platform == "cpu"
 
@@ -74,7 +74,7 @@ class Replicas:
         return jax.device_put(state, NamedSharding(self._mesh, PartitionSpec()))
 
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Splits `[d_steps, B, …]` over the devices: `[replicas, d_steps, B / replicas, …]`, in order of index."""
+        """Splits `[d_steps, B, …]` over the devices: `[replicas, d_steps, B / replicas, …]`, in order."""
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
 
         def split(x: np.ndarray) -> jax.Array:

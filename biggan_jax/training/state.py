@@ -35,7 +35,7 @@ class TrainState:
 
 
 def make_optimizers(optimizer: Any) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """Adam for G and for D, with two time-scales (Heusel et al. 2017), from the config's `optimizer` section."""
+    """Adam for G and for D at two time-scales (Heusel et al. 2017), from a config's `optimizer` section."""
 
     def adam(learning_rate: float) -> optax.GradientTransformation:
         if optimizer.beta1 > 0:

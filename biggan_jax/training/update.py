@@ -30,13 +30,14 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
     Args:
       config: the whole config.
       axis_name: the replica axis, or None for one replica that is mapped over nothing.
-      unroll: write the D updates out in place of a loop, for CPUs: XLA runs a loop's body on one thread there,
-        which made a step 25 times slower. Results are the same; compiling takes longer.
+      unroll: write the D updates out in place of a loop, for CPUs: XLA does not run convolutions inside
+        a loop on its fast path there. Results are the same; compiling takes longer.
 
     Returns:
-      A function of the state and of this replica's part of the global batch, `images: u8[d_steps, B, H, W, 3]`
-      and `labels: i32[d_steps, B]`, to the next state and float32 scalars: `d_loss` (mean over the D updates),
-      `d_real` and `d_fake` (mean logits), `g_loss`, and the gradients' global norms.
+      A function of the state and of this replica's part of the global batch,
+      `images: u8[d_steps, B, H, W, 3]` and `labels: i32[d_steps, B]`, to the next state and float32
+      scalars: `d_loss` (mean over the D updates), `d_real` and `d_fake` (mean logits), `g_loss`, and the
+      gradients' global norms.
     """
     model, optimizer, ema = config.model, config.optimizer, config.ema
     generator, discriminator = make_generator(model, axis_name), make_discriminator(model)
@@ -123,7 +124,7 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
 
 
 def _scan(body: Callable, carry: Any, xs: Any, unroll: bool) -> tuple[Any, Any]:
-    """`lax.scan`, or the same written out (its own `unroll` leaves a loop of one turn, as slow as any on CPUs)."""
+    """`lax.scan`, or the same written out (its own `unroll` leaves a loop of one turn, as slow on CPUs)."""
     if not unroll:
         return lax.scan(body, carry, xs)
     outputs = []

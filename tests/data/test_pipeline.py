@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from biggan_jax.data import ArraySource, DataError, arrays, batches
+from biggan_jax.data import ArraySource, DataError, arrays, batches, order
 from biggan_jax.data.records import RecordSource
 
 EXAMPLES = 60
@@ -107,6 +107,15 @@ def test_flips_are_half_of_all_and_only_left_to_right(source):
             assert mirror or (image == original).all()
             flipped.append(mirror)
     assert abs(np.mean(flipped) - 0.5) * 2 * np.sqrt(len(flipped)) < 4
+
+
+def test_each_place_of_the_run_has_the_example_and_the_flip_of_its_position(source):
+    taken = np.concatenate([batch["images"].reshape(-1, 4, 4, 3) for batch in take(20, source, **BATCH)])
+    examples = order.examples(BATCH["seed"], np.arange(len(taken)), EXAMPLES)
+    flips = order.flips(BATCH["seed"], 0, len(taken))
+    originals = source.images[examples]
+    np.testing.assert_array_equal(taken[~flips], originals[~flips])
+    np.testing.assert_array_equal(taken[flips], originals[flips][:, :, ::-1])
 
 
 def test_random_flip_off_gives_the_images_as_they_are(source):

@@ -106,8 +106,9 @@ def test_a_row_survives_a_kill_right_after_it(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_a_full_disk_is_reported_with_file_and_remedy(tmp_path):
-    (tmp_path / FILE_NAME).symlink_to("/dev/full")
     metrics = Metrics(tmp_path, 0)
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), metrics._file.fileno())
     with pytest.raises(UserError, match=rf"{FILE_NAME}: No space left on device; free some space"):
         metrics.write(1, {"d_loss": 1.0})
 

@@ -1,0 +1,288 @@
+"""The loop with all its real parts, on tiny networks: stopping, resuming, and what it says when it cannot."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from biggan_jax.cli import UserError
+from biggan_jax.config import default_config
+from biggan_jax.data import ArraySource
+from biggan_jax.training import loop
+from biggan_jax.training.checkpoints import Checkpoints
+from biggan_jax.training.interruption import EXIT_INTERRUPTED, EXIT_RESUMABLE, Interruption
+from biggan_jax.training.metrics import Metrics
+from biggan_jax.training.progress import Progress
+from biggan_jax.training.state import abstract_state
+
+CLASSES = 5
+RATES = {"steps_per_second", "images_per_second"}
+
+
+@pytest.fixture(autouse=True)
+def noise_images(monkeypatch):
+    """40 images of 8 px, so that six steps of 2 × 8 go through more than two epochs."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    source = ArraySource(
+        name="noise",
+        description="noise",
+        num_examples=40,
+        class_names=tuple(f"class {label}" for label in range(CLASSES)),
+        resolution=8,
+        images=images,
+        labels=np.arange(40, dtype=np.int32) % CLASSES,
+    )
+    monkeypatch.setattr(loop, "open_source", lambda *args, **kwargs: source)
+
+
+def make_config(**fields):
+    config = default_config()
+    config.update(batch_size=8, total_steps=6, log_every=2, sample_every=4, checkpoint_every=0)
+    config.model.update(
+        resolution=8,
+        channels=4,
+        generator_channels=(1, 1),
+        discriminator_channels=(1, 1),
+        num_classes=CLASSES,
+        latent_dim=4,
+        class_embedding_dim=4,
+        attention_resolution=0,
+    )
+    config.ema.update(decay=0.9, start_step=2)
+    config.sampling.update(standing_passes=2, batch_size=10, samples_per_class=2, max_classes=3)
+    config.data.source = "noise"
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def stop_after(step: int, number: signal.Signals, monkeypatch) -> None:
+    """Has a signal arrive while the given step is at work."""
+    update = Progress.update
+
+    def update_and_signal(self, at, row=None):
+        update(self, at, row)
+        if at == step - 1:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Progress, "update", update_and_signal)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def rows(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def untimed(found: list[dict]) -> list[dict]:
+    return [{name: row[name] for name in row.keys() - RATES} for row in found]
+
+
+def saved(workdir: Path, config):
+    return Checkpoints(workdir / "checkpoints", config, read_only=True).restore_latest(abstract_state(config))
+
+
+def assert_same_state(left, right):
+    for (path, a), b in zip(jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.fixture(scope="module")
+def unstopped(tmp_path_factory):
+    """A run of six steps in one go."""
+    workdir = tmp_path_factory.mktemp("unstopped")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        noise_images.__wrapped__(monkeypatch)
+        assert loop.train(make_config(), workdir) == 0
+    return workdir
+
+
+def test_a_run_leaves_its_config_metrics_samples_and_last_state(unstopped):
+    config = make_config()
+    assert json.loads((unstopped / "config.json").read_text()) == json.loads(config.to_json())
+    assert [row["step"] for row in rows(unstopped)] == [2, 4, 6]
+    assert {"step", "d_loss", "g_loss"} | RATES <= rows(unstopped)[0].keys()
+    assert rows(unstopped)[1]["images_per_second"] == pytest.approx(16 * rows(unstopped)[1]["steps_per_second"])
+    assert sorted(os.listdir(unstopped / "samples")) == ["00000004.png", "00000006.png", "real.png"]
+    sizes = {Image.open(path).size for path in (unstopped / "samples").iterdir()}
+    assert sizes == {(4 + 3 * (96 + 4), next(iter(sizes))[1])}
+    assert os.listdir(unstopped / "checkpoints") == ["00000006"]
+    state = saved(unstopped, config).state
+    assert state.step == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_and_resuming_equals_not_stopping_bit_for_bit(
+    unstopped, tmp_path, monkeypatch, capsys, number
+):
+    config = make_config()
+    with monkeypatch.context() as patch:
+        stop_after(3, number, patch)  # between two rows of metrics
+        code = loop.train(config, tmp_path)
+    assert code == {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_RESUMABLE}[number]
+    assert "saved at step 3 of 6; to go on:" in capsys.readouterr().out
+    assert saved(tmp_path, config).step == 3
+    assert loop.train(config, tmp_path) == 0
+    assert "resuming at step 3" in capsys.readouterr().out
+    assert_same_state(saved(tmp_path, config).state, saved(unstopped, config).state)
+    assert untimed(rows(tmp_path)) == untimed(rows(unstopped))
+    for name in os.listdir(unstopped / "samples"):
+        assert (tmp_path / "samples" / name).read_bytes() == (unstopped / "samples" / name).read_bytes()
+
+
+def test_a_killed_run_whose_newest_checkpoint_is_damaged_comes_to_the_same_end(
+    unstopped, tmp_path, monkeypatch, caplog
+):
+    config = make_config(checkpoint_every=2)
+
+    def killed(self, step, row):
+        write(self, step, row)
+        if step == 6:
+            raise SystemError("power cut")
+
+    write = Metrics.write
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "write", killed)
+        with pytest.raises(SystemError, match="power cut"):
+            loop.train(config, tmp_path)
+    assert [row["step"] for row in rows(tmp_path)] == [2, 4, 6]
+    newest = tmp_path / "checkpoints" / "00000004"
+    wait_for(newest.exists)  # its save was under way
+    os.truncate(newest / "state" / "manifest.ocdbt", 9)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "d_l')
+
+    assert loop.train(config, tmp_path) == 0
+    assert re.search("skipping the checkpoint .*00000004", caplog.text)
+    assert_same_state(saved(tmp_path, config).state, saved(unstopped, config).state)
+    assert untimed(rows(tmp_path)) == untimed(rows(unstopped))
+
+
+def test_a_finished_run_says_so_and_goes_on_when_given_more_steps(unstopped, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    subprocess.run(["cp", "-r", unstopped, workdir], check=True)
+    assert loop.train(make_config(), workdir) == 0
+    assert re.search("already finished: .* is at step 6", capsys.readouterr().out)
+
+    more = make_config(total_steps=7, **{"optimizer.g_learning_rate": 1e-3})
+    assert loop.train(more, workdir) == 0
+    said = capsys.readouterr().out
+    assert "changed since then: optimizer.g_learning_rate 5e-05 → 0.001" in said
+    assert "changed since then: total_steps 6 → 7" in said
+    assert saved(workdir, more).step == 7
+    assert json.loads((workdir / "config.json").read_text())["total_steps"] == 7
+
+
+def test_a_workdir_of_another_architecture_is_refused_and_left_as_it_was(unstopped):
+    before = (unstopped / "config.json").read_bytes()
+    with pytest.raises(UserError, match="model.channels: 4 → 8"):
+        loop.train(make_config(**{"model.channels": 8}), unstopped)
+    assert (unstopped / "config.json").read_bytes() == before
+
+
+def test_a_workdir_that_cannot_be_written_is_reported_before_anything_is_compiled(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(loop, "make_update", None)
+    with pytest.raises(UserError, match="cannot write .*file/run.*choose a --workdir that you can write to"):
+        loop.train(make_config(), tmp_path / "file" / "run")
+
+
+def test_an_impossible_config_is_refused_before_the_workdir_is_made(tmp_path):
+    with pytest.raises(UserError, match="batch_size"):
+        loop.train(make_config(batch_size=jax.device_count() + 1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_stops_the_run_with_the_file_and_the_remedy(tmp_path, monkeypatch):
+    open_metrics = Metrics.__init__
+
+    def on_full_disk(self, workdir, step):
+        open_metrics(self, workdir, step)
+        with open("/dev/full", "wb") as full:
+            os.dup2(full.fileno(), self._file.fileno())
+
+    monkeypatch.setattr(Metrics, "__init__", on_full_disk)
+    with pytest.raises(UserError, match=r"metrics.jsonl: No space left on device; free some space"):
+        loop.train(make_config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_RESUMABLE)]
+)
+def test_the_command_saves_on_a_signal_and_tells_the_launcher_and_the_person(tmp_path, number, code):
+    command = [
+        *[sys.executable, "-m", "biggan_jax.train", "--config=configs/fashion_mnist.py", f"--workdir={tmp_path}"],
+        *["--config.model.channels=4", "--config.model.generator_channels=(1,1,1,1)", "--config.batch_size=4"],
+        *["--config.model.discriminator_channels=(1,1,1,1)", "--config.total_steps=1000000"],
+        *["--config.sample_every=0", "--config.checkpoint_every=0"],
+    ]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        for line in run.stdout:
+            if line.startswith("step "):
+                run.send_signal(number)
+                break
+        out, err = run.communicate(timeout=120)
+    assert run.returncode == code, err
+    assert "stopping after this step, then saving" in err and "Traceback" not in err
+    step = re.search(r"saved at step (\d+) of 1000000; to go on:\n  (.*)\n", out)
+    assert step[2].split()[1:3] == ["-m", "biggan_jax.train"] and f"--workdir={tmp_path}" in step[2]
+    assert os.listdir(tmp_path / "checkpoints") == [f"{int(step[1]):08d}"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_RESUMABLE)]
+)
+def test_a_signal_before_the_first_step_ends_the_process_at_once(number, code):
+    with pytest.raises(SystemExit) as exit_info, Interruption():
+        os.kill(os.getpid(), number)
+    assert exit_info.value.code == code
+
+
+def test_a_second_ctrl_c_interrupts_even_the_saving():
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        interruption.stepping = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.requested
+        os.kill(os.getpid(), signal.SIGTERM)  # impatient launchers repeat it
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("biggan_jax.training.progress.time.monotonic", lambda: now)
+    progress = Progress(100, 40, 20, Console(force_terminal=False, width=200))
+    for step in range(41, 101):
+        now += 0.5
+        progress.update(step, {"d_loss": 1.0, "g_loss": -2.0} if step % 10 == 0 else None)
+    progress.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["compiling", "step 41/100"]
+    assert lines[2] == "step 51/100  2 steps/s  40 images/s  ETA 0:00:24  d_loss 1.00 g_loss -2.00"
+    assert lines[-1].startswith("step 100/100") and len(lines) == 8
+
+
+def test_on_a_terminal_progress_is_a_bar_with_the_same_numbers(capsys):
+    progress = Progress(100, 40, 20, Console(force_terminal=True, width=200))
+    progress.update(41)
+    progress.update(42, {"d_loss": 1.0, "g_loss": -2.0})
+    progress.close()
+    out = capsys.readouterr().out
+    assert "━" in out
+    assert re.search(r"step 42/100 .* steps/s .* images/s  ETA .* d_loss 1.00 g_loss -2.00", out)
