@@ -26,6 +26,7 @@ MINIMUM = {
     "batch_size": 1,
     "total_steps": 1,
     "d_steps": 1,
+    "micro_batches": 1,
     "log_every": 1,
     "sample_every": 0,
     "checkpoint_every": 0,
@@ -37,6 +38,7 @@ MINIMUM = {
     "optimizer.d_learning_rate": 0,
     "optimizer.orthogonal_regularization": 0,
     "ema.start_step": 0,
+    "replicas.batch_norm_group": 0,
     "sampling.standing_passes": 1,
     "sampling.batch_size": 1,
     "sampling.samples_per_class": 1,
@@ -78,6 +80,7 @@ def default_config() -> ConfigDict:
     config.batch_size = 2048  # images an update, over all replicas and processes
     config.total_steps = 165_000  # generator updates
     config.d_steps = 2  # discriminator updates, each on its own batch, for one generator update
+    config.micro_batches = 1  # parts that each batch is worked through in, to save memory; divides batch_size
     config.log_every = 100  # steps between rows of metrics
     config.sample_every = 1_000  # steps between sample sheets; 0 = never
     config.checkpoint_every = 1_000  # steps between checkpoints; 0 = never
@@ -118,6 +121,9 @@ def default_config() -> ConfigDict:
     data.random_flip = True  # mirror every other image, left to right, at random
 
     config.replicas = ConfigDict()
+    config.replicas.batch_norm_group = (
+        0  # images that share batch norm's statistics; 0 = all of a micro-batch
+    )
     config.replicas.mapping = "pmap"  # how the step is mapped over devices, or "shard_map" (several hosts)
 
     config.sampling = sampling = ConfigDict()
@@ -195,13 +201,17 @@ def _value_problems(config: ConfigDict) -> Iterator[str]:
 
 def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
     model, source = config.model, config.data.source
-    if config.batch_size >= 1 and config.batch_size % replicas:
+    parts = replicas * config.micro_batches
+    if config.batch_size >= 1 and parts >= 1 and config.batch_size % parts:
         yield _problem(
             config,
             "batch_size",
-            f"it is shared by {replicas} replicas (devices) and must be a multiple of {replicas}; give "
-            f"{_nearest_multiple(config.batch_size, replicas)}, for example",
+            f"it is shared by {replicas} replicas (devices), each of which works through "
+            f"{config.micro_batches} micro-batches, and must be a multiple of {parts}; give "
+            f"{_nearest_multiple(config.batch_size, parts)}, for example",
         )
+    elif config.batch_size >= 1 and parts >= 1:
+        yield from _batch_norm_problems(config, replicas)
     if config.sampling.truncation and model.latent_distribution != "normal":
         yield _problem(
             config,
@@ -217,6 +227,18 @@ def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
         )
     if model.architecture in ARCHITECTURES and model.channels >= 1:
         yield from _network_problems(config)
+
+
+def _batch_norm_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
+    group, micro_batch = config.replicas.batch_norm_group, config.batch_size // config.micro_batches
+    of_replica = micro_batch // replicas
+    if group > 0 and (micro_batch % group or (group % of_replica and of_replica % group)):
+        yield _problem(
+            config,
+            "replicas.batch_norm_group",
+            f"groups must divide the {micro_batch} images of a micro-batch, and each must be a part or a "
+            f"multiple of the {of_replica} on one replica; give {of_replica}, for example, or 0 for all",
+        )
 
 
 def _network_problems(config: ConfigDict) -> Iterator[str]:

@@ -12,12 +12,12 @@ from biggan_jax.config import default_config
 
 def get_config() -> ConfigDict:
     config = default_config()
-    config.batch_size = 64
-    config.total_steps = 2_000
+    config.batch_size = 32
+    config.total_steps = 2_800
     config.d_steps = 1
     config.log_every = 10
-    config.sample_every = 250
-    config.checkpoint_every = 500
+    config.sample_every = 200
+    config.checkpoint_every = 400
 
     config.model.resolution = 32
     config.model.channels = 16
@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer.g_learning_rate = 4e-4
     config.optimizer.d_learning_rate = 8e-4
-    config.ema.decay = 0.995
+    config.ema.decay = 0.997
     config.ema.start_step = 200
 
     config.data.source = "fashion_mnist"

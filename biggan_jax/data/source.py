@@ -92,10 +92,10 @@ def read(dataset: "tf.data.Dataset", name: str) -> Iterator[Any]:
     Raises:
       DataError: an example of source `name` is no picture, or its label no class.
     """
-    tf = import_tensorflow()
+    unreadable = import_tensorflow().errors.InvalidArgumentError  # at interpreter exit the module may be gone
     try:
         yield from dataset.as_numpy_iterator()
-    except tf.errors.InvalidArgumentError as error:
+    except unreadable as error:
         raise DataError(
             f"{name} holds something that is no picture with a class ({error.message.strip()}): choose a "
             "split that has labels, or prepare the data set again"

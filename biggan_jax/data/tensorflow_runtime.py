@@ -4,15 +4,27 @@ import functools
 import os
 from types import ModuleType
 
+from biggan_jax.cli import UserError
+
 
 @functools.cache
 def import_tensorflow() -> ModuleType:
-    """Imports TensorFlow on the first call and hides GPUs and TPUs from it: they belong to JAX."""
+    """Imports TensorFlow on the first call and hides GPUs and TPUs from it: they belong to JAX.
+
+    Raises:
+      UserError: it is not installed.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up chatter among the progress lines
     os.environ.setdefault(
         "TF_ENABLE_ONEDNN_OPTS", "0"
     )  # announces itself on stderr, and nothing here uses it
-    import tensorflow as tf
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"reading images takes TensorFlow, which is not installed ({error}): pip install tensorflow-cpu, "
+            "or tensorflow where there is no such package"
+        ) from error
 
     for kind in ("GPU", "TPU"):
         tf.config.set_visible_devices([], kind)

@@ -1,5 +1,8 @@
 """The generators of BigGAN and BigGAN-deep (Brock et al. 2019, appendix B, figures 15 and 16)."""
 
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,7 @@ from biggan_jax.models import convolution
 from biggan_jax.models.architecture import INITIAL_RESOLUTION, REDUCTION, Architecture, Block
 from biggan_jax.models.layers import (
     AffineBatchNorm,
+    BatchNormSettings,
     ClassEmbedding,
     ConditionalBatchNorm,
     Conv,
@@ -21,16 +25,13 @@ class GeneratorBlock(nn.Module):
     """BigGAN: cBN, ReLU, upsample, conv 3×3, cBN, ReLU, conv 3×3; shortcut: upsample, conv 1×1."""
 
     block: Block
-    num_classes: int
-    epsilon: float
-    axis_name: str | None
+    norm: Callable[..., ConditionalBatchNorm]
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, stored_statistics: bool) -> jax.Array:
         def norm_relu(y: jax.Array, name: str) -> jax.Array:
-            norm = ConditionalBatchNorm(self.num_classes, self.epsilon, self.axis_name, self.dtype, name=name)
-            return nn.relu(norm(y, condition, stored_statistics))
+            return nn.relu(self.norm(name=name)(y, condition, stored_statistics))
 
         features = self.block.out_channels
         y = norm_relu(x, "norm_1")
@@ -46,16 +47,13 @@ class DeepGeneratorBlock(nn.Module):
     """BigGAN-deep: a bottleneck of four convolutions; the shortcut drops surplus channels, then upsamples."""
 
     block: Block
-    num_classes: int
-    epsilon: float
-    axis_name: str | None
+    norm: Callable[..., ConditionalBatchNorm]
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, stored_statistics: bool) -> jax.Array:
         def norm_relu(y: jax.Array, name: str) -> jax.Array:
-            norm = ConditionalBatchNorm(self.num_classes, self.epsilon, self.axis_name, self.dtype, name=name)
-            return nn.relu(norm(y, condition, stored_statistics))
+            return nn.relu(self.norm(name=name)(y, condition, stored_statistics))
 
         features, hidden = self.block.out_channels, self.block.in_channels // REDUCTION
         expand = convolution.upsample_conv if self.block.resample else convolution.conv
@@ -85,8 +83,7 @@ class Generator(nn.Module):
     class_embedding_dim: int
     shared_embedding: bool
     hierarchical_latents: bool
-    epsilon: float
-    axis_name: str | None = None
+    batch_norm: BatchNormSettings
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
 
@@ -107,17 +104,15 @@ class Generator(nn.Module):
         width = blocks[0].in_channels
         x = Linear(INITIAL_RESOLUTION**2 * width, dtype=self.dtype, name="linear")(first)
         x = x.reshape(-1, INITIAL_RESOLUTION, INITIAL_RESOLUTION, width)
+        norm = functools.partial(ConditionalBatchNorm, self.num_classes, self.batch_norm, self.dtype)
         block_class = DeepGeneratorBlock if self.architecture.deep else GeneratorBlock
         if self.remat:
             block_class = nn.remat(block_class, static_argnums=(3,))
         for index, (block, condition) in enumerate(zip(blocks, conditions, strict=True)):
-            module = block_class(
-                block, self.num_classes, self.epsilon, self.axis_name, self.dtype, name=f"block_{index}"
-            )
-            x = module(x, condition, stored_statistics)
+            x = block_class(block, norm, self.dtype, name=f"block_{index}")(x, condition, stored_statistics)
             if block.attention:
                 x = SelfAttention(self.dtype, name="attention")(x)
-        x = nn.relu(AffineBatchNorm(self.epsilon, self.axis_name, name="norm")(x, stored_statistics))
+        x = nn.relu(AffineBatchNorm(self.batch_norm, name="norm")(x, stored_statistics))
         x = Conv(3, dtype=self.dtype, name="conv")(x)
         return jnp.tanh(x.astype(at_least_float32(self.dtype)))
 

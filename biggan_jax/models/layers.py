@@ -5,6 +5,7 @@ always float32 or wider. A leaf called `kernel` is a weight in the sense of spec
 regularisation (`spectral_norm.py`); layers use the kernels they are given and know nothing of either.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -59,16 +60,31 @@ class Linear(nn.Module):
         return y
 
 
+@dataclasses.dataclass(frozen=True)
+class BatchNormSettings:
+    """What every batch norm of a network has in common.
+
+    Attributes:
+      epsilon: added to variances.
+      axis_name: the mapped axis of the replicas that share statistics; None for one replica alone.
+      group: how many images, neighbours in the batch, share statistics, be they on one replica or on several;
+        0 for the whole batch of all replicas, as in the paper.
+    """
+
+    epsilon: float
+    axis_name: str | None = None
+    group: int = 0
+
+
 class BatchNorm(nn.Module):
-    """Normalises every channel over the batch, on all replicas of `axis_name`, then scales and shifts it.
+    """Normalises every channel over the batch, then scales and shifts it.
 
     While training there are no running averages: sampling uses standing statistics (Brock et al. 2019,
     section 4), which are gathered by calling with the collection `statistics` mutable (it receives this
     batch's mean and variance) and used by calling with `stored_statistics=True`.
     """
 
-    epsilon: float
-    axis_name: str | None = None
+    settings: BatchNormSettings
 
     @nn.compact
     def __call__(self, x: jax.Array, gain: jax.Array, bias: jax.Array, stored_statistics: bool) -> jax.Array:
@@ -83,31 +99,44 @@ class BatchNorm(nn.Module):
             if self.is_mutable_collection("statistics"):
                 self.put_variable("statistics", "mean", mean)
                 self.put_variable("statistics", "variance", variance)
-        scale = gain * lax.rsqrt(variance + self.epsilon)
+        scale = gain * lax.rsqrt(variance + self.settings.epsilon)
         shift = bias - mean * scale
         if scale.ndim == 2:
             scale, shift = scale[:, None, None, :], shift[:, None, None, :]
         return (x * scale + shift).astype(x.dtype)
 
     def _moments(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        moments = jnp.stack([x.mean(axis=(0, 1, 2)), jnp.square(x).mean(axis=(0, 1, 2))])
-        if self.axis_name is not None:
-            moments = lax.pmean(moments, self.axis_name)
+        """Mean and variance: [C], or [N, C] where this replica's images are of several groups."""
+        count, axis_name, group = x.shape[0], self.settings.axis_name, self.settings.group
+        if 0 < group < count:
+            x = x.reshape(count // group, -1, x.shape[-1])
+            moments = jnp.stack([x.mean(axis=1), jnp.square(x).mean(axis=1)]).repeat(group, axis=1)
+        else:
+            moments = jnp.stack([x.mean(axis=(0, 1, 2)), jnp.square(x).mean(axis=(0, 1, 2))])
+            if axis_name is not None:
+                moments = lax.pmean(moments, axis_name, axis_index_groups=self._replica_groups(count))
         mean, mean_of_squares = moments
         return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0)
+
+    def _replica_groups(self, count: int) -> list[list[int]] | None:
+        replicas = lax.psum(1, self.settings.axis_name)
+        members = self.settings.group // count or replicas
+        if members == replicas:
+            return None
+        return [list(range(first, first + members)) for first in range(0, replicas, members)]
 
 
 class AffineBatchNorm(nn.Module):
     """Batch norm with a learned gain and bias a channel: the generator's last one."""
 
-    epsilon: float
-    axis_name: str | None = None
+    settings: BatchNormSettings
 
     @nn.compact
     def __call__(self, x: jax.Array, stored_statistics: bool) -> jax.Array:
         gain = self.param("gain", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        return BatchNorm(self.epsilon, self.axis_name, name="normalize")(x, gain, bias, stored_statistics)
+        norm = BatchNorm(self.settings, name="normalize")
+        return norm(x, gain, bias, stored_statistics)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -119,8 +148,7 @@ class ConditionalBatchNorm(nn.Module):
     """
 
     num_classes: int
-    epsilon: float
-    axis_name: str | None = None
+    settings: BatchNormSettings
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -133,7 +161,7 @@ class ConditionalBatchNorm(nn.Module):
                 Linear(x.shape[-1], use_bias=False, dtype=self.dtype, name=name) for name in ("gain", "bias")
             ]
             gain, bias = (table(condition).astype(at_least_float32(self.dtype)) for table in tables)
-        norm = BatchNorm(self.epsilon, self.axis_name, name="normalize")
+        norm = BatchNorm(self.settings, name="normalize")
         return norm(x, 1 + gain, bias, stored_statistics)
 
 

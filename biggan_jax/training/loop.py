@@ -34,7 +34,7 @@ from biggan_jax.training.interruption import Interruption
 from biggan_jax.training.metrics import Metrics, Stopwatch, mean
 from biggan_jax.training.progress import Progress
 from biggan_jax.training.replicas import AXIS, Replicas
-from biggan_jax.training.state import TrainState, create_state
+from biggan_jax.training.state import TrainState, abstract_state, create_state
 from biggan_jax.training.update import make_update
 from biggan_jax.training.workdir import config_to_json, differences, write_whole
 
@@ -62,9 +62,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
             resolution=config.model.resolution,
             num_classes=config.model.num_classes,
         )
-        state = create_state(config)
         checkpoints = Checkpoints(workdir / "checkpoints", config)
-        restored = checkpoints.restore_latest(state)
+        restored = checkpoints.restore_latest(abstract_state(config))
         start = restored.step if restored else 0
         if start >= config.total_steps:
             print(f"already finished: {workdir} is at step {start}; to go on, raise total_steps")
@@ -75,7 +74,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
         replicas = Replicas(config.replicas.mapping)
         on_cpu = replicas.devices[0].platform == "cpu"
         step_function = replicas.map(make_update(config, AXIS, unroll=on_cpu))
-        state = replicas.put_state(restored.state if restored else state)
+        state = replicas.put_state(restored.state if restored else create_state(config))
         order = {"batch_size": config.batch_size, "d_steps": config.d_steps, "seed": config.seed}
         stream = batches(source, **order, start_step=start, random_flip=data.random_flip)
 

@@ -22,6 +22,7 @@ from biggan_jax.training.state import NetworkState, TrainState, make_optimizers
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Update = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Loss = Callable[..., tuple[jax.Array, Metrics]]  # of weights, the micro-batch's number, and its part
 
 
 def make_update(config: Any, axis_name: str | None = None, unroll: bool = False) -> Update:
@@ -40,16 +41,18 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
       gradients' global norms.
     """
     model, optimizer, ema = config.model, config.optimizer, config.ema
-    generator, discriminator = make_generator(model, axis_name), make_discriminator(model)
+    generator = make_generator(model, axis_name, config.replicas.batch_norm_group)
+    discriminator = make_discriminator(model)
     g_optimizer, d_optimizer = make_optimizers(optimizer)
+    micro_batches = config.micro_batches
 
-    def over_replicas(tree: Any) -> Any:
-        return tree if axis_name is None else lax.pmean(tree, axis_name)
+    def replica() -> jax.Array | int:
+        return 0 if axis_name is None else lax.axis_index(axis_name)
 
-    def draw(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-        """Latents and labels of this replica's part of a global batch."""
-        replica = 0 if axis_name is None else lax.axis_index(axis_name)
-        indices = replica * count + jnp.arange(count)
+    def draw(key: jax.Array, micro_batch: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+        """Latents and labels of this replica's part of a micro-batch: a range of the global batch."""
+        replicas = 1 if axis_name is None else lax.psum(1, axis_name)
+        indices = (micro_batch * replicas + replica()) * count + jnp.arange(count)
         z_key, label_key = jax.random.split(key)
         z = draw_latents(z_key, indices, model.latent_dim, model.latent_distribution)
         return z, draw_labels(label_key, indices, model.num_classes)
@@ -60,21 +63,44 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
     def judge(weights: Tree, images: jax.Array, labels: jax.Array) -> jax.Array:
         return discriminator.apply({"params": weights}, images, labels)
 
+    def mean_gradient(loss: Loss, weights: Tree, batch: Any) -> tuple[Tree, Metrics]:
+        """Gradient and metrics, averaged over the micro-batches that `batch` is cut into and over replicas.
+
+        The sum over micro-batches is float32 and takes the memory of one gradient, whatever their number.
+        """
+        gradient = jax.grad(loss, has_aux=True)
+        parts = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
+        parts = (jnp.arange(micro_batches), parts)
+        first = jax.tree.map(lambda x: x[0], parts)
+        if micro_batches == 1:
+            mean = gradient(weights, *first)
+        else:
+            zeros = jax.tree.map(
+                lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, weights, *first)
+            )
+            add = lambda total, part: (jax.tree.map(jnp.add, total, gradient(weights, *part)), None)  # noqa: E731
+            total, _ = scan(add, zeros, parts, unroll)
+            mean = jax.tree.map(lambda x: x / micro_batches, total)
+        return mean if axis_name is None else lax.pmean(mean, axis_name)
+
     def d_update(
         state: NetworkState, g_weights: Tree, key: jax.Array, images: jax.Array, labels: jax.Array
     ) -> tuple[NetworkState, Metrics]:
-        z, fake_labels = draw(key, labels.shape[0])
-        fakes = generate(g_weights, z, fake_labels)
-        both, both_labels = jnp.concatenate([images, fakes]), jnp.concatenate([labels, fake_labels])
-
-        def loss(weights: Tree) -> tuple[jax.Array, Metrics]:
-            real_logits, fake_logits = jnp.split(judge(weights, both, both_labels), 2)
+        def loss(
+            weights: Tree, index: jax.Array, real: tuple[jax.Array, jax.Array]
+        ) -> tuple[jax.Array, Metrics]:
+            images, labels = real
+            z, fake_labels = draw(key, index, labels.shape[0])
+            both = jnp.concatenate([images, generate(g_weights, z, fake_labels)])
+            real_logits, fake_logits = jnp.split(
+                judge(weights, both, jnp.concatenate([labels, fake_labels])), 2
+            )
             value = discriminator_hinge(real_logits, fake_logits)
             return value, {"d_loss": value, "d_real": real_logits.mean(), "d_fake": fake_logits.mean()}
 
         vectors = power_iteration(state.params, state.u, model.epsilon)
         weights, pullback = jax.vjp(lambda params: normalize(params, vectors, model.epsilon), state.params)
-        gradients, metrics = over_replicas(jax.grad(loss, has_aux=True)(weights))
+        gradients, metrics = mean_gradient(loss, weights, (images, labels))
         (gradients,) = pullback(gradients)
         state = _apply(d_optimizer, state, gradients, vectors.right)
         return state, metrics | {"d_gradient_norm": optax.global_norm(gradients)}
@@ -92,20 +118,21 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
 
         images, labels = batch["images"], batch["labels"]
         sub_batches = (jnp.arange(labels.shape[0]), images, labels)
-        d_state, d_metrics = _scan(d_step, state.discriminator, sub_batches, unroll)
+        d_state, d_metrics = scan(d_step, state.discriminator, sub_batches, unroll)
 
         # D is a constant here: its weights are normalised once more, for they have just changed.
         d_vectors = power_iteration(d_state.params, d_state.u, model.epsilon)
         d_weights = normalize(d_state.params, d_vectors, model.epsilon)
         d_state = d_state.replace(u=d_vectors.right)
-        z, fake_labels = draw(g_key, labels.shape[1])
 
-        def g_loss(weights: Tree) -> jax.Array:
-            return generator_hinge(judge(d_weights, generate(weights, z, fake_labels), fake_labels))
+        def g_loss(weights: Tree, index: jax.Array, places: jax.Array) -> tuple[jax.Array, Metrics]:
+            z, fake_labels = draw(g_key, index, places.shape[0])
+            value = generator_hinge(judge(d_weights, generate(weights, z, fake_labels), fake_labels))
+            return value, {"g_loss": value}
 
-        loss, gradients = over_replicas(jax.value_and_grad(g_loss)(g_weights))
+        gradients, metrics = mean_gradient(g_loss, g_weights, jnp.arange(labels.shape[1]))
         (gradients,) = g_pullback(gradients)
-        metrics = {"g_loss": loss, "g_gradient_norm": optax.global_norm(gradients)}
+        metrics["g_gradient_norm"] = optax.global_norm(gradients)
         if optimizer.orthogonal_regularization:
             penalty, slope = jax.value_and_grad(orthogonal_penalty)(g_params)
             scale = optimizer.orthogonal_regularization
@@ -123,7 +150,7 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
     return update
 
 
-def _scan(body: Callable, carry: Any, xs: Any, unroll: bool) -> tuple[Any, Any]:
+def scan(body: Callable, carry: Any, xs: Any, unroll: bool) -> tuple[Any, Any]:
     """`lax.scan`, or the same written out (its own `unroll` leaves a loop of one turn, as slow on CPUs)."""
     if not unroll:
         return lax.scan(body, carry, xs)

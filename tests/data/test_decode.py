@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from biggan_jax.data.decode import crop_and_resize, decode_square
-from biggan_jax.data.tensorflow_runtime import import_tensorflow
 
 
 def coverage(size: int, resolution: int) -> np.ndarray:
@@ -68,8 +67,3 @@ def test_grey_pictures_become_rgb():
     grey = random_image(32, 32)[..., 0]
     actual = decode_square(encoded(grey, format="PNG"), 32).numpy()
     np.testing.assert_array_equal(actual, np.repeat(grey[..., None], 3, axis=2))
-
-
-def test_tensorflow_sees_no_accelerator():
-    tf = import_tensorflow()
-    assert tf.config.get_visible_devices("GPU") == [] and tf.config.get_visible_devices("TPU") == []

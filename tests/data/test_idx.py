@@ -22,22 +22,23 @@ def test_values_come_back_in_their_shape(tmp_path):
     np.testing.assert_array_equal(read_idx(path, (None, 3, 4)), VALUES)
 
 
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        (gzip.compress(idx_bytes(VALUES, magic=0x0801)), "starts with the number 2049, .* with 2051"),
-        (gzip.compress(idx_bytes(VALUES, magic=0x0D03)), "starts with the number 3331"),
-        (gzip.compress(idx_bytes(VALUES)[:10]), "ends within its header"),
-        (gzip.compress(b""), "starts with the number 0"),
-        (gzip.compress(idx_bytes(VALUES)[:-1]), "2×3×4 = 24 values but has 23"),
-        (gzip.compress(idx_bytes(VALUES) + b"x"), "2×3×4 = 24 values but has 25"),
-        (gzip.compress(idx_bytes(VALUES.reshape(2, 4, 3))), "holds 2×4×3 values, must be N×3×4"),
-        (gzip.compress(idx_bytes(VALUES))[:-9], "damaged or was cut off"),
-        (idx_bytes(VALUES), "Not a gzipped file"),
-        (b"", "starts with the number 0"),
-    ],
-)
-def test_a_broken_file_is_named_with_what_is_wrong(tmp_path, content, complaint):
+BROKEN = {
+    "labels": (gzip.compress(idx_bytes(VALUES, magic=0x0801)), "starts with the number 2049, .* with 2051"),
+    "floats": (gzip.compress(idx_bytes(VALUES, magic=0x0D03)), "starts with the number 3331"),
+    "header cut off": (gzip.compress(idx_bytes(VALUES)[:10]), "ends within its header"),
+    "no content": (gzip.compress(b""), "starts with the number 0"),
+    "value missing": (gzip.compress(idx_bytes(VALUES)[:-1]), "2×3×4 = 24 values but has 23"),
+    "value too many": (gzip.compress(idx_bytes(VALUES) + b"x"), "2×3×4 = 24 values but has 25"),
+    "other shape": (gzip.compress(idx_bytes(VALUES.reshape(2, 4, 3))), "holds 2×4×3 values, must be N×3×4"),
+    "gzip cut off": (gzip.compress(idx_bytes(VALUES))[:-9], "damaged or was cut off"),
+    "not gzipped": (idx_bytes(VALUES), "Not a gzipped file"),
+    "empty file": (b"", "starts with the number 0"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_is_named_with_what_is_wrong(tmp_path, kind):
+    content, complaint = BROKEN[kind]
     path = tmp_path / "images.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=complaint) as error:

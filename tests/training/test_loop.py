@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from rich.console import Console
 
@@ -28,6 +29,26 @@ from biggan_jax.training.state import abstract_state
 
 CLASSES = 5
 RATES = {"steps_per_second", "images_per_second"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Compiles the step, which is the same for every call of `train`, only once; child processes share it."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+            monkeypatch.setenv(name.upper(), str(value))
+        compilation_cache.reset_cache()
+        yield
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +138,9 @@ def test_a_run_leaves_its_config_metrics_samples_and_last_state(unstopped):
     assert json.loads((unstopped / "config.json").read_text()) == json.loads(config.to_json())
     assert [row["step"] for row in rows(unstopped)] == [2, 4, 6]
     assert {"step", "d_loss", "g_loss"} | RATES <= rows(unstopped)[0].keys()
-    assert rows(unstopped)[1]["images_per_second"] == pytest.approx(16 * rows(unstopped)[1]["steps_per_second"])
+    assert rows(unstopped)[1]["images_per_second"] == pytest.approx(
+        16 * rows(unstopped)[1]["steps_per_second"]
+    )
     assert sorted(os.listdir(unstopped / "samples")) == ["00000004.png", "00000006.png", "real.png"]
     sizes = {Image.open(path).size for path in (unstopped / "samples").iterdir()}
     assert sizes == {(4 + 3 * (96 + 4), next(iter(sizes))[1])}
@@ -226,13 +249,25 @@ def test_a_full_disk_stops_the_run_with_the_file_and_the_remedy(tmp_path, monkey
 )
 def test_the_command_saves_on_a_signal_and_tells_the_launcher_and_the_person(tmp_path, number, code):
     command = [
-        *[sys.executable, "-m", "biggan_jax.train", "--config=configs/fashion_mnist.py", f"--workdir={tmp_path}"],
-        *["--config.model.channels=4", "--config.model.generator_channels=(1,1,1,1)", "--config.batch_size=4"],
+        *[
+            sys.executable,
+            "-m",
+            "biggan_jax.train",
+            "--config=configs/fashion_mnist.py",
+            f"--workdir={tmp_path}",
+        ],
+        *[
+            "--config.model.channels=4",
+            "--config.model.generator_channels=(1,1,1,1)",
+            "--config.batch_size=4",
+        ],
         *["--config.model.discriminator_channels=(1,1,1,1)", "--config.total_steps=1000000"],
         *["--config.sample_every=0", "--config.checkpoint_every=0"],
     ]
     root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+    with subprocess.Popen(
+        command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
         for line in run.stdout:
             if line.startswith("step "):
                 run.send_signal(number)

@@ -1,0 +1,25 @@
+"""TensorFlow leaves the accelerators to JAX, and says so where it is missing."""
+
+import sys
+
+import pytest
+
+from biggan_jax.cli import UserError
+from biggan_jax.data.tensorflow_runtime import import_tensorflow
+
+
+def test_accelerators_are_hidden_from_tensorflow(monkeypatch):
+    """Otherwise it would take the memory that the training step needs."""
+    tf = import_tensorflow()
+    hidden = []
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda devices, kind: hidden.append((kind, devices))
+    )
+    import_tensorflow.__wrapped__()
+    assert hidden == [("GPU", []), ("TPU", [])]
+
+
+def test_a_machine_without_tensorflow_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(UserError, match="not installed .*: pip install tensorflow-cpu"):
+        import_tensorflow.__wrapped__()
