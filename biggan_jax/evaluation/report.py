@@ -25,7 +25,8 @@ def table(report: dict[str, Any]) -> Table:
     page.add_column("diversity (real = 1)", ratio(report["diversity@classifier"]), justify="right")
     classes = report["classes"]
     if len(classes) > ROWS_SHOWN:
-        classes = sorted(classes, key=lambda row: row["recognised@classifier"])[:ROWS_SHOWN]
+        known = [row for row in classes if row["recognised@classifier"] is not None]
+        classes = sorted(known, key=lambda row: row["recognised@classifier"])[:ROWS_SHOWN]
         page.title = f"the {ROWS_SHOWN} least recognised of {len(report['classes'])} classes"
     for row in classes:
         page.add_row(

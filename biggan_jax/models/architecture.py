@@ -86,6 +86,8 @@ def resolve(model: Any) -> Architecture:
         )
     d_widths = _table(model, "discriminator_channels", DISCRIMINATOR_CHANNELS)
     downsample = _downsample(model, d_widths, doublings, deep)
+    if deep:
+        _check_shortcuts(g_widths, d_widths)
 
     attention = model.attention_resolution
     generator = _generator_blocks([w * model.channels for w in g_widths], attention, deep)
@@ -139,6 +141,20 @@ def _downsample(model: Any, widths: tuple[int, ...], doublings: int, deep: bool)
             f"{sum(map(bool, given))} times"
         )
     return tuple(map(bool, given))
+
+
+def _check_shortcuts(g_widths: tuple[int, ...], d_widths: tuple[int, ...]) -> None:
+    """BigGAN-deep's have no convolution that could change the width the other way."""
+    if list(g_widths) != sorted(g_widths, reverse=True):
+        raise ValueError(
+            f"model.generator_channels = {g_widths}: biggan_deep's shortcuts only drop channels; give widths "
+            "that never grow from 4×4 upward"
+        )
+    if list(d_widths) != sorted(d_widths):
+        raise ValueError(
+            f"model.discriminator_channels = {d_widths}: biggan_deep's shortcuts only add channels; give "
+            "widths that never shrink from the image downward"
+        )
 
 
 def _generator_blocks(widths: list[int], attention_resolution: int, deep: bool) -> tuple[Block, ...]:

@@ -26,6 +26,7 @@ class GeneratorBlock(nn.Module):
 
     block: Block
     norm: Callable[..., ConditionalBatchNorm]
+    removed_shift: bool  # whether a constant added to a channel of the output changes nothing in the images
     dtype: jnp.dtype
 
     @nn.compact
@@ -33,13 +34,13 @@ class GeneratorBlock(nn.Module):
         def norm_relu(y: jax.Array, name: str) -> jax.Array:
             return nn.relu(self.norm(name=name)(y, condition, stored_statistics))
 
-        features = self.block.out_channels
+        conv = functools.partial(Conv, self.block.out_channels, dtype=self.dtype)
         y = norm_relu(x, "norm_1")
-        y = Conv(features, operation=convolution.upsample_conv, dtype=self.dtype, name="conv_1")(y)
+        y = conv(operation=convolution.upsample_conv, removed_bias=True, name="conv_1")(y)
         y = norm_relu(y, "norm_2")
-        y = Conv(features, dtype=self.dtype, name="conv_2")(y)
+        y = conv(removed_bias=self.removed_shift, name="conv_2")(y)
         # A 1×1 convolution commutes with upsampling, and costs a quarter before it.
-        shortcut = Conv(features, size=1, dtype=self.dtype, name="conv_shortcut")(x)
+        shortcut = conv(size=1, removed_bias=self.removed_shift, name="conv_shortcut")(x)
         return y + convolution.upsample(shortcut)
 
 
@@ -48,6 +49,7 @@ class DeepGeneratorBlock(nn.Module):
 
     block: Block
     norm: Callable[..., ConditionalBatchNorm]
+    removed_shift: bool  # whether a constant added to a channel of the output changes nothing in the images
     dtype: jnp.dtype
 
     @nn.compact
@@ -57,14 +59,15 @@ class DeepGeneratorBlock(nn.Module):
 
         features, hidden = self.block.out_channels, self.block.in_channels // REDUCTION
         expand = convolution.upsample_conv if self.block.resample else convolution.conv
+        conv = functools.partial(Conv, dtype=self.dtype)
         y = norm_relu(x, "norm_1")
-        y = Conv(hidden, size=1, dtype=self.dtype, name="conv_1")(y)
+        y = conv(hidden, size=1, removed_bias=True, name="conv_1")(y)
         y = norm_relu(y, "norm_2")
-        y = Conv(hidden, operation=expand, dtype=self.dtype, name="conv_2")(y)
+        y = conv(hidden, operation=expand, removed_bias=True, name="conv_2")(y)
         y = norm_relu(y, "norm_3")
-        y = Conv(hidden, dtype=self.dtype, name="conv_3")(y)
+        y = conv(hidden, removed_bias=True, name="conv_3")(y)
         y = norm_relu(y, "norm_4")
-        y = Conv(features, size=1, dtype=self.dtype, name="conv_4")(y)
+        y = conv(features, size=1, removed_bias=self.removed_shift, name="conv_4")(y)
         shortcut = x[..., :features]
         return y + (convolution.upsample(shortcut) if self.block.resample else shortcut)
 
@@ -109,7 +112,10 @@ class Generator(nn.Module):
         if self.remat:
             block_class = nn.remat(block_class, static_argnums=(3,))
         for index, (block, condition) in enumerate(zip(blocks, conditions, strict=True)):
-            x = block_class(block, norm, self.dtype, name=f"block_{index}")(x, condition, stored_statistics)
+            # Shortcuts hand a shift on to the last batch norm, which takes it away, unless attention sees it.
+            removed_shift = not any(later.attention for later in blocks[index:])
+            module = block_class(block, norm, removed_shift, self.dtype, name=f"block_{index}")
+            x = module(x, condition, stored_statistics)
             if block.attention:
                 x = SelfAttention(self.dtype, name="attention")(x)
         x = nn.relu(AffineBatchNorm(self.batch_norm, name="norm")(x, stored_statistics))

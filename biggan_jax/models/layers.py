@@ -26,11 +26,16 @@ class Conv(nn.Module):
     """`size`×`size` convolution: `[N, H, W, C]` → `[N, H', W', features]`.
 
     `operation` is `convolution.conv`, or one of the two there that also change the resolution.
+
+    `removed_bias` says that a batch norm further on takes the bias away again, whatever its value. Its
+    gradient is 0 then, but computes to rounding noise, which Adam would scale up to full steps: another
+    random walk on every number of devices. So it gets exactly 0, and keeps the value it has.
     """
 
     features: int
     size: int = 3
     use_bias: bool = True
+    removed_bias: bool = False
     operation: Callable[[jax.Array, jax.Array], jax.Array] = convolution.conv
     dtype: jnp.dtype = jnp.float32
 
@@ -39,7 +44,8 @@ class Conv(nn.Module):
         kernel = self.param("kernel", initializer, (self.size, self.size, x.shape[-1], self.features))
         y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            y += lax.stop_gradient(bias) if self.removed_bias else bias
         return y
 
 

@@ -32,11 +32,11 @@ def weights(params: Tree) -> dict[str, jax.Array]:
 
 def initial_vectors(params: Tree, key: jax.Array) -> dict[str, jax.Array]:
     """Random u of unit length for each weight: what training keeps between steps."""
-    matrices = weights(params)
+    matrices = sorted(weights(params).items())  # the order of the tree is an accident of how it was made
     keys = jax.random.split(key, len(matrices))
     return {
         path: _unit(jax.random.normal(k, matrix.shape[-1:], matrix.dtype), 0.0)
-        for (path, matrix), k in zip(matrices.items(), keys, strict=True)
+        for (path, matrix), k in zip(matrices, keys, strict=True)
     }
 
 

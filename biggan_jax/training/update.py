@@ -78,7 +78,10 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
             zeros = jax.tree.map(
                 lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, weights, *first)
             )
-            add = lambda total, part: (jax.tree.map(jnp.add, total, gradient(weights, *part)), None)  # noqa: E731
+
+            def add(total: Any, part: tuple) -> tuple[Any, None]:
+                return jax.tree.map(jnp.add, total, gradient(weights, *part)), None
+
             total, _ = scan(add, zeros, parts, unroll)
             mean = jax.tree.map(lambda x: x / micro_batches, total)
         return mean if axis_name is None else lax.pmean(mean, axis_name)
