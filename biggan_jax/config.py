@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from biggan_jax.cli import UserError, did_you_mean, field_names
 from biggan_jax.models.architecture import ARCHITECTURES, resolve
 from biggan_jax.sampling.latents import DISTRIBUTIONS
+from biggan_jax.training.augmentation import POLICIES, policies
 
 CHOICES = {
     "model.architecture": ARCHITECTURES,
@@ -38,6 +39,10 @@ MINIMUM = {
     "optimizer.d_learning_rate": 0,
     "optimizer.orthogonal_regularization": 0,
     "ema.start_step": 0,
+    "remedies.r1": 0,
+    "remedies.g_clamp": 0,
+    "remedies.lecam": 0,
+    "remedies.lecam_start_step": 0,
     "replicas.batch_norm_group": 0,
     "sampling.standing_passes": 1,
     "sampling.batch_size": 1,
@@ -47,7 +52,13 @@ MINIMUM = {
     "checkpoints.keep": 1,
 }
 POSITIVE = ("model.epsilon", "optimizer.epsilon")
-DECAYS = ("optimizer.beta1", "optimizer.beta2", "ema.decay")  # in [0, 1)
+DECAYS = (
+    "optimizer.beta1",
+    "optimizer.beta2",
+    "ema.decay",
+    "remedies.d_dropout",
+    "remedies.lecam_decay",
+)  # in [0, 1)
 
 # Data sets whose number of classes is known without opening them.
 SOURCE_CLASSES = {
@@ -110,6 +121,16 @@ def default_config() -> ConfigDict:
     optimizer.beta2 = 0.999  # decay of Adam's second moment
     optimizer.epsilon = 1e-8  # Adam's, added to the root of the second moment
     optimizer.orthogonal_regularization = 1e-4  # strength on the generator's weights; 0 = off
+
+    # Against collapse and, for small data sets, overfitting; 0 = off (training/regularization.py).
+    config.remedies = remedies = ConfigDict()
+    remedies.r1 = 0.0  # γ of the penalty on D's slope at real images, of which half is taken
+    remedies.d_dropout = 0.0  # chance that a feature before D's last layer is dropped
+    remedies.g_clamp = 0.0  # limit of the largest singular value of G's first layer
+    remedies.lecam = 0.0  # weight of LeCam regularisation
+    remedies.lecam_decay = 0.99  # of its moving averages of D's logits, per D update
+    remedies.lecam_start_step = 1_000  # until this step they are copies
+    config.augmentation = ""  # of all that D sees, such as "color,translation,cutout"
 
     config.ema = ema = ConfigDict()
     ema.decay = 0.9999  # of the average of the generator's weights that sampling uses, per step
@@ -212,6 +233,9 @@ def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
         )
     elif config.batch_size >= 1 and parts >= 1:
         yield from _batch_norm_problems(config, replicas)
+    for policy in policies(config.augmentation):
+        if policy not in POLICIES:
+            yield _problem(config, "augmentation", f"{policy!r} is none of {', '.join(POLICIES)}")
     if config.sampling.truncation and model.latent_distribution != "normal":
         yield _problem(
             config,

@@ -8,7 +8,7 @@
 The newest checkpoint's averaged generator draws as many samples of each class, with standing statistics. A
 small classifier, which the first call trains on the real images (under a minute for Fashion-MNIST on two CPU
 cores) and keeps in the workdir, labels them. The scores are named after it, because they compare only with
-scores of the same classifier, and its accuracy on real test images stands beside them as the ceiling:
+scores of the same classifier, and beside them stands what share of real test images it recognises:
 
   recognised@classifier   share of samples that it takes for the class asked for
   diversity@classifier    distance between two samples of a class, real images being 1; near 0, every sample

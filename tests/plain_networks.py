@@ -1,8 +1,8 @@
-"""BigGAN and BigGAN-deep a second time, for the tests: numpy in float64, drawn block by block as in the paper.
+"""BigGAN and BigGAN-deep a second time, for the tests: numpy in float64, block by block as in the paper.
 
 Nothing is rewritten or shared with the package but the names of the parameters: upsampling repeats pixels,
-pooling averages after the convolution, attention is a loop over images. `weights` are what the layers see, that
-is after spectral norm. Structure as in Brock et al. 2019, appendix B; "deep" is told by the weights' names.
+pooling averages after the convolution, attention is a loop over pixels. `weights` are what the layers see,
+that is after spectral norm. Structure as in Brock et al. 2019, appendix B; the weights' names tell "deep".
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ EPSILON = 1e-4
 
 
 def random_params(shapes: Any, seed: int) -> Any:
-    """Parameters of the given shapes, none of them at a value that hides a mistake (zero biases, unit gains)."""
+    """Parameters of the given shapes, none at a value that hides mistakes (zero biases, unit gains)."""
     rng = np.random.default_rng(seed)
 
     def fill(name: str, leaf: Any) -> Any:

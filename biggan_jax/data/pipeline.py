@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from biggan_jax.data import order
-from biggan_jax.data.source import DataError, Source, read
+from biggan_jax.data.reading import Reader
+from biggan_jax.data.source import DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
 
 READ_AHEAD = 2  # steps
@@ -62,7 +63,7 @@ def batches(
         flips = order.flips(seed, int(step) * step_size, step_size)
         return flips.reshape(d_steps, batch_size)[:, rows].reshape(-1)
 
-    def numpy_map(function, dtype):
+    def numpy_map(steps, function, dtype):
         def apply(step):
             return tf.ensure_shape(tf.numpy_function(function, [step], dtype), [d_steps * local])
 
@@ -81,13 +82,17 @@ def batches(
             "labels": tf.reshape(labels, shape),
         }
 
-    steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    dataset = source.lookup(numpy_map(example_numbers, tf.int64))
-    if random_flip:
-        dataset = tf.data.Dataset.zip(dataset, numpy_map(mirror_images, tf.bool)).map(flip)
     options = tf.data.Options()
     options.deterministic = True
     # The step's own threads need the cores: no more here than this source can use.
     options.threading.private_threadpool_size = source.threads
     options.threading.max_intra_op_parallelism = 1
-    return read(dataset.map(split).prefetch(READ_AHEAD).with_options(options), source.name)
+    all_steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
+
+    def pipeline(steps):
+        dataset = source.lookup(numpy_map(steps, example_numbers, tf.int64))
+        if random_flip:
+            dataset = tf.data.Dataset.zip(dataset, numpy_map(all_steps, mirror_images, tf.bool)).map(flip)
+        return dataset.map(split).prefetch(READ_AHEAD).with_options(options)
+
+    return Reader(all_steps, pipeline, source.name)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from biggan_jax.data.decode import decode_square
-from biggan_jax.data.source import ArraySource, Source, read
+from biggan_jax.data.reading import Reader
+from biggan_jax.data.source import ArraySource, Source
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
 
 if TYPE_CHECKING:
@@ -47,10 +48,8 @@ class RecordSource(Source):
         """The same source with all its examples read and decoded."""
         tf = import_tensorflow()
         numbers = tf.data.Dataset.range(self.num_examples).batch(READ_AT_ONCE)
-        return collect(
-            self._examples(numbers),
-            {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)},
-        )
+        description = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
+        return collect(numbers, self._examples, description)
 
     def _examples(self, numbers: "tf.data.Dataset") -> "tf.data.Dataset":
         tf = import_tensorflow()
@@ -77,17 +76,23 @@ def decode_example(
     return decode_square(encoded, resolution), label
 
 
-def collect(examples: "tf.data.Dataset", description: Mapping[str, Any]) -> ArraySource:
-    """Gathers a data set of single (image, label), in its order, into memory.
+def collect(
+    begin: "tf.data.Dataset",
+    examples: "Callable[[tf.data.Dataset], tf.data.Dataset]",
+    description: Mapping[str, Any],
+) -> ArraySource:
+    """Gathers examples, in their order, into memory.
 
     Args:
-      examples: as `decode_example` makes them.
+      begin: the data set that `examples` is to be called with.
+      examples: makes one of single (image, label), as `decode_example` gives them.
       description: the fields of `Source`.
     """
     shape = (description["num_examples"], description["resolution"], description["resolution"], 3)
     images, labels = np.empty(shape, np.uint8), np.empty(shape[0], np.int32)
     row = 0
-    for some_images, some_labels in read(examples.batch(READ_AT_ONCE), description["name"]):
+    reader = Reader(begin, lambda begin: examples(begin).batch(READ_AT_ONCE), description["name"])
+    for some_images, some_labels in reader:
         rows = slice(row, row := row + len(some_images))
         images[rows], labels[rows] = some_images, some_labels
     return ArraySource(**description, images=images, labels=labels)

@@ -2,8 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -84,22 +83,6 @@ class ArraySource(Source):
         tf = import_tensorflow()
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         return indices.map(lambda rows: (tf.gather(images, rows), tf.gather(labels, rows)))
-
-
-def read(dataset: "tf.data.Dataset", name: str) -> Iterator[Any]:
-    """The elements of a data set, as NumPy arrays.
-
-    Raises:
-      DataError: an example of source `name` is no picture, or its label no class.
-    """
-    unreadable = import_tensorflow().errors.InvalidArgumentError  # at interpreter exit the module may be gone
-    try:
-        yield from dataset.as_numpy_iterator()
-    except unreadable as error:
-        raise DataError(
-            f"{name} holds something that is no picture with a class ({error.message.strip()}): choose a "
-            "split that has labels, or prepare the data set again"
-        ) from error
 
 
 def arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:

@@ -50,11 +50,13 @@ def open_split(name: str, split: str, resolution: int) -> Source:
 
     if in_memory:
         encoded = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-        examples = encoded.map(
-            lambda example: decode_example(example["image"], example["label"], resolution, len(class_names)),
-            num_parallel_calls=os.cpu_count(),
+
+        def decode(example):
+            return decode_example(example["image"], example["label"], resolution, len(class_names))
+
+        return collect(
+            encoded, lambda examples: examples.map(decode, num_parallel_calls=os.cpu_count()), description
         )
-        return collect(examples, description)
 
     raise DataError(
         f"tfds:{name} takes {num_bytes / 2**30:.1f} GiB of memory at {resolution} px, and its files, in "

@@ -190,7 +190,10 @@ def obtain(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
 
-    console.print(f"training the classifier on {len(training[0]):,} real images, once: {path} keeps it")
+    console.print(
+        f"training the classifier on {len(training[0]):,} real images, once: it is kept as {path}",
+        soft_wrap=True,
+    )
     variables = _train(training, num_classes, settings, console)
     trained = dataclasses.replace(untrained, variables=variables, test_images=len(test[0]))
     accuracy = float((trained.predict(test[0]).argmax(axis=1) == test[1]).mean())
@@ -226,7 +229,10 @@ def _train(data: Images, num_classes: int, settings: Settings, console: Console)
     order = np.concatenate(
         [random.permutation(len(images)) for _ in range(-(-steps * settings.batch_size // len(images)))]
     )
-    for number in track(range(steps), "the classifier learns", console=console, transient=True):
+    hidden = not console.is_terminal
+    for number in track(
+        range(steps), "the classifier learns", console=console, transient=True, disable=hidden
+    ):
         rows = order[number * settings.batch_size : (number + 1) * settings.batch_size]
         batch = images[rows]
         if settings.random_flip:

@@ -222,7 +222,8 @@ def _draw(
     )
     starts = range(0, len(labels), config.sampling.batch_size)
     parts = [slice(start, start + config.sampling.batch_size) for start in starts]
-    shown = track(parts, "drawing", console=console, transient=True)
+    hidden = not console.is_terminal
+    shown = track(parts, "drawing", console=console, transient=True, disable=hidden)
     return np.concatenate([sampler.images(z[part], labels[part]) for part in shown])
 
 

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich import box
+from rich.console import Group
 from rich.table import Table
 
 from biggan_jax.sampling.sheets import FONT_SIZE, MARGIN, sheet
@@ -15,9 +16,9 @@ BAR_HEIGHT = 120  # pixels of a full bar
 TRACK, BAR, REAL = "#e8e8e8", "#4878b0", "#202020"
 
 
-def table(report: dict[str, Any]) -> Table:
+def table(report: dict[str, Any]) -> Group:
     """The scores by class and over all classes, with all that they depend on underneath."""
-    page = Table(box=box.SIMPLE_HEAD, caption=provenance(report), caption_justify="left", show_footer=True)
+    page = Table(box=box.SIMPLE_HEAD, show_footer=True)
     network = report["classifier"]
     page.add_column("class", "all classes")
     page.add_column("recognised", percent(report["recognised@classifier"]), justify="right")
@@ -35,7 +36,7 @@ def table(report: dict[str, Any]) -> Table:
             percent(row["test_accuracy"]),
             ratio(row["diversity@classifier"]),
         )
-    return page
+    return Group(page, provenance(report))
 
 
 def provenance(report: dict[str, Any]) -> str:
@@ -48,7 +49,7 @@ def provenance(report: dict[str, Any]) -> str:
         f"({statistics['passes']} × {statistics['batch_size']})\n"
         f"{report['data']['training']}\n"
         f"classifier {network['hash']}: recognises {percent(network['test_accuracy'])} of "
-        f"{network['test_images']:,} real test images, which is the ceiling for samples as well"
+        f"{network['test_images']:,} real test images: what samples like them would reach"
     )
 
 

@@ -62,12 +62,13 @@ class Discriminator(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, images: jax.Array, labels: jax.Array) -> jax.Array:
+    def __call__(self, images: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Judges images.
 
         Args:
           images: f32[N, resolution, resolution, 3] in [-1, 1].
           labels: i32[N] in [0, num_classes).
+          mask: factors f32[N, C] for the features before the last layer, for dropout there; None for none.
 
         Returns:
           f32[N], positive for "real".
@@ -86,6 +87,8 @@ class Discriminator(nn.Module):
             if block.attention:
                 x = SelfAttention(self.dtype, name="attention")(x)
         features = nn.relu(x).astype(at_least_float32(self.dtype)).sum(axis=(1, 2))
+        if mask is not None:
+            features *= mask
         logits = Linear(1, precision=jax.lax.Precision.HIGHEST, dtype=features.dtype, name="linear")(features)
         return logits[:, 0] + ClassProjection(self.num_classes, name="projection")(features, labels)
 

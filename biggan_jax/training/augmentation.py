@@ -1,7 +1,7 @@
-"""Differentiable augmentation of all that D sees, for data sets too small for it (Zhao et al. 2020).
+"""Differentiable augmentation of all that D sees, against overfitting (Zhao et al. 2020, arXiv 2006.10738).
 
-The same random changes go over real and generated images, in D's updates and in G's, and G's gradient flows
-back through them (arXiv 2006.10738, section 3.2). Ranges and rounding are those of the authors' released code.
+Real and generated images are changed at random in the same ways, in D's updates and in G's, and G's gradient
+flows back through the changes. Ranges and rounding are those of the authors' released code.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,12 @@ import jax.numpy as jnp
 from biggan_jax.models.layers import at_least_float32
 
 
-def augment(images: jax.Array, keys: jax.Array, policies: Sequence[str]) -> jax.Array:
+def policies(text: str) -> tuple[str, ...]:
+    """`"color,cutout"` → `("color", "cutout")`, as a config has them; "" is none."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def augment(images: jax.Array, keys: jax.Array, names: Sequence[str]) -> jax.Array:
     """Changes every image at random, by its own key alone, so the batch may be cut in any way.
 
     What a policy draws from a key does not depend on which others are in use. Results may leave [-1, 1], and
@@ -21,7 +26,7 @@ def augment(images: jax.Array, keys: jax.Array, policies: Sequence[str]) -> jax.
     Args:
       images: [N, H, W, 3] in [-1, 1], of bfloat16 or wider; computing is in float32 or wider.
       keys: typed JAX keys [N], one an image.
-      policies: names in `POLICIES`, applied in this order; none leaves the images as they are.
+      names: of policies in `POLICIES`, applied in this order; none leaves the images as they are.
 
     Returns:
       Images of the same shape and type, differentiable in `images`.
@@ -29,12 +34,12 @@ def augment(images: jax.Array, keys: jax.Array, policies: Sequence[str]) -> jax.
     Raises:
       ValueError: a policy that is not in `POLICIES`.
     """
-    for policy in policies:
+    for policy in names:
         if policy not in POLICIES:
             raise ValueError(f"augmentation policy {policy!r}: choose from {tuple(POLICIES)}")
 
     def augment_one(image: jax.Array, key: jax.Array) -> jax.Array:
-        for policy in policies:
+        for policy in names:
             number = tuple(POLICIES).index(policy)
             image = POLICIES[policy](image, jax.random.fold_in(key, number))
         return image
@@ -58,8 +63,8 @@ def _scale_about(center: jax.Array, image: jax.Array, factor: jax.Array) -> jax.
 def _translation(image: jax.Array, key: jax.Array) -> jax.Array:
     """Moves the image by up to an eighth of each side.
 
-    By products with two matrices of zeros and ones: sliced at an offset of its own, each image is a turn of a
-    loop on TPUs, in the gradient too, while these run as one batched product and cost next to nothing.
+    By products with two matrices of zeros and ones, one batched product each: slices at an offset of each
+    image's own become a loop over the batch on TPUs, and another in the gradient.
     """
     height, width, _ = image.shape
     y_key, x_key = jax.random.split(key)

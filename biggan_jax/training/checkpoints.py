@@ -61,8 +61,7 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=preservation_policy.LatestN(config.checkpoints.keep),
                     step_format_fixed_length=8,
-                    cleanup_tmp_directories=not read_only,
-                    create=not read_only,
+                    cleanup_tmp_directories=True,
                     read_only=read_only,
                 ),
             )
@@ -75,10 +74,8 @@ class Checkpoints:
         Raises:
           UserError: this save, or the one before it, could not be written.
         """
-        # Copied, because on CPU a host array may be a view of a buffer that the next step overwrites.
-        host_state = jax.tree.map(np.array, jax.device_get(state))
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(host_state),
+            state=ocp.args.StandardSave(jax.device_get(state)),
             config=ocp.args.JsonSave(self._config),
             loop=ocp.args.JsonSave(loop),
         )
@@ -208,7 +205,10 @@ def _read_through(directory: Path) -> None:
     Orbax reads them all at once and on a damaged file leaves a screenful of its event loop's tracebacks.
     """
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{directory}/"}).result()
-    for key in store.list().result():
+    keys = store.list().result()
+    if not keys:
+        raise FileNotFoundError(f"no arrays in {directory}")
+    for key in keys:
         store.read(key).result()
 
 

@@ -45,9 +45,9 @@ def lecam_penalty(
 ) -> jax.Array:
     """E[max(0, D(x) − α_F)²] + E[max(0, α_R − D(G(z)))²], a scalar (Tseng et al. 2021).
 
-    The paper writes E‖D(x) − α_F‖² + E‖D(G(z)) − α_R‖². The authors' released code, which made its numbers,
-    has the two maxima, and so have we. The forms differ only for images on the far side, real ones that D takes
-    for faker than the average fake and the reverse, which the hinge loss pulls back by itself.
+    The paper writes E‖D(x) − α_F‖² + E‖D(G(z)) − α_R‖²; the maxima are in the authors' released code, and
+    this follows the code. The forms differ for images on the far side alone, real ones that D takes for faker
+    than the average fake and the reverse, which the hinge loss pulls back by itself.
 
     Args:
       real_logits: D(x), [N].
@@ -102,9 +102,9 @@ def dropout_mask(keys: jax.Array, features: int, rate: float) -> jax.Array:
 def clamp_singular_value(
     matrix: jax.Array, left: jax.Array, right: jax.Array, limit: jax.Array | float
 ) -> jax.Array:
-    """W − max(0, σ₀ − limit) v₀u₀ᵀ: the largest singular value at most `limit` (Brock et al. 2019, section 4.1).
+    """W − max(0, σ₀ − limit) v₀u₀ᵀ: the largest singular value clamped (Brock et al. 2019, section 4.1).
 
-    For parameters as they are stored, before spectral norm, which would divide the clamped value out again.
+    For parameters as they are stored: after spectral norm the largest singular value is 1 whatever they are.
 
     Args:
       matrix: W, [inputs, outputs].
@@ -113,8 +113,8 @@ def clamp_singular_value(
       limit: a fixed value, or a ratio times the second singular value.
 
     Returns:
-      The clamped matrix: with the exact singular vectors the other singular values are as before, with
-      estimates v₀ᵀWu₀ is at most `limit`.
+      The clamped matrix. The other singular values are as before. With estimates of the vectors, it is the
+      estimate v₀ᵀWu₀ of the largest that is at most `limit`.
     """
     sigma = jnp.dot(jnp.dot(left, matrix, precision=PRECISION), right, precision=PRECISION)
     return matrix - jax.nn.relu(sigma - limit) * jnp.outer(left, right)

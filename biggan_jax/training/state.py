@@ -9,6 +9,7 @@ import optax
 
 from biggan_jax.models import make_discriminator, make_generator
 from biggan_jax.models.spectral_norm import Tree, initial_vectors
+from biggan_jax.training.regularization import LogitAverages
 
 
 @flax.struct.dataclass
@@ -32,6 +33,7 @@ class TrainState:
     generator: NetworkState
     discriminator: NetworkState
     ema_params: Tree  # of the generator
+    logit_averages: LogitAverages  # of D, for LeCam regularisation
 
 
 def make_optimizers(optimizer: Any) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -75,4 +77,5 @@ def _initial_state(config: Any) -> TrainState:
         discriminator=NetworkState(d_params, initial_vectors(d_params, d_u_key), d_optimizer.init(d_params)),
         # Copies, because the step donates its state and one buffer cannot be donated twice.
         ema_params=jax.tree.map(jnp.copy, g_params),
+        logit_averages=LogitAverages(jnp.zeros(()), jnp.zeros(())),
     )

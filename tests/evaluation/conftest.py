@@ -4,7 +4,7 @@ import pytest
 from blobs import SETTINGS, make_blobs
 from rich.console import Console
 
-from biggan_jax.evaluation.classifier import obtain
+from biggan_jax.evaluation import classifier
 
 
 @pytest.fixture(scope="session")
@@ -17,4 +17,14 @@ def blobs():
 def kept(tmp_path_factory, blobs):
     """A folder, and the classifier that was trained into it with `SETTINGS`."""
     folder = tmp_path_factory.mktemp("kept")
-    return folder, obtain(*blobs, 3, folder, SETTINGS, Console(quiet=True))
+    return folder, classifier.obtain(*blobs, 3, folder, SETTINGS, Console(quiet=True))
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Fails the test if a classifier is trained."""
+
+    def refuse(*_):
+        pytest.fail("trained a classifier")
+
+    monkeypatch.setattr(classifier, "_train", refuse)

@@ -21,14 +21,6 @@ def get(folder, training=TRAINING, test=TEST, settings=SETTINGS):
 
 
 @pytest.fixture
-def no_training(monkeypatch):
-    def refuse(*_):
-        pytest.fail("trained again")
-
-    monkeypatch.setattr(classifier, "_train", refuse)
-
-
-@pytest.fixture
 def training_count(monkeypatch):
     """Counts trainings, which it replaces by initial weights."""
     count = []

@@ -1,7 +1,9 @@
 """Judging a run: samplers whose faults are known, and workdirs that cannot be judged."""
 
 import json
+import shutil
 
+import jax
 import numpy as np
 import pytest
 from blobs import COLOURS, SETTINGS, SIZE, make_blobs
@@ -12,7 +14,7 @@ from biggan_jax.config import default_config
 from biggan_jax.data import ArraySource, DataError
 from biggan_jax.evaluation import judge as judging
 from biggan_jax.training.checkpoints import Checkpoints
-from biggan_jax.training.state import create_state
+from biggan_jax.training.state import abstract_state
 from biggan_jax.training.workdir import config_to_json
 
 STEP = 7
@@ -38,9 +40,18 @@ def make_config(**fields):
     return config
 
 
+@pytest.fixture(scope="module")
+def pristine_run(tmp_path_factory, kept):
+    workdir = tmp_path_factory.mktemp("run")
+    write_run(workdir, make_config())
+    shutil.copytree(kept[0], workdir / "evaluation")
+    return workdir
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """The workdir of a run on blobs that has a checkpoint."""
+def run(tmp_path, pristine_run, monkeypatch):
+    """The workdir of a run on blobs that has a checkpoint and a classifier."""
+    shutil.copytree(pristine_run, tmp_path, dirs_exist_ok=True)
 
     def open_blobs(name, split="train", *, resolution, num_classes=None):
         if split not in ("train", "test"):
@@ -60,14 +71,22 @@ def run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(judging, "open_source", open_blobs)
     monkeypatch.setattr(judging, "Settings", lambda random_flip: SETTINGS)
-    write_run(tmp_path, make_config())
     return tmp_path
+
+
+@pytest.fixture
+def untouched_run(run, no_training):
+    """The same before its first evaluation; fails the test if a classifier is trained."""
+    shutil.rmtree(run / "evaluation")
+    return run
 
 
 def write_run(workdir, config, step=STEP):
     (workdir / "config.json").write_text(json.dumps(config_to_json(config)))
     checkpoints = Checkpoints(workdir / "checkpoints", config)
-    checkpoints.save(step, create_state(config), {"unlogged": []})
+    random = np.random.default_rng(0)
+    state = jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), abstract_state(config))
+    checkpoints.save(step, state, {"unlogged": []})
     checkpoints.wait()
     checkpoints.close()
 
@@ -77,7 +96,7 @@ def judge(workdir, **arguments):
     return judging.judge(workdir, **defaults | arguments, console=Console(quiet=True))
 
 
-def test_an_untrained_generator_is_not_recognised_and_the_report_says_where_numbers_come_from(run):
+def test_a_generator_of_random_weights_is_not_recognised_and_the_report_says_where_numbers_come_from(run):
     report, samples, _ = judge(run)
     assert samples.shape == (30, SIZE, SIZE, 3) and samples.dtype == np.uint8
     assert report["step"] == STEP and report["num_samples"] == 30 and report["resolution"] == SIZE
@@ -91,7 +110,6 @@ def test_an_untrained_generator_is_not_recognised_and_the_report_says_where_numb
     assert [row["num_samples"] for row in report["classes"]] == [10, 10, 10]
     assert np.sum(report["confusion"]) == 30
     json.dumps(report, allow_nan=False)
-    assert len(list((run / "evaluation").iterdir())) == 1
 
 
 def test_samples_depend_on_the_seed_and_truncation_alone(run, monkeypatch):
@@ -149,13 +167,12 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("checkpoints", [None, "empty"])
-def test_a_run_without_checkpoint_is_refused_before_any_training(run, tmp_path, monkeypatch, checkpoints):
-    (run / "checkpoints").rename(run / "elsewhere")
+def test_a_run_without_checkpoint_is_refused_before_any_training(untouched_run, checkpoints):
+    shutil.rmtree(untouched_run / "checkpoints")
     if checkpoints:
-        (run / "checkpoints").mkdir()
+        (untouched_run / "checkpoints").mkdir()
     with pytest.raises(UserError, match="no checkpoint yet"):
-        judge(run)
-    assert not list((run / "evaluation").iterdir())
+        judge(untouched_run)
 
 
 def test_a_broken_or_foreign_config_is_refused(run):
@@ -203,7 +220,7 @@ def test_latents_that_cannot_be_truncated_are_refused(run):
         judge(run, truncation=0.5)
 
 
-def test_a_workdir_that_cannot_be_written_is_refused_before_any_training(run):
-    (run / "evaluation").touch()
+def test_a_workdir_that_cannot_be_written_is_refused_before_any_training(untouched_run):
+    (untouched_run / "evaluation").touch()
     with pytest.raises(UserError, match="cannot write .*evaluation"):
-        judge(run)
+        judge(untouched_run)

@@ -1,4 +1,4 @@
-"""The convolutions that change resolution against plain ones, in float64: values and gradients of two orders."""
+"""Convolutions that change resolution against plain ones, in float64: values and two orders of gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,16 @@ def test_rewrites_that_change_resolution_equal_the_plain_form_up_to_second_deriv
     for name in expected:
         for a, b in zip(jax.tree.leaves(rewritten[name]), jax.tree.leaves(expected[name]), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11, err_msg=name)
+
+
+def test_dilated_form_for_accelerators_equals_the_phases_for_cpus(x):
+    # The tests run on a CPU, which takes one of the two forms only.
+    kernel = np.random.default_rng(2).normal(size=(4, 4, 3, 5))
+    dilated, phases = (
+        convolution._transposed_by_dilation(x, kernel),
+        convolution._transposed_by_phases(x, kernel),
+    )
+    np.testing.assert_allclose(dilated, phases, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 3])

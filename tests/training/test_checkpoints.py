@@ -164,6 +164,7 @@ def damage_empty(path):
 STATE_FILES = ["state/_METADATA", "state/manifest.ocdbt", "state/d/*", "state/ocdbt.process_0/d/*"]
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # orbax's, from its event loop
 @pytest.mark.parametrize("damage", [damage_truncate, damage_empty, os.remove])
 @pytest.mark.parametrize("file", [*STATE_FILES, "config/metadata"])
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, capfd, file, damage):

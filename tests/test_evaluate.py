@@ -1,0 +1,109 @@
+"""The command: from a run's workdir to the table, evaluation.json and evaluation.png."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from biggan_jax.config import default_config
+from biggan_jax.training.checkpoints import Checkpoints
+from biggan_jax.training.state import abstract_state
+from biggan_jax.training.workdir import config_to_json
+
+REPOSITORY = Path(__file__).parents[1]
+
+# The command on the packaged images alone and with a classifier that learns for a moment.
+QUICK = """
+import functools, runpy, sys
+from pathlib import Path
+from biggan_jax.data import fashion_mnist, tfds_images
+from biggan_jax.evaluation import classifier, judge
+fashion_mnist.DEBIAN = Path("/nowhere")
+tfds_images.is_prepared = lambda name: False
+judge.Settings = functools.partial(classifier.Settings, widths=(4, 8, 16), images_seen=4_000)
+runpy.run_module("biggan_jax.evaluate", run_name="__main__", alter_sys=True)
+"""
+
+
+def run(*arguments, program=("-m", "biggan_jax.evaluate")):
+    return subprocess.run(
+        [sys.executable, *program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "COLUMNS": "110", "XLA_FLAGS": ""},
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run of a tiny generator on Fashion-MNIST, at step 30."""
+    config = default_config()
+    config.model.update(
+        resolution=32,
+        channels=4,
+        num_classes=10,
+        latent_dim=8,
+        class_embedding_dim=4,
+        attention_resolution=0,
+        hierarchical_latents=False,
+        generator_channels=(2, 1, 1, 1),
+        discriminator_channels=(1, 1, 1, 1),
+    )
+    config.data.update(source="fashion_mnist", random_flip=False)
+    config.sampling.update(standing_passes=2, batch_size=20, samples_per_class=3)
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "config.json").write_text(json.dumps(config_to_json(config)))
+    checkpoints = Checkpoints(folder / "checkpoints", config)
+    random = np.random.default_rng(0)
+    state = jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), abstract_state(config))
+    checkpoints.save(30, state, {"unlogged": []})
+    checkpoints.wait()
+    checkpoints.close()
+    return folder
+
+
+def test_a_run_is_judged_from_its_workdir_alone(workdir):
+    arguments = (f"--workdir={workdir}", "--num_samples=40", "--truncation=0.8")
+    done = run(*arguments, program=("-c", QUICK))
+    assert done.returncode == 0, done.stderr
+    report = json.loads((workdir / "evaluation.json").read_text())
+    assert report["step"] == 30 and report["num_samples"] == 40 and report["truncation"] == 0.8
+    assert report["classifier"]["test_images"] == 2_000 and report["classifier"]["test_accuracy"] > 0.5
+    assert "training the classifier on 8,000 real images" in done.stdout
+    for shown in ("Ankle boot", "step 30", "truncation 0.8", report["classifier"]["hash"], "evaluation.png"):
+        assert shown in done.stdout
+    with Image.open(workdir / "evaluation.png") as page:
+        assert page.width > 10 * 96 and page.height > 3 * 96
+
+    again = run(*arguments, program=("-c", QUICK))
+    assert again.returncode == 0, again.stderr
+    assert "training the classifier" not in again.stdout
+    assert json.loads((workdir / "evaluation.json").read_text()) == report
+
+
+def test_a_folder_without_a_run_is_an_error_in_one_line(tmp_path):
+    done = run(f"--workdir={tmp_path}")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --workdir=") and "no run here" in line
+
+
+@pytest.mark.parametrize("flag", ["--num_samples=0", "--truncation=-1", "--seed=x", "--nim_samples=10"])
+def test_an_impossible_flag_is_an_error_that_names_it(flag, tmp_path):
+    done = run(f"--workdir={tmp_path}", flag)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and flag.strip("-").split("=")[0] in done.stderr
+
+
+def test_help_shows_the_examples():
+    done = run("--help")
+    assert done.returncode == 0
+    assert "--num_samples=10000 --truncation=0.5" in done.stdout
