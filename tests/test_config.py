@@ -102,6 +102,13 @@ REFUSALS = [
     refusal("optimizer.g_learning_rate", math.nan, "give 0 or more"),
     refusal("optimizer.d_learning_rate", math.inf, "give 0 or more"),
     refusal("optimizer.orthogonal_regularization", -1.0, "give 0 or more"),
+    refusal("micro_batches", 0, "give 1 or more"),
+    refusal("replicas.batch_norm_group", -1, "give 0 or more"),
+    refusal("remedies.r1", -1.0, "give 0 or more"),
+    refusal("remedies.d_dropout", 1.0, "below 1"),
+    refusal("remedies.g_clamp", -1.0, "give 0 or more"),
+    refusal("remedies.lecam", math.nan, "give 0 or more"),
+    refusal("augmentation", "color,flip", "'flip' is none of color, translation, cutout"),
     refusal("optimizer.beta1", 1.0, "below 1"),
     refusal("optimizer.beta2", -0.1, "give 0 or more"),
     refusal("optimizer.epsilon", 0.0, "such as 1e-08"),
@@ -140,11 +147,24 @@ def test_batch_that_replicas_cannot_share_is_refused():
     validate(config, replicas=2)
     (problem,) = problems(config, replicas=4)
     assert problem == (
-        "config.batch_size = 50: it is shared by 4 replicas (devices) and must be a multiple of 4; give 48, "
-        "for example"
+        "config.batch_size = 50: it is shared by 4 replicas (devices), each of which works through 1 "
+        "micro-batches, and must be a multiple of 4; give 48, for example"
     )
     (problem,) = problems(config, replicas=128)
     assert "give 128" in problem
+    validate(load("cifar10", micro_batches=5), replicas=2)
+    (problem,) = problems(load("cifar10", micro_batches=5), replicas=4)
+    assert "give 40" in problem
+
+
+def test_batch_norm_groups_that_do_not_fit_the_replicas_are_refused():
+    config = load("imagenet128", batch_size=64, micro_batches=2)
+    for group in (0, 2, 4, 8, 16, 32):
+        config.replicas.batch_norm_group = group
+        validate(config, replicas=4)
+    config.replicas.batch_norm_group = 12  # 8 images on a replica, 32 in a micro-batch
+    (problem,) = problems(config, replicas=4)
+    assert problem.startswith("config.replicas.batch_norm_group = 12") and "give 8" in problem
 
 
 def test_all_problems_are_reported_at_once():
