@@ -13,7 +13,7 @@ from biggan_jax.config import default_config
 def get_config() -> ConfigDict:
     config = default_config()
     config.batch_size = 32
-    config.total_steps = 2_800
+    config.total_steps = 3_000
     config.d_steps = 1
     config.log_every = 10
     config.sample_every = 200
@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer.g_learning_rate = 4e-4
     config.optimizer.d_learning_rate = 8e-4
-    config.ema.decay = 0.997
+    config.ema.decay = 0.998
     config.ema.start_step = 200
 
     config.data.source = "fashion_mnist"

@@ -22,7 +22,7 @@ from biggan_jax.sampling.latents import draw_latents
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.training.checkpoints import Checkpoints, Restored
 from biggan_jax.training.state import abstract_state
-from biggan_jax.training.workdir import flatten, writing
+from biggan_jax.training.workdir import flatten
 
 
 class Judgement(NamedTuple):
@@ -67,9 +67,6 @@ def judge(
             f"--truncation={truncation}: this run's latents are {config.model.latent_distribution}, and only "
             "normal ones can be truncated; leave --truncation out"
         )
-    folder = workdir / "evaluation"
-    with writing(folder):
-        folder.mkdir(exist_ok=True)  # a workdir that cannot be written is found out now
     training = _open(config, "train_split", train_split or config.data.split)
     test = _open(config, "test_split", test_split)
     classes = training.num_classes
@@ -81,7 +78,9 @@ def judge(
     restored = _restore(workdir, config)
 
     settings = Settings(random_flip=config.data.random_flip)
-    network = classifier.obtain(arrays(training), arrays(test), classes, folder, settings, console)
+    network = classifier.obtain(
+        arrays(training), arrays(test), classes, workdir / "evaluation", settings, console
+    )
     console.print(
         f"drawing {num_samples:,} samples of step {restored.step:,}, after {config.sampling.standing_passes} "
         "passes for batch norm's statistics"
@@ -174,8 +173,7 @@ def saved_config(workdir: Path) -> ConfigDict:
         ) from error
     config = default_config()
     try:
-        for name, value in flatten(saved).items():
-            config.update_from_flattened_dict({name: tuple(value) if isinstance(value, list) else value})
+        config.update_from_flattened_dict(flatten(saved))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is of another version of this package: {error}") from error
     validate(config)

@@ -55,10 +55,10 @@ class Sampler:
           ValueError: shapes that don't fit, or a label out of range.
         """
         z, labels = np.asarray(z, np.float32), np.asarray(labels, np.int32)
-        if z.shape != (len(labels), self._model.latent_dim):
+        if labels.ndim != 1 or z.shape != (len(labels), self._model.latent_dim):
             raise ValueError(
-                f"latents of shape {z.shape} for {len(labels)} labels: must be "
-                f"[{len(labels)}, {self._model.latent_dim}]"
+                f"latents of shape {z.shape} with labels of shape {labels.shape}: must be "
+                f"[N, {self._model.latent_dim}] and [N]"
             )
         if labels.size and not 0 <= labels.min() <= labels.max() < self._model.num_classes:
             raise ValueError(

@@ -39,18 +39,19 @@ def augment(images: jax.Array, keys: jax.Array, names: Sequence[str]) -> jax.Arr
             raise ValueError(f"augmentation policy {policy!r}: choose from {tuple(POLICIES)}")
 
     def augment_one(image: jax.Array, key: jax.Array) -> jax.Array:
+        draws = jax.random.uniform(key, (len(POLICIES), DRAWS), jnp.float32)
+        draws_of = dict(zip(POLICIES, draws, strict=True))
         for policy in names:
-            number = tuple(POLICIES).index(policy)
-            image = POLICIES[policy](image, jax.random.fold_in(key, number))
+            image = POLICIES[policy](image, draws_of[policy])
         return image
 
     wide = images.astype(at_least_float32(images.dtype))
     return jax.vmap(augment_one)(wide, keys).astype(images.dtype)
 
 
-def _color(image: jax.Array, key: jax.Array) -> jax.Array:
+def _color(image: jax.Array, draws: jax.Array) -> jax.Array:
     """Brightness by up to ±0.5, then saturation times up to 2, then contrast times 0.5 to 1.5."""
-    brightness, saturation, contrast = jax.random.uniform(key, (3,), jnp.float32)
+    brightness, saturation, contrast = draws
     image = image + (brightness - 0.5)
     image = _scale_about(image.mean(axis=-1, keepdims=True), image, 2 * saturation)
     return _scale_about(image.mean(), image, 0.5 + contrast)
@@ -60,45 +61,52 @@ def _scale_about(center: jax.Array, image: jax.Array, factor: jax.Array) -> jax.
     return (image - center) * factor + center
 
 
-def _translation(image: jax.Array, key: jax.Array) -> jax.Array:
+def _translation(image: jax.Array, draws: jax.Array) -> jax.Array:
     """Moves the image by up to an eighth of each side.
 
     By products with two matrices of zeros and ones, one batched product each: slices at an offset of each
     image's own become a loop over the batch on TPUs, and another in the gradient.
     """
     height, width, _ = image.shape
-    y_key, x_key = jax.random.split(key)
-    rows = _shift(y_key, height, image.dtype)
-    columns = _shift(x_key, width, image.dtype)
+    down, right, _ = draws
+    rows = _shift(down, height, image.dtype)
+    columns = _shift(right, width, image.dtype)
     # At full precision, a product with ones and zeros moves values without rounding them.
     image = jnp.einsum("ij,jwc->iwc", rows, image, precision=jax.lax.Precision.HIGHEST)
     return jnp.einsum("ij,hjc->hic", columns, image, precision=jax.lax.Precision.HIGHEST)
 
 
-def _shift(key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
+def _shift(draw: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
     """Matrix `[size, size]` that moves a vector by -reach … reach places and fills up with zeros."""
     reach = (size + 4) // 8  # a half rounds up
-    offset = jax.random.randint(key, (), -reach, reach + 1, jnp.int32)
-    return jax.nn.one_hot(jnp.arange(size) + offset, size, dtype=dtype)
+    offset = _integer(draw, 2 * reach + 1) - reach
+    return jax.nn.one_hot(jnp.arange(size) - offset, size, dtype=dtype)
 
 
-def _cutout(image: jax.Array, key: jax.Array) -> jax.Array:
+def _cutout(image: jax.Array, draws: jax.Array) -> jax.Array:
     """Blanks a rectangle of half the sides; its centre is anywhere, so it may reach over the edge."""
     height, width, _ = image.shape
-    y_key, x_key = jax.random.split(key)
-    inside = _interval(y_key, height)[:, None] & _interval(x_key, width)
+    y_center, x_center, _ = draws
+    inside = _interval(y_center, height)[:, None] & _interval(x_center, width)
     return jnp.where(inside[:, :, None], 0, image)
 
 
-def _interval(key: jax.Array, size: int) -> jax.Array:
+def _interval(draw: jax.Array, size: int) -> jax.Array:
     """Which of `size` places lie in an interval of half that length."""
     length = (size + 1) // 2
     # An even length has its centre between two places: the two edges make one position more.
-    center = jax.random.randint(key, (), 0, size + 1 - length % 2, jnp.int32)
+    center = _integer(draw, size + 1 - length % 2)
     distance = jnp.arange(size) - (center - length // 2)
     return (distance >= 0) & (distance < length)
 
 
+def _integer(draw: jax.Array, count: int) -> jax.Array:
+    """One of 0 … count - 1, all equally likely."""
+    return jnp.floor(draw * count).astype(jnp.int32)
+
+
+# Each takes one image, [H, W, 3], and DRAWS uniform numbers in [0, 1), which are all its randomness.
+DRAWS = 3
 POLICIES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "color": _color,
     "translation": _translation,

@@ -145,7 +145,7 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
         gradients, metrics = mean_gradient(loss, weights, batch)
         (gradients,) = pullback(gradients)
         state = _apply(d_optimizer, state, gradients, vectors.right)
-        return state, metrics | {"d_gradient_norm": optax.global_norm(gradients)}
+        return state, metrics | {"d_gradient_norm": optax.tree.norm(gradients)}
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         d_key, g_key = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step))
@@ -183,7 +183,7 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
 
         gradients, metrics = mean_gradient(g_loss, g_weights, rows)
         (gradients,) = g_pullback(gradients)
-        metrics["g_gradient_norm"] = optax.global_norm(gradients)
+        metrics["g_gradient_norm"] = optax.tree.norm(gradients)
         if optimizer.orthogonal_regularization:
             penalty, slope = jax.value_and_grad(orthogonal_penalty)(g_params)
             scale = optimizer.orthogonal_regularization

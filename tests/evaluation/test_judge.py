@@ -125,6 +125,30 @@ def test_samples_depend_on_the_seed_and_truncation_alone(run, monkeypatch):
     np.testing.assert_array_equal(latest.samples, first)
 
 
+class PerfectSampler:
+    """Draws real images of the class asked for."""
+
+    truncation = 0.0
+
+    def __init__(self, *_):
+        self.images_by_class = [
+            images[labels == k] for k in range(3) for images, labels in [make_blobs(90, seed=6)]
+        ]
+
+    def images(self, z, labels):
+        assert len(z) == len(labels)
+        return np.stack([self.images_by_class[label][i] for i, label in enumerate(labels)])
+
+
+def test_a_perfect_generator_is_recognised_and_its_samples_come_class_by_class(run, kept, monkeypatch):
+    monkeypatch.setattr(judging, "Sampler", PerfectSampler)
+    report, samples, _ = judge(run, num_samples=50)
+    assert report["recognised@classifier"] >= 0.97
+    assert [row["num_samples"] for row in report["classes"]] == [17, 17, 16]
+    seen = kept[1].predict(samples).argmax(axis=1)
+    assert (seen == np.arange(50) % 3).mean() >= 0.97
+
+
 def score(kept, samples, labels):
     return judging.score(samples, labels, kept[1], *make_blobs(150, seed=2), NAMES)
 
