@@ -5,6 +5,7 @@ A command is a thin module whose docstring holds its examples (`--help` shows it
 """
 
 import difflib
+import logging
 import os
 import re
 import runpy
@@ -50,6 +51,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
     A `UserError`, from the command line or from `main`, is printed as `error: …` without a traceback, and the
     exit code is 2. Every other exception keeps its traceback.
     """
+    # On a machine without accelerators it tells, at length, which ones it looked for and did not find.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     try:
         app.run(main, flags_parser=parse)
     except UserError as error:

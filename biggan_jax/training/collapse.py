@@ -150,7 +150,7 @@ def rates_after(config: ConfigDict, rollbacks: int) -> ConfigDict:
     return changed
 
 
-def error(collapse: Collapse, rollbacks: int, saved_steps: Sequence[int], directory: Any) -> CollapseError:
+def collapse_error(collapse: Collapse, rollbacks: int, saved_steps: Sequence[int], directory: Any) -> CollapseError:
     """For the person at the keyboard, when the run stops: what was seen, what is left, what can be done."""
     if saved_steps:
         left = f"the last checkpoint, of step {max(saved_steps)}, is in {directory}"

@@ -19,10 +19,9 @@ pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devic
 
 @functools.cache
 def after_three_steps(mapping, count, **fields):
-    """State and last metrics; `fields` by names with __ for dots."""
-    config = make_config(
-        batch_size=8, d_steps=1, **{name.replace("__", "."): value for name, value in fields.items()}
-    )
+    """State and last metrics, of the smallest discriminator, for compiling is what takes the time."""
+    tiny = {"batch_size": 8, "d_steps": 1, "model.discriminator_channels": (1,)}
+    config = make_config(**tiny | {name.replace("__", "."): value for name, value in fields.items()})
     with jax.enable_x64(config.model.dtype == "float64"):
         replicas = Replicas(mapping, jax.devices()[:count])
         step = replicas.map(make_update(config, AXIS, unroll=True))
@@ -34,7 +33,7 @@ def after_three_steps(mapping, count, **fields):
         return jax.tree.map(np.asarray, (state, metrics))
 
 
-@pytest.mark.parametrize(("mapping", "count"), [("pmap", 2), ("pmap", 4), ("shard_map", 2), ("shard_map", 4)])
+@pytest.mark.parametrize(("mapping", "count"), [("shard_map", 2), ("shard_map", 4), ("pmap", 4)])
 def test_one_two_and_four_replicas_give_the_same_states_and_metrics_with_either_mapping(mapping, count):
     # Rounding only. Adam with β1 = 0 divides a gradient by its own size, and by no less than ε = 1e-8: noise
     # of 1e-16 in a gradient becomes at most 1e-8 of a step of the rate, 0.04.
