@@ -19,7 +19,7 @@ def make_config(**optimizer):
         latent_dim=4,
         class_embedding_dim=4,
         generator_channels=(1, 1),
-        discriminator_channels=(1, 1),
+        discriminator_channels=(1,),
         attention_resolution=0,
     )
     config.optimizer.update(optimizer)
