@@ -97,9 +97,7 @@ def test_misspelt_field_names_the_one_that_was_meant(complaint, words, meant):
 def test_field_like_no_other_gets_a_list_of_those_there_are(complaint):
     ema = complaint(f"--config={CIFAR}", "--config.ema.tau=0.5")
     assert ema == f"{CIFAR} has no field config.ema.tau; there are decay, start_step"
-    assert " batch_size, checkpoint_every, checkpoints," in complaint(
-        f"--config={CIFAR}", "--config.=1"
-    )
+    assert " batch_size, checkpoint_every, checkpoints," in complaint(f"--config={CIFAR}", "--config.=1")
     assert "the fields are listed in" in complaint(f"--config={CIFAR}", "--config.xyz.zyx=1")
 
 
