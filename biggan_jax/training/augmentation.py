@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from biggan_jax.models.layers import at_least_float32
-
 
 def policies(text: str) -> tuple[str, ...]:
     """`"color,cutout"` → `("color", "cutout")`, as a config has them; "" is none."""
@@ -39,14 +37,14 @@ def augment(images: jax.Array, keys: jax.Array, names: Sequence[str]) -> jax.Arr
             raise ValueError(f"augmentation policy {policy!r}: choose from {tuple(POLICIES)}")
 
     def augment_one(image: jax.Array, key: jax.Array) -> jax.Array:
+        # float32 whatever the images are, and with them all that is computed with them.
         draws = jax.random.uniform(key, (len(POLICIES), DRAWS), jnp.float32)
         draws_of = dict(zip(POLICIES, draws, strict=True))
         for policy in names:
             image = POLICIES[policy](image, draws_of[policy])
         return image
 
-    wide = images.astype(at_least_float32(images.dtype))
-    return jax.vmap(augment_one)(wide, keys).astype(images.dtype)
+    return jax.vmap(augment_one)(images, keys).astype(images.dtype)
 
 
 def _color(image: jax.Array, draws: jax.Array) -> jax.Array:

@@ -248,22 +248,17 @@ def test_a_full_disk_stops_the_run_with_the_file_and_the_remedy(tmp_path, monkey
     ("number", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_RESUMABLE)]
 )
 def test_the_command_saves_on_a_signal_and_tells_the_launcher_and_the_person(tmp_path, number, code):
-    command = [
-        *[
-            sys.executable,
-            "-m",
-            "biggan_jax.train",
-            "--config=configs/fashion_mnist.py",
-            f"--workdir={tmp_path}",
-        ],
-        *[
-            "--config.model.channels=4",
-            "--config.model.generator_channels=(1,1,1,1)",
-            "--config.batch_size=4",
-        ],
-        *["--config.model.discriminator_channels=(1,1,1,1)", "--config.total_steps=1000000"],
-        *["--config.sample_every=0", "--config.checkpoint_every=0"],
-    ]
+    fields = {
+        "model.channels": 4,
+        "model.generator_channels": "(1,1,1,1)",
+        "model.discriminator_channels": "(1,1,1,1)",
+        "batch_size": 4,
+        "total_steps": 1_000_000,
+        "sample_every": 0,
+        "checkpoint_every": 0,
+    }
+    command = [sys.executable, "-m", "biggan_jax.train", "--config=configs/fashion_mnist.py"]
+    command += [f"--workdir={tmp_path}", *(f"--config.{name}={value}" for name, value in fields.items())]
     root = Path(__file__).parents[2]
     with subprocess.Popen(
         command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
