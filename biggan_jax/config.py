@@ -124,12 +124,12 @@ def default_config() -> ConfigDict:
 
     # Against collapse and, for small data sets, overfitting; 0 = off (training/regularization.py).
     config.remedies = remedies = ConfigDict()
-    remedies.r1 = 0.0  # γ of the penalty on D's slope at real images, of which half is taken
+    remedies.r1 = 0.0  # γ of the penalty on D's slope at real images as D sees them; half is taken
     remedies.d_dropout = 0.0  # chance that a feature before D's last layer is dropped
     remedies.g_clamp = 0.0  # limit of the largest singular value of G's first layer
     remedies.lecam = 0.0  # weight of LeCam regularisation
-    remedies.lecam_decay = 0.99  # of its moving averages of D's logits, per D update
-    remedies.lecam_start_step = 1_000  # until this step they are copies
+    remedies.lecam_decay = 0.9  # of its moving averages of D's logits, per D update
+    remedies.lecam_start_step = 1_000  # until this step they are copies and there is no penalty
     config.augmentation = ""  # of all that D sees, such as "color,translation,cutout"
 
     config.ema = ema = ConfigDict()

@@ -122,7 +122,12 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
         return mean if axis_name is None else lax.pmean(mean, axis_name)
 
     def d_update(
-        state: NetworkState, averages: LogitAverages, g_weights: Tree, keys: Keys, batch: tuple
+        state: NetworkState,
+        averages: LogitAverages,
+        lecam_weight: jax.Array,
+        g_weights: Tree,
+        keys: Keys,
+        batch: tuple,
     ) -> tuple[NetworkState, Metrics]:
         def loss(weights: Tree, index: jax.Array, part: tuple) -> tuple[jax.Array, Metrics]:
             images, labels, rows = part
@@ -137,7 +142,7 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
                 value += remedies.r1 * metrics["r1"]
             if remedies.lecam:
                 metrics["lecam"] = lecam_penalty(real_logits, fake_logits, *averages)
-                value += remedies.lecam * metrics["lecam"]
+                value += lecam_weight * metrics["lecam"]
             return value, metrics
 
         vectors = power_iteration(state.params, state.u, model.epsilon)
@@ -157,14 +162,16 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
         images, labels = batch["images"], batch["labels"]
         d_steps, count = labels.shape
         rows = replica() * count + jnp.arange(count)
-        # Until the penalty has its start, a copy: the averages never remember the untrained D.
-        lecam_decay = jnp.where(state.step < remedies.lecam_start_step, 0.0, remedies.lecam_decay)
+        # Until LeCam's start there is no penalty, and the averages are copies: they forget the untrained D.
+        lecam_on = state.step >= remedies.lecam_start_step
+        lecam_decay = jnp.where(lecam_on, remedies.lecam_decay, 0.0)
+        lecam_weight = jnp.where(lecam_on, remedies.lecam, 0.0)
 
         def d_step(carry: tuple[NetworkState, LogitAverages], sub_batch: tuple) -> tuple[tuple, Metrics]:
             index, images, labels = sub_batch
             keys = Keys(*jax.random.split(jax.random.fold_in(d_key, index), 4))
             images = images.astype(jnp.float32) / 127.5 - 1.0
-            d_state, metrics = d_update(*carry, g_weights, keys, (images, labels, rows))
+            d_state, metrics = d_update(*carry, lecam_weight, g_weights, keys, (images, labels, rows))
             averages = update_averages(carry[1], metrics["d_real"], metrics["d_fake"], lecam_decay)
             return (d_state, averages), metrics
 

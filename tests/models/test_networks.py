@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,6 +161,44 @@ def test_deep_generator_sees_latent_and_class_in_the_first_layer_and_every_batch
     for block in range(4):
         for norm in range(1, 5):
             assert params[f"block_{block}"][f"norm_{norm}"]["bias"]["kernel"].shape[0] == condition
+
+
+@pytest.mark.parametrize("name", ["hierarchical latents and attention", "deep"])
+def test_biases_rest_only_where_a_batch_norm_takes_them_away(name):
+    # Against finite differences of the plain generator. Attention comes between the blocks: it sees the first
+    # ones' biases, which then have gradients, and not the last one's.
+    model = make_model(**NETWORKS[name])
+    generator, _, params, _ = make_networks(model)
+    z, labels, images = make_inputs(model.resolution)
+    biases, kernels = split_biases(params)
+
+    @jax.jit
+    @jax.grad
+    def gradient(biases):
+        return jnp.sum(images * generator.apply({"params": join(biases, kernels)}, z, labels))
+
+    def slope(path, direction, step=1e-5):
+        sides = [join(biases | {path: biases[path] + sign * step * direction}, kernels) for sign in (1, -1)]
+        up, down = (np.sum(images * plain_generator(model, side)(z, labels)) for side in sides)
+        return (up - down) / (2 * step)
+
+    resting = 0
+    for path, found in gradient(biases).items():
+        direction = np.random.default_rng(0).normal(size=found.shape)
+        np.testing.assert_allclose(np.sum(found * direction), slope(path, direction), atol=1e-6, err_msg=path)
+        resting += bool((found == 0).all())
+    assert 0 < resting < len(biases)
+
+
+def split_biases(params):
+    """The biases of convolutions in blocks by path, and everything else."""
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    biases = {path: x for path, x in flat.items() if path.startswith("block_") and path.endswith("/bias")}
+    return biases, {path: x for path, x in flat.items() if path not in biases}
+
+
+def join(biases, others):
+    return flax.traverse_util.unflatten_dict(biases | others, sep="/")
 
 
 def without_main_path(module, *inputs):
