@@ -6,6 +6,7 @@ it is written. Arrays are saved as plain host arrays: how many devices or proces
 """
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,8 @@ class Checkpoints:
         # Its errors reach us as exceptions; the tracebacks that its threads log too would bury our message.
         logging.get_absl_logger().addFilter(_not_from_orbax)
         with writing(self._directory):
+            if not read_only:
+                self._tidy_up()
             self._manager = ocp.CheckpointManager(
                 self._directory,
                 item_handlers={
@@ -180,6 +183,14 @@ class Checkpoints:
                 self._path(step).rename(aside)
         if steps:
             self._manager.reload()
+
+    def _tidy_up(self) -> None:
+        """Removes what saves that were cut off left behind.
+
+        Orbax could, but in a thread that nothing waits for: it would stumble over the next run's.
+        """
+        for part in self._directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+            shutil.rmtree(part)
 
     def _path(self, step: int) -> Path:
         return self._directory / f"{step:08d}"
