@@ -14,7 +14,9 @@ from biggan_jax.models.architecture import ARCHITECTURES, resolve
 from biggan_jax.sampling.latents import DISTRIBUTIONS
 from biggan_jax.training.augmentation import POLICIES, policies
 
+RESPONSES = ("stop", "rollback")
 CHOICES = {
+    "on_collapse": RESPONSES,
     "model.architecture": ARCHITECTURES,
     "model.latent_distribution": tuple(DISTRIBUTIONS),
     "model.dtype": ("float32", "bfloat16"),
@@ -28,6 +30,7 @@ MINIMUM = {
     "total_steps": 1,
     "d_steps": 1,
     "micro_batches": 1,
+    "steps_per_call": 1,
     "log_every": 1,
     "sample_every": 0,
     "checkpoint_every": 0,
@@ -50,8 +53,25 @@ MINIMUM = {
     "sampling.max_classes": 1,
     "sampling.truncation": 0,
     "checkpoints.keep": 1,
+    "checkpoints.keep_every": 0,
+    "checkpoints.best": 0,
+    "collapse.check_every": 0,
+    "collapse.warmup_steps": 0,
+    "collapse.patience": 1,
+    "collapse.d_loss_floor": 0,
+    "collapse.gradient_floor": 0,
+    "collapse.sigma_ratio": 1,
+    "collapse.sigma_window": 1,
+    "collapse.rollback_checkpoints": 1,
+    "collapse.max_rollbacks": 0,
 }
-POSITIVE = ("model.epsilon", "optimizer.epsilon")
+POSITIVE = (
+    "model.epsilon",
+    "optimizer.epsilon",
+    "collapse.d_loss_ceiling",
+    "collapse.g_rate_factor",
+    "collapse.d_rate_factor",
+)
 DECAYS = (
     "optimizer.beta1",
     "optimizer.beta2",
@@ -92,6 +112,7 @@ def default_config() -> ConfigDict:
     config.total_steps = 165_000  # generator updates
     config.d_steps = 2  # discriminator updates, each on its own batch, for one generator update
     config.micro_batches = 1  # parts that each batch is worked through in, to save memory; divides batch_size
+    config.steps_per_call = 1  # steps that one call of the compiled program does; more spare the host work
     config.log_every = 100  # steps between rows of metrics
     config.sample_every = 1_000  # steps between sample sheets; 0 = never
     config.checkpoint_every = 1_000  # steps between checkpoints; 0 = never
@@ -154,8 +175,27 @@ def default_config() -> ConfigDict:
     sampling.max_classes = 10  # columns of a sample sheet, at most
     sampling.truncation = 0.0  # threshold beyond which latents are drawn again; 0 = untruncated
 
-    config.checkpoints = ConfigDict()
-    config.checkpoints.keep = 3  # the last so many checkpoints stay on disk
+    config.checkpoints = checkpoints = ConfigDict()
+    checkpoints.keep = 3  # the last so many checkpoints stay on disk
+    checkpoints.keep_every = 0  # and, for good, those of steps that this divides; 0 = none
+    checkpoints.best = 0  # and the best so many
+    checkpoints.metric = ""  # by this number of the rows of metrics, such as "d_loss"
+    checkpoints.higher_is_better = False  # whether the best is the highest, not the lowest
+
+    config.on_collapse = "stop"  # with the last good checkpoint kept, or "rollback" to an earlier one
+    config.collapse = collapse = ConfigDict()  # the rule: training/collapse.py
+    collapse.check_every = 1_000  # steps between looks at the singular values of all weights; 0 = never
+    collapse.warmup_steps = 1_000  # until this step only numbers that are not finite count
+    collapse.patience = 10  # rows of metrics on end that a loss or gradient must be beyond these bounds:
+    collapse.d_loss_floor = 0.01
+    collapse.d_loss_ceiling = 4.0
+    collapse.gradient_floor = 1e-4  # of the norm of either network's gradient
+    collapse.sigma_ratio = 4.0  # growth of a weight's largest singular value over its median that is too much
+    collapse.sigma_window = 10  # looks that the median is taken of
+    collapse.rollback_checkpoints = 2  # how many checkpoints to go back
+    collapse.max_rollbacks = 3  # times; at the next collapse the run stops
+    collapse.g_rate_factor = 1.0  # by which G's rate is multiplied at each rollback
+    collapse.d_rate_factor = 1.0  # by which D's rate is
     return config.lock()
 
 
@@ -222,6 +262,7 @@ def _value_problems(config: ConfigDict) -> Iterator[str]:
 
 def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
     model, source = config.model, config.data.source
+    yield from _interval_problems(config)
     parts = replicas * config.micro_batches
     if config.batch_size >= 1 and parts >= 1 and config.batch_size % parts:
         yield _problem(
@@ -251,6 +292,25 @@ def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
         )
     if model.architecture in ARCHITECTURES and model.channels >= 1:
         yield from _network_problems(config)
+
+
+def _interval_problems(config: ConfigDict) -> Iterator[str]:
+    """Intervals at whose ends the loop must be between two calls, or at a checkpoint."""
+    for name, divisor in (
+        ("sample_every", "steps_per_call"),
+        ("checkpoint_every", "steps_per_call"),
+        ("checkpoints.keep_every", "checkpoint_every"),
+    ):
+        interval, value = _get(config, name), _get(config, divisor)
+        if value < 1 and interval > 0 and divisor == "checkpoint_every":
+            yield _problem(config, name, "there are no checkpoints to keep with config.checkpoint_every = 0")
+        elif value >= 1 and interval > 0 and interval % value:
+            nearest = _nearest_multiple(interval, value)
+            yield _problem(
+                config, name, f"must be a multiple of config.{divisor} = {value}; give {nearest}, for example"
+            )
+    if config.checkpoints.best > 0 and not config.checkpoints.metric:
+        yield _problem(config, "checkpoints.best", "say by which number: config.checkpoints.metric='d_loss'")
 
 
 def _batch_norm_problems(config: ConfigDict, replicas: int) -> Iterator[str]:

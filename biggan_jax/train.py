@@ -24,13 +24,24 @@ CONFIG = cli.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "where the run keeps everything; is created", required=True)
 
 
+COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT where process 0 of several listens; TPU slices and SLURM know it"
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many processes the run has", lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, from 0", lower_bound=0)
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs the loop; returns the exit code."""
     del argv
-    from biggan_jax.training.loop import train  # here: --help and a misspelt flag need not wait for JAX
+    from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
+
+    hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    from biggan_jax.training.loop import train
 
     try:
-        return train(CONFIG.value, WORKDIR.value)
+        with hosts.parting():
+            return train(CONFIG.value, WORKDIR.value)
     except KeyboardInterrupt:  # the second Ctrl-C: an ordinary exit would wait for the threads of a save
         os._exit(EXIT_INTERRUPTED)
 

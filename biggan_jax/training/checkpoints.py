@@ -1,12 +1,17 @@
 """Checkpoints: the whole training state by orbax, asynchronously, with the config it belongs to.
 
-One directory a step, `00001000/`, with three items: `state` (the pytree), `config` (JSON) and `loop` (JSON:
-what the loop carries from step to step besides the state). A step's directory appears by a rename when all of
-it is written. Arrays are saved as plain host arrays: how many devices or processes made them leaves no trace.
+One directory a step, `00001000/`, with three items: `state` (the pytree), `config` (JSON: its fields and
+their hash) and `loop` (JSON: what the loop carries from step to step besides the state). A step's directory
+appears by a rename when all of it is written. Arrays are saved as plain host arrays: how many devices or
+processes made them leaves no trace. Of several processes, the first alone opens the checkpoints.
 """
 
+import hashlib
+import json
+import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,11 +40,11 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run; the newest `config.checkpoints.keep` are kept.
+    """The checkpoints of one run; which of them are kept, `config.checkpoints` says.
 
     Args:
       directory: is created if missing.
-      config: the run's config; saved with each checkpoint.
+      config: the run's config; saved with each checkpoint, with its hash.
       read_only: for whoever looks at a run that may be under way: nothing is created, tidied up or renamed.
 
     Raises:
@@ -53,37 +58,58 @@ class Checkpoints:
         logging.get_absl_logger().addFilter(_not_from_orbax)
         with writing(self._directory):
             if not read_only:
+                self._directory.mkdir(parents=True, exist_ok=True)
                 self._tidy_up()
+            # Nothing in here may wait for the other processes of a run, which have no part in it.
+            first = ocp.options.MultiprocessingOptions(
+                primary_host=jax.process_index(), active_processes={jax.process_index()}
+            )
+            json_handler = ocp.JsonCheckpointHandler(multiprocessing_options=first)
             self._manager = ocp.CheckpointManager(
                 self._directory,
                 item_handlers={
-                    "state": ocp.StandardCheckpointHandler(),
-                    "config": ocp.JsonCheckpointHandler(),
-                    "loop": ocp.JsonCheckpointHandler(),
+                    "state": ocp.StandardCheckpointHandler(multiprocessing_options=first),
+                    "config": json_handler,
+                    "loop": json_handler,
                 },
                 options=ocp.CheckpointManagerOptions(
-                    preservation_policy=preservation_policy.LatestN(config.checkpoints.keep),
+                    **_preservation(config.checkpoints),
                     step_format_fixed_length=8,
+                    create=False,
                     cleanup_tmp_directories=True,
                     read_only=read_only,
+                    multiprocessing_options=first,
                 ),
             )
 
-    def save(self, step: int, state: Any, loop: dict[str, Any]) -> None:
+    @property
+    def steps(self) -> list[int]:
+        """Those of the checkpoints there are, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def save(
+        self, step: int, state: Any, loop: dict[str, Any], scores: Mapping[str, float | None] | None = None
+    ) -> None:
         """Copies `state` to the host, then writes it in the background; does nothing if `step` is there.
 
         Waits for the save before it, so at most one is under way.
+
+        Args:
+          step: the state's.
+          state: arrays that are whole in this process.
+          loop: what JSON holds.
+          scores: numbers of this step; `config.checkpoints.metric`, if there, says how good it is.
 
         Raises:
           UserError: this save, or the one before it, could not be written.
         """
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(jax.device_get(state)),
-            config=ocp.args.JsonSave(self._config),
+            config=ocp.args.JsonSave({"fields": self._config, "sha256": config_hash(self._config)}),
             loop=ocp.args.JsonSave(loop),
         )
         try:
-            self._manager.save(step, args=items)
+            self._manager.save(step, args=items, metrics=dict(scores or {}))
         except (OSError, ValueError) as error:
             raise self._write_error(error) from error
 
@@ -116,7 +142,7 @@ class Checkpoints:
             differ), may not be read, or there are checkpoints but none is readable.
         """
         unreadable: list[int] = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in reversed(self.steps):
             try:
                 restored = self._restore(step, state)
             except UserError:
@@ -142,15 +168,25 @@ class Checkpoints:
             )
         return None
 
+    def delete_after(self, step: int) -> None:
+        """Deletes the checkpoints of the steps after `step`."""
+        with writing(self._directory):
+            for later in self.steps:
+                if later > step:
+                    self._manager.delete(later)
+
     def _restore(self, step: int, state: Any) -> Restored:
         items = ocp.args.Composite(config=ocp.args.JsonRestore(), loop=ocp.args.JsonRestore())
         saved = self._manager.restore(step, args=items)
+        fields = saved.config["fields"]
+        if saved.config["sha256"] != config_hash(fields):
+            raise ValueError("its config is not the one that was saved: the hash differs")
         _read_through(self._path(step) / "state")
-        self._refuse_another_architecture(step, saved.config, state)
+        self._refuse_another_architecture(step, fields, state)
         target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         restored = self._manager.restore(step, args=items)
-        return Restored(restored.state, step, saved.config, saved.loop)
+        return Restored(restored.state, step, fields, saved.loop)
 
     def _refuse_another_architecture(self, step: int, saved_config: dict[str, Any], state: Any) -> None:
         fields = {
@@ -204,6 +240,32 @@ class Checkpoints:
         )
 
 
+def config_hash(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of a config as JSON with sorted keys, in hexadecimal."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _preservation(rules: ConfigDict) -> dict[str, Any]:
+    """Orbax's options for the newest `keep`, every `keep_every` steps' and the `best` by `metric`."""
+    policies = [preservation_policy.LatestN(rules.keep)]
+    if rules.keep_every:
+        policies.append(preservation_policy.EveryNSteps(rules.keep_every))
+    if not rules.best:
+        return {"preservation_policy": preservation_policy.AnyPreservationPolicy(policies)}
+
+    def goodness(scores: Mapping[str, float | None]) -> float:
+        value = scores.get(rules.metric)
+        if value is None or math.isnan(value):
+            return -math.inf
+        return value if rules.higher_is_better else -value
+
+    best = preservation_policy.BestN(
+        get_metric_fn=goodness, n=rules.best, keep_checkpoints_without_metrics=False
+    )
+    policy = preservation_policy.AnyPreservationPolicy([*policies, best])
+    return {"preservation_policy": policy, "best_fn": goodness, "best_mode": "max"}
+
+
 def _layout(tree: Any) -> dict[str, str]:
     """`{"state.generator.….kernel": "float32[3, 3, 64, 64]"}` for a state, or orbax's description of one."""
     flat = ocp.tree.to_flat_dict(tree)
@@ -220,7 +282,8 @@ def _read_through(directory: Path) -> None:
     if not keys:
         raise FileNotFoundError(f"no arrays in {directory}")
     for key in keys:
-        store.read(key).result()
+        if not store.read(key).result().value:  # what it says of a file that is gone
+            raise FileNotFoundError(f"{key.decode()} has no content in {directory}")
 
 
 def _first(error: Exception) -> str:

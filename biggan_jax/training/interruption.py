@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM as a wish that the loop grants between two steps, when the state can be saved."""
+"""Ctrl-C and SIGTERM as a wish that the loop grants between two steps, when the state can be saved.
+
+SIGTERM is how a preemption is announced: by Kubernetes, by SLURM, and on a cloud's machine that is taken back
+by its shutdown. One process of a run that hears it is enough (loop.py).
+"""
 
 import signal
 import sys
@@ -16,17 +20,14 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self._signal: int | None = None
+        self.signal = 0  # the first that came, which the loop looks at while `stepping`
+        self.stepping = False
         self._previous: dict[int, object] = {}
-        self.stepping = False  # whether the loop looks at `requested`
 
-    @property
-    def requested(self) -> bool:
-        return self._signal is not None
-
-    @property
-    def exit_code(self) -> int:
-        return EXIT_INTERRUPTED if self._signal == signal.SIGINT else EXIT_RESUMABLE
+    @staticmethod
+    def exit_code(number: int) -> int:
+        """That of a process which a signal has ended."""
+        return EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_RESUMABLE
 
     def __enter__(self) -> "Interruption":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -38,13 +39,13 @@ class Interruption:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: it was not Python's, but JAX's
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self._signal and number == signal.SIGINT:
+        if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._signal = self._signal or number
+        self.signal = self.signal or number
         if not self.stepping:
             print("stopped before the first step; nothing to save", file=sys.stderr)
-            sys.exit(self.exit_code)
+            sys.exit(self.exit_code(number))
         print("\nstopping after this step, then saving (Ctrl-C again: without saving)", file=sys.stderr)

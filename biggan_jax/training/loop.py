@@ -1,186 +1,324 @@
 """The loop: takes a run up where its workdir left it, and brings it to its last step.
 
-    workdir/config.json             the config in use
-            metrics.jsonl           a row every `log_every` steps and at the last (see metrics.py)
-            tensorboard/            the same
-            samples/real.png        real images, a class a column, to compare with
-            samples/00001000.png    samples every `sample_every` steps and at the last, of the same latents
-            checkpoints/00001000/   the state every `checkpoint_every` steps, at the last, on interruption
-
 An interval of 0 means never: no samples at all, no checkpoints but the last. A run that is stopped and
-started again ends with the weights and metrics, bit for bit, of one that never stopped.
+started again ends with the weights and metrics, bit for bit, of one that never stopped. All processes of a
+run do the same steps and come to the same decisions, from numbers that the step gives to all of them; the
+first alone reads and writes the workdir (record.py).
 """
 
 import collections
-import itertools
-import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
+from jax import lax
 from ml_collections import ConfigDict
+from rich.console import Console
 
 from biggan_jax.config import validate
 from biggan_jax.data import Source, batches, open_source
-from biggan_jax.sampling.sampler import Sampler, fixed_latents
-from biggan_jax.sampling.sheets import png, sheet
-from biggan_jax.training.checkpoints import Checkpoints, Restored
+from biggan_jax.training.collapse import (
+    Collapse,
+    CollapseError,
+    Watch,
+    collapse_error,
+    not_finite,
+    rates_after,
+    rng_after,
+    rollback_step,
+    see,
+    seed_after,
+)
 from biggan_jax.training.interruption import Interruption
-from biggan_jax.training.metrics import Metrics, Stopwatch, mean
+from biggan_jax.training.metrics import Stopwatch, mean
 from biggan_jax.training.progress import Progress
+from biggan_jax.training.record import Record
 from biggan_jax.training.replicas import AXIS, Replicas
+from biggan_jax.training.singular_values import as_metrics, top_singular_values
 from biggan_jax.training.state import TrainState, abstract_state, create_state
-from biggan_jax.training.update import make_update
-from biggan_jax.training.workdir import config_to_json, differences, write_whole
+from biggan_jax.training.update import make_update, scan
+from biggan_jax.training.workdir import config_to_json, differences
 
-STEPS_IN_FLIGHT = 2  # dispatched and not yet done: the device never idles, and the host never runs away
-MOST_BATCHES_LOOKED_AT = 64  # of 256 real images, for the sheet of real ones
+CALLS_IN_FLIGHT = 2  # dispatched and not yet done: the device never idles, and the host never runs away
+
+Row = dict[str, float | None]
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     """Trains until `config.total_steps`, or until SIGINT or SIGTERM, when it saves its state.
+
+    Args:
+      config: the whole config.
+      workdir: a directory, or `gs://BUCKET/…`; only the first process looks at it.
 
     Returns:
       The process's exit code: 0 if the run is finished, else `Interruption.exit_code`.
 
     Raises:
       UserError: the config is impossible, the data is missing, the workdir cannot be written or holds a run
-        of another architecture.
+        of another architecture, or the run has collapsed.
     """
     validate(config, replicas=jax.device_count())
-    workdir = Path(workdir).absolute()
+    data = config.data
     with Interruption() as interruption:
-        data = config.data
         source = open_source(
             data.source,
             split=data.split,
             resolution=config.model.resolution,
             num_classes=config.model.num_classes,
         )
-        checkpoints = Checkpoints(workdir / "checkpoints", config)
-        restored = checkpoints.restore_latest(abstract_state(config))
-        start = restored.step if restored else 0
-        if start >= config.total_steps:
-            print(f"already finished: {workdir} is at step {start}; to go on, raise total_steps")
+        record = Record(_absolute(workdir), config, source) if jax.process_index() == 0 else None
+        run = _Run(config, source, record, interruption)
+        start = run.take_up()
+        if start.step >= config.total_steps:
+            run.say(f"already finished: {workdir} is at step {start.step}; to go on, raise total_steps")
             return 0
-        write_whole(workdir / "config.json", json.dumps(config_to_json(config), indent=2).encode())
-        draw_real_images(config, source, workdir / "samples" / "real.png")
+        while True:
+            end = run.go_on(start)
+            if end.collapse is None:
+                break
+            start = run.go_back(end.collapse, start.rollbacks)
+        if record:
+            record.checkpoints.close()
+        if end.step == config.total_steps:
+            run.say(f"finished: step {end.step}; the run is in {workdir}")
+            return 0
+        run.say(f"saved at step {end.step} of {config.total_steps}; to go on:\n  {shlex.join(sys.orig_argv)}")
+        return interruption.exit_code(end.signal)
 
-        replicas = Replicas(config.replicas.mapping)
-        on_cpu = replicas.devices[0].platform == "cpu"
-        step_function = replicas.map(make_update(config, AXIS, unroll=on_cpu))
-        state = replicas.put_state(restored.state if restored else create_state(config))
-        order = {"batch_size": config.batch_size, "d_steps": config.d_steps, "seed": config.seed}
-        stream = batches(source, **order, start_step=start, random_flip=data.random_flip)
 
-        for line in _announcement(config, source, replicas, restored):
+class _Start(NamedTuple):
+    """Where a run is taken up."""
+
+    step: int
+    state: TrainState  # on the devices
+    unlogged: list[Row]  # numbers of the steps since the last row, a row each
+    watch: Watch
+    rollbacks: int
+
+
+class _End(NamedTuple):
+    """Why a run was left, all checkpoints written: at its last step, or one of the two reasons."""
+
+    step: int
+    signal: int = 0
+    collapse: Collapse | None = None
+
+
+class _Run:
+    """One process's part in a run; `record` is None in all processes but the first."""
+
+    def __init__(self, config: ConfigDict, source: Source, record: Record | None, interruption: Interruption):
+        self._config, self._source, self._record, self._interruption = config, source, record, interruption
+        self._replicas = Replicas(config.replicas.mapping)
+        self._images_per_step = config.batch_size * config.d_steps
+        for line in self._announcement():
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        """Prints a line, in one process."""
+        if self._record:
             print(line, flush=True)
-        images_per_step = config.batch_size * config.d_steps
-        unlogged = restored.loop["unlogged"] if restored else []  # metrics of the steps since the last row
-        in_flight: collections.deque[Any] = collections.deque()
-        stopwatch = Stopwatch()
-        metrics = Metrics(workdir, start)
-        progress = Progress(config.total_steps, start, images_per_step)
 
+    def take_up(self) -> _Start:
+        """The state of the newest checkpoint that can be read, or of the beginning, on all devices."""
+        state, told = abstract_state(self._config), None
+        if self._record:
+            restored, rollbacks = self._record.restore(state), self._record.rollbacks
+            told = {"rollbacks": rollbacks, "step": 0, "loop": {}}
+            if restored:
+                self.say(f"resuming at step {restored.step}")
+                for field, values in differences(restored.config, config_to_json(self._config)).items():
+                    self.say(f"  changed since then: {field} {values}")
+                told |= {"step": restored.step, "loop": restored.loop}
+            state = restored.state if restored else create_state(self._config)
+            if rollbacks:
+                state = state.replace(rng=rng_after(self._config.seed, rollbacks))
+        told = self._replicas.tell(told)
+        rollbacks, watch = told["rollbacks"], Watch.from_json(told["loop"].get("watch", {}))
+        if watch.rollbacks < rollbacks:
+            watch = watch.after_rollback(rollbacks)
+        unlogged = told["loop"].get("unlogged", [])
+        return _Start(told["step"], self._replicas.put_state(state), unlogged, watch, rollbacks)
+
+    def go_on(self, start: _Start) -> _End:
+        """Does the steps from `start` on: to the last, or to a signal or collapse."""
+        config, replicas, record = self._config, self._replicas, self._record
+        step, state, unlogged, watch, rollbacks = start
+        step_function, stream = self._step_function(rollbacks), self._batches(step, rollbacks)
+        in_flight: collections.deque[tuple[Any, jax.Array]] = collections.deque()
+        pending: list[Any] = []  # on the devices: numbers of the steps since `unlogged`
+        stopwatch, signal, scores = Stopwatch(), 0, {}
+        if record:
+            record.begin(step)
+        console = None if record else Console(quiet=True)
+        progress = Progress(config.total_steps, step, self._images_per_step, console)
+        self._interruption.stepping = True
         try:
-            interruption.stepping = True
-            for step, batch in zip(range(start + 1, config.total_steps + 1), stream, strict=False):
+            while step < config.total_steps and not signal:
+                before = step
+                batch = next(stream)
+                step += batch["labels"].shape[0]
                 finished = step == config.total_steps
-                logging = finished or step % config.log_every == 0
-                drawing = config.sample_every and (finished or step % config.sample_every == 0)
-                saving = finished or (config.checkpoint_every and step % config.checkpoint_every == 0)
+                logging = finished or step // config.log_every > before // config.log_every
+                drawing = _due(config.sample_every, step, finished and config.sample_every > 0)
+                saving = _due(config.checkpoint_every, step, finished)
 
-                state, numbers = step_function(state, replicas.put_batch(batch))
-                unlogged.append(numbers)
-                in_flight.append(numbers)
-                wait = replicas.must_wait or logging or drawing or saving or step == start + 1
-                while len(in_flight) > (0 if wait else STEPS_IN_FLIGHT):
-                    jax.block_until_ready(in_flight.popleft())
-                stopwatch.step()
-                stopping = interruption.requested
+                wish = replicas.put_each(self._interruption.signal)
+                state, (numbers, wishes) = step_function(state, (replicas.put_batch(batch), wish))
+                pending.append(numbers)
+                in_flight.append((numbers, wishes))
+                wait = replicas.must_wait or logging or drawing or saving or before == start.step
+                while len(in_flight) > (0 if wait else CALLS_IN_FLIGHT):
+                    # A wish counts when its call is done, not when it is uttered: in all processes that is
+                    # the same call.
+                    signal = max(signal, int(jax.block_until_ready(in_flight.popleft())[1]))
+                stopwatch.step(batch["labels"].shape[0])
 
-                row = None
+                row, collapse = None, None
+                if logging or saving or signal:
+                    unlogged += [row for call in jax.device_get(pending) for row in _unstack(call)]
+                    pending = []
                 if logging:
-                    row, rate = mean(jax.device_get(unlogged)), stopwatch.lap()
-                    row |= {"steps_per_second": rate, "images_per_second": rate and rate * images_per_step}
-                    metrics.write(step, row)
-                    unlogged = []
+                    rows, unlogged = _rows(unlogged, step, config)
+                    rate = stopwatch.lap()
+                    speed = {
+                        "steps_per_second": rate,
+                        "images_per_second": rate and rate * self._images_per_step,
+                    }
+                    with stopwatch.paused():
+                        for at, row in rows:
+                            look = self._singular_values(state) if self._is_look(at) else {}
+                            row |= speed | as_metrics(look) | ({"rollbacks": rollbacks} if rollbacks else {})
+                            if record:
+                                record.row(at, row)
+                            watch, seen = see(config.collapse, watch, at, row, look)
+                            collapse, scores = collapse or seen, row
                 progress.update(step, row)
-                if drawing:
-                    with stopwatch.paused():
-                        draw_samples(config, state, source, workdir / "samples" / f"{step:08d}.png")
-                if saving or stopping:
-                    with stopwatch.paused():
-                        values = [mean([numbers]) for numbers in jax.device_get(unlogged)]
-                        checkpoints.save(step, state, {"unlogged": values})
-                if stopping:
-                    break
-            checkpoints.wait()
+                if saving or signal:
+                    collapse = collapse or _first_not_finite(unlogged, step)
+                if collapse:
+                    return self._leave(_End(step, collapse=collapse))
+                with stopwatch.paused():
+                    if drawing and record:
+                        record.draw(step, state)
+                    if (saving or signal) and record:
+                        loop = {"unlogged": unlogged, "watch": watch.to_json()}
+                        record.save(step, state, loop, scores)
+            return self._leave(_End(step, signal))
         finally:
             progress.close()
-            metrics.close()
-        checkpoints.close()
+            if record:
+                record.end()
 
-        if finished:
-            print(f"finished: step {step}; the run is in {workdir}")
-            return 0
-        print(f"saved at step {step} of {config.total_steps}; to go on:\n  {shlex.join(sys.orig_argv)}")
-        return interruption.exit_code
+    def go_back(self, collapse: Collapse, rollbacks: int) -> _Start:
+        """The run before a collapse, with another seed and rates; an error if that is not wanted."""
+        config, record, to, error = self._config, self._record, None, ""
+        if record:
+            steps = record.checkpoints.steps
+            if config.on_collapse == "rollback":
+                to = rollback_step(config.collapse, rollbacks, steps)
+            error = str(collapse_error(collapse, rollbacks, steps, record.workdir / "checkpoints"))
+        to, error = self._replicas.tell((to, error))
+        if to is None:
+            raise CollapseError(error)
+        self.say(f"{collapse}\ngoing back to step {to} (rollback {rollbacks + 1})")
+        if record:
+            record.note_rollback(collapse, to)
+            record.checkpoints.delete_after(to)
+        return self.take_up()
+
+    def _leave(self, end: _End) -> _End:
+        """Returns `end` when the last save is on disk."""
+        if self._record:
+            self._record.checkpoints.wait()
+        return end
+
+    def _step_function(self, rollbacks: int) -> Callable[..., Any]:
+        """`steps_per_call` steps as one program, which also returns the strongest wish of any process."""
+        unroll = self._replicas.devices[0].platform == "cpu"
+        update = make_update(rates_after(self._config, rollbacks), AXIS, unroll)
+
+        def call(state: TrainState, inputs: tuple[Any, jax.Array]) -> tuple[TrainState, tuple]:
+            steps, wish = inputs
+            state, numbers = scan(update, state, steps, unroll)
+            return state, (numbers, lax.pmax(wish, AXIS))
+
+        return self._replicas.map(call)
+
+    def _batches(self, step: int, rollbacks: int) -> Iterator[dict[str, np.ndarray]]:
+        """This process's part of each call's batches, `[steps, d_steps, …]`."""
+        config = self._config
+        stream = batches(
+            self._source,
+            batch_size=config.batch_size,
+            d_steps=config.d_steps,
+            seed=seed_after(config.seed, rollbacks),
+            start_step=step,
+            random_flip=config.data.random_flip,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        while step < config.total_steps:
+            # Calls end at multiples of steps_per_call, wherever the run was taken up.
+            count = min(config.steps_per_call - step % config.steps_per_call, config.total_steps - step)
+            parts = [next(stream) for _ in range(count)]
+            yield {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+            step += count
+
+    def _is_look(self, step: int) -> bool:
+        """Whether the row of this step is the first since a multiple of `check_every`."""
+        every, before = self._config.collapse.check_every, (step - 1) // self._config.log_every
+        return every > 0 and step // every > before * self._config.log_every // every
+
+    def _singular_values(self, state: TrainState) -> dict[str, np.ndarray]:
+        """Those of both networks' weights, as the first process finds them."""
+        found = None
+        if self._record:
+            params = {"generator": state.generator.params, "discriminator": state.discriminator.params}
+            found = {path: values.tolist() for path, values in top_singular_values(params).items()}
+        return {path: np.array(values) for path, values in self._replicas.tell(found).items()}
+
+    def _announcement(self) -> Iterator[str]:
+        replicas, processes = self._replicas, jax.process_count()
+        devices = f"{replicas.count} × {replicas.devices[0].device_kind}"
+        spread = f" in {processes} processes" if processes > 1 else ""
+        yield f"{self._source.description}; batches of {self._config.batch_size} on {devices}{spread}"
 
 
-def draw_samples(config: ConfigDict, state: TrainState, source: Source, path: Path) -> None:
-    """Writes a sheet of the averaged generator's samples, a class a column, of the same latents each time."""
-    classes, rows = shown_classes(config, source), config.sampling.samples_per_class
-    z, labels = fixed_latents(config, rows, classes, config.seed)
-    # From the host to one device: a sheet is not worth every replica's time.
-    params, u = jax.device_get((state.ema_params, state.generator.u))
-    images = Sampler(config, params, u).images(z, labels)
-    _write_sheet(images.reshape(rows, len(classes), *images.shape[1:]), classes, source, path)
+def _due(every: int, step: int, finished: bool) -> bool:
+    return finished or (every > 0 and step % every == 0)
 
 
-def draw_real_images(config: ConfigDict, source: Source, path: Path) -> None:
-    """Writes a sheet of real images in the columns of the samples' sheets, if it is not there yet.
-
-    Of a class that is rare, or comes late in the order, some places may stay white.
-    """
-    if path.exists():
-        return
-    classes, rows = shown_classes(config, source), config.sampling.samples_per_class
-    size = config.model.resolution
-    images = np.full((rows, len(classes), size, size, 3), 255, np.uint8)
-    filled = dict.fromkeys(classes, 0)
-    stream = batches(source, batch_size=256, d_steps=1, seed=config.seed, random_flip=False)
-    for batch in itertools.islice(stream, MOST_BATCHES_LOOKED_AT):
-        for image, label in zip(batch["images"][0], batch["labels"][0].tolist(), strict=True):
-            if filled.get(label, rows) < rows:
-                images[filled[label], classes.index(label)] = image
-                filled[label] += 1
-        if min(filled.values()) == rows:
-            break
-    _write_sheet(images, classes, source, path)
+def _unstack(call: Mapping[str, np.ndarray]) -> Iterator[Row]:
+    """The numbers of a call's steps, `[steps]` each, as one row for each step."""
+    for values in zip(*call.values(), strict=True):
+        yield {name: float(value) for name, value in zip(call, values, strict=True)}
 
 
-def shown_classes(config: ConfigDict, source: Source) -> list[int]:
-    """The labels of a sheet's columns: all of them, or `sampling.max_classes` spread evenly over them."""
-    columns = min(source.num_classes, config.sampling.max_classes)
-    return np.linspace(0, source.num_classes - 1, columns).astype(int).tolist()
+def _rows(steps: list[Row], last: int, config: ConfigDict) -> tuple[list[tuple[int, Row]], list[Row]]:
+    """Rows of metrics with their steps, of the numbers of the steps up to `last`, and what is left."""
+    rows, part = [], []
+    for step, numbers in enumerate(steps, start=last - len(steps) + 1):
+        part.append(numbers)
+        if step % config.log_every == 0 or step == config.total_steps:
+            rows.append((step, mean(part)))
+            part = []
+    return rows, part
 
 
-def _write_sheet(images: np.ndarray, classes: list[int], source: Source, path: Path) -> None:
-    write_whole(path, png(sheet(images, [source.class_names[label] for label in classes])))
+def _first_not_finite(steps: list[Row], last: int) -> Collapse | None:
+    for step, numbers in enumerate(steps, start=last - len(steps) + 1):
+        if collapse := not_finite(step, numbers):
+            return collapse
+    return None
 
 
-def _announcement(
-    config: ConfigDict, source: Source, replicas: Replicas, restored: Restored | None
-) -> Iterator[str]:
-    devices = f"{replicas.count} × {replicas.devices[0].device_kind}"
-    yield f"{source.description}; batches of {config.batch_size} on {devices}"
-    if restored:
-        yield f"resuming at step {restored.step}"
-        for field, values in differences(restored.config, config_to_json(config)).items():
-            yield f"  changed since then: {field} {values}"
+def _absolute(workdir: str | os.PathLike) -> epath.Path:
+    path = epath.Path(workdir)
+    return path if "://" in os.fspath(path) else epath.Path(os.path.abspath(path))

@@ -3,41 +3,53 @@
 A row has `step`, whatever the step returns (`d_loss`, `g_loss`, …; each the mean over the steps since the row
 before), `steps_per_second` and `images_per_second`. Every row is strict JSON: NaN and infinities, and rates
 not known yet, are `null`; TensorBoard's events keep them as they are.
+
+In a bucket nothing can be appended to: there both files grow in a temporary directory of this machine, and
+are uploaded whole, at `flush`, at `close`, and with the first row after `UPLOAD_SECONDS`.
 """
 
 import json
 import math
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+from etils import epath
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from biggan_jax.training.workdir import write_whole, writing
+from biggan_jax.training.workdir import is_object_store, write_whole, writing
 
 FILE_NAME = "metrics.jsonl"
+UPLOAD_SECONDS = 60.0  # between uploads of everything so far, for which the steps wait
 
 
 class Metrics:
     """Appends rows to `workdir/metrics.jsonl` and to event files in `workdir/tensorboard/`.
 
     Args:
-      workdir: the run's directory.
+      workdir: the run's directory, local or `gs://BUCKET/…`.
       step: the step at which this process takes the run up. Rows after it, and a last line that a killed
         process left half written, are dropped, so that the file becomes that of a run which never stopped.
 
     Raises:
-      UserError: a file cannot be written, here or in `write`.
+      UserError: a file cannot be written, here or in any method.
     """
 
-    def __init__(self, workdir: Path, step: int):
-        self._path = workdir / FILE_NAME
-        self._events_directory = workdir / "tensorboard"
-        _drop_rows_after(self._path, step)
+    def __init__(self, workdir: str | os.PathLike, step: int):
+        self._workdir = epath.Path(workdir)
+        with writing(self._workdir / FILE_NAME):
+            rows = _drop_rows_after(self._workdir / FILE_NAME, step)
+        self._spool: tempfile.TemporaryDirectory | None = None
+        directory = self._workdir
+        if is_object_store(self._workdir):
+            self._spool = tempfile.TemporaryDirectory(prefix="biggan-metrics-")
+            directory = epath.Path(self._spool.name)
+            write_whole(directory / FILE_NAME, rows)
+        self._path, self._events_directory = directory / FILE_NAME, directory / "tensorboard"
         with writing(self._path):
             self._file = self._path.open("a", encoding="utf-8")
         with writing(self._events_directory):
@@ -46,9 +58,10 @@ class Metrics:
             self._events = EventsWriter(os.fspath(self._events_directory / "events"), f".{step:08d}")
             if step:  # tells TensorBoard to forget what an earlier process wrote from here on
                 self._write_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+        self._uploaded_all, self._uploaded_at = False, time.monotonic()
 
     def write(self, step: int, row: Mapping[str, float | None]) -> None:
-        """Writes one row; when it returns, a kill of the process no longer loses it."""
+        """Writes one row; when it returns, a kill of the process no longer loses it, but from a bucket."""
         finite = {name: value if _is_finite(value) else None for name, value in row.items()}
         with writing(self._path):
             self._file.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
@@ -57,13 +70,27 @@ class Metrics:
         summary = Summary(value=[Summary.Value(tag=name, simple_value=known[name]) for name in known])
         with writing(self._events_directory):
             self._write_event(Event(step=step, summary=summary))
+        self._uploaded_all = False
+        if time.monotonic() - self._uploaded_at >= UPLOAD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Call it before a checkpoint is saved: then no row up to a checkpoint is ever lost."""
+        if self._spool is None or self._uploaded_all:
+            return
+        for path in (self._path, *self._events_directory.iterdir()):
+            write_whole(self._workdir / path.relative_to(self._spool.name), path.read_bytes())
+        self._uploaded_all, self._uploaded_at = True, time.monotonic()
 
     def close(self) -> None:
-        """Closes both files."""
+        """Closes both files, after the last upload."""
         with writing(self._path):
             self._file.close()
         with writing(self._events_directory):
             self._events.close()
+        self.flush()
+        if self._spool:
+            self._spool.cleanup()
 
     def _write_event(self, event: Event) -> None:
         event.wall_time = time.time()
@@ -78,10 +105,10 @@ class Stopwatch:
         self._steps, self._seconds = 0, 0.0
         self._since: float | None = None
 
-    def step(self) -> None:
-        """Counts a finished step."""
+    def step(self, count: int = 1) -> None:
+        """Counts finished steps, those of one call."""
         if self._since is not None:
-            self._steps += 1
+            self._steps += count
         self._read()
 
     @contextmanager
@@ -113,13 +140,15 @@ def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _drop_rows_after(path: Path, step: int) -> None:
+def _drop_rows_after(path: epath.Path, step: int) -> bytes:
+    """Returns the rows that are left."""
     if not path.exists():
-        return
+        return b""
     lines = path.read_bytes().splitlines(keepends=True)
     kept = b"".join(line for line in lines if line.endswith(b"\n") and _step_of(line) <= step)
     if kept != b"".join(lines):
         write_whole(path, kept)
+    return kept
 
 
 def _step_of(line: bytes) -> float:

@@ -1,9 +1,11 @@
 """The mapping of the step over replicas: the one place that knows about devices.
 
 Both mappings keep the state as plain arrays, replicated over the devices without a device axis, and take
-batches with a leading replica axis; which one runs is a word in the config.
+batches with a leading replica axis; which one runs is a word in the config. The devices may be those of
+several processes: each then feeds its own, which are neighbours in the order of replicas.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ class Replicas:
     """The devices of a run and how a function of one replica runs on all of them."""
 
     def __init__(self, mapping: str = "pmap", devices: Sequence[jax.Device] | None = None):
-        """Takes `devices` (default: all), one replica each.
+        """Takes `devices` (default: all of all processes), one replica each.
 
         Raises:
           ValueError: `mapping` is not in `MAPPINGS`.
@@ -27,12 +29,19 @@ class Replicas:
         if mapping not in MAPPINGS:
             raise ValueError(f"replicas.mapping = {mapping!r}: choose one of {MAPPINGS}")
         self.mapping = mapping
-        self.devices = list(jax.devices() if devices is None else devices)
+        # On pods, the devices of a process don't have numbers in a row.
+        devices = jax.devices() if devices is None else devices
+        self.devices = sorted(devices, key=lambda device: (device.process_index, device.id))
+        self._local = [device for device in self.devices if device.process_index == jax.process_index()]
         self._mesh = Mesh(np.array(self.devices), (AXIS,))
 
     @property
     def count(self) -> int:
         return len(self.devices)
+
+    @property
+    def _alone(self) -> bool:
+        return len(self._local) == self.count
 
     @property
     def must_wait(self) -> bool:
@@ -70,15 +79,74 @@ class Replicas:
         return jax.jit(mapped, donate_argnums=donated)
 
     def put_state(self, state: Any) -> Any:
-        """The state on every device, replicated."""
-        return jax.device_put(state, NamedSharding(self._mesh, PartitionSpec()))
+        """The first process's state on every device, replicated.
+
+        Args:
+          state: arrays that are whole in this process. In the other processes only shapes and types count.
+        """
+        if self._alone:
+            return jax.device_put(state, NamedSharding(self._mesh, PartitionSpec()))
+        shared = self._from_first(state)
+        if self.mapping == "shard_map":
+            return shared
+        # Across processes pmap takes arrays of this process's devices, and gives them back.
+        here = NamedSharding(Mesh(np.array(self._local), (AXIS,)), PartitionSpec())
+        return jax.tree.map(
+            lambda x: jax.make_array_from_single_device_arrays(
+                x.shape, here, [shard.data for shard in x.addressable_shards]
+            ),
+            shared,
+        )
 
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Splits `[d_steps, B, …]` over the devices: `[replicas, d_steps, B / replicas, …]`, in order."""
-        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        """Splits this process's part of a batch over its devices, in order.
 
-        def split(x: np.ndarray) -> jax.Array:
-            parts = x.reshape(x.shape[0], self.count, -1, *x.shape[2:]).swapaxes(0, 1)
-            return jax.device_put(parts, sharding)
+        Args:
+          batch: `labels: [*steps, B]` and what else has these leading axes, such as
+            `images: [*steps, B, H, W, 3]`; B is the global batch's size over the number of processes.
+
+        Returns:
+          The same with a leading replica axis: `labels: [replicas, *steps, B of one replica]`.
+        """
+        axis = batch["labels"].ndim - 1
+
+        def split(x: np.ndarray) -> jax.Array | np.ndarray:
+            parts = x.reshape(*x.shape[:axis], len(self._local), -1, *x.shape[axis + 1 :])
+            return self._put_parts(np.moveaxis(parts, axis, 0))
 
         return jax.tree.map(split, batch)
+
+    def put_each(self, value: float) -> jax.Array | np.ndarray:
+        """This process's number as that of each of its replicas: f32[replicas]."""
+        return self._put_parts(np.full(len(self._local), value, np.float32))
+
+    def _put_parts(self, parts: np.ndarray) -> jax.Array | np.ndarray:
+        """This process's replicas' parts, `[replicas here, …]`, each on its device."""
+        if self.mapping == "pmap" and not self._alone:
+            return parts  # it has its own way
+        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        return jax.make_array_from_process_local_data(sharding, parts, (self.count, *parts.shape[1:]))
+
+    def tell(self, value: Any) -> Any:
+        """What the first process says, in all of them: anything that JSON holds."""
+        if self._alone:
+            return value
+        text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        length = int(self._from_first(np.int32(text.size)))
+        return json.loads(np.asarray(self._from_first(np.resize(text, length))).tobytes())
+
+    def _from_first(self, tree: Any) -> Any:
+        """The first process's arrays, replicated over all devices: a sum of them and zeros."""
+        each, shared = (NamedSharding(self._mesh, spec) for spec in (PartitionSpec(AXIS), PartitionSpec()))
+        first = jax.process_index() == self.devices[0].process_index
+
+        def part(x: Any) -> jax.Array:
+            parts = np.zeros((len(self._local), *np.shape(x)), x.dtype)
+            if first:
+                parts[0] = x
+            return jax.make_array_from_process_local_data(each, parts, (self.count, *np.shape(x)))
+
+        def total(parts: Any) -> Any:
+            return jax.tree.map(lambda x: x.sum(0, dtype=x.dtype), parts)
+
+        return jax.jit(total, out_shardings=shared)(jax.tree.map(part, tree))

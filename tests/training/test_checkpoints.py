@@ -1,5 +1,6 @@
 """Checkpoints: what comes back, what is refused, and what damage is survived."""
 
+import math
 import os
 import subprocess
 import sys
@@ -159,6 +160,47 @@ def damage_truncate(path):
 
 def damage_empty(path):
     os.truncate(path, 0)
+
+
+def test_a_config_that_is_not_the_one_saved_is_damage(tmp_path, caplog):
+    save(tmp_path, 3, 6)
+    file = tmp_path / "00000006" / "config" / "metadata"
+    file.write_text(file.read_text().replace('"batch_size": 2048', '"batch_size": 2049'))
+    assert restore(tmp_path).step == 3
+    assert "the hash differs" in caplog.text
+
+
+SCORES = {1: 5.0, 2: None, 3: 2.0, 4: math.nan, 5: 3.0, 6: 4.0, 7: 9.0}
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept"),
+    [
+        ({"keep": 2}, [6, 7]),
+        ({"keep": 1, "keep_every": 3}, [3, 6, 7]),
+        ({"keep": 1, "best": 2, "metric": "fid"}, [3, 5, 7]),
+        ({"keep": 1, "best": 2, "metric": "fid", "higher_is_better": True}, [1, 7]),
+        ({"keep": 2, "keep_every": 4, "best": 1, "metric": "fid"}, [3, 4, 6, 7]),
+    ],
+)
+def test_which_checkpoints_stay_is_as_the_config_says_and_a_restart_forgets_no_score(tmp_path, rules, kept):
+    config = make_config(**{f"checkpoints.{name}": value for name, value in rules.items()})
+    for step, score in SCORES.items():
+        checkpoints = Checkpoints(tmp_path, config)
+        checkpoints.save(step, make_state(step), {}, {"fid": score, "d_loss": 0.0})
+        checkpoints.wait()
+        checkpoints.close()
+    assert sorted(int(name) for name in os.listdir(tmp_path)) == kept
+    assert Checkpoints(tmp_path, config, read_only=True).steps == kept
+
+
+def test_those_after_a_step_can_be_deleted(tmp_path):
+    save(tmp_path, 1, 2, 3)
+    checkpoints = Checkpoints(tmp_path, make_config())
+    checkpoints.delete_after(1)
+    assert checkpoints.steps == [1] and os.listdir(tmp_path) == ["00000001"]
+    assert checkpoints.restore_latest(make_state()).step == 1
+    checkpoints.close()
 
 
 STATE_FILES = ["state/_METADATA", "state/manifest.ocdbt", "state/d/*", "state/ocdbt.process_0/d/*"]

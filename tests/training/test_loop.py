@@ -13,78 +13,24 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from rich.console import Console
+from tiny_runs import (
+    RATES,
+    assert_same_state,
+    compiled_once,  # noqa: F401
+    make_config,
+    noise_images,
+    rows,
+    saved,
+    untimed,
+)
 
 from biggan_jax.cli import UserError
-from biggan_jax.config import default_config
-from biggan_jax.data import ArraySource
 from biggan_jax.training import loop
-from biggan_jax.training.checkpoints import Checkpoints
 from biggan_jax.training.interruption import EXIT_INTERRUPTED, EXIT_RESUMABLE, Interruption
-from biggan_jax.training.metrics import Metrics
+from biggan_jax.training.metrics import Metrics, Stopwatch
 from biggan_jax.training.progress import Progress
-from biggan_jax.training.state import abstract_state
-
-CLASSES = 5
-RATES = {"steps_per_second", "images_per_second"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Compiles the step, which is the same for every call of `train`, only once; child processes share it."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-            monkeypatch.setenv(name.upper(), str(value))
-        compilation_cache.reset_cache()
-        yield
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-
-
-@pytest.fixture(autouse=True)
-def noise_images(monkeypatch):
-    """40 images of 8 px, so that six steps of 2 × 8 go through more than two epochs."""
-    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
-    source = ArraySource(
-        name="noise",
-        description="noise",
-        num_examples=40,
-        class_names=tuple(f"class {label}" for label in range(CLASSES)),
-        resolution=8,
-        images=images,
-        labels=np.arange(40, dtype=np.int32) % CLASSES,
-    )
-    monkeypatch.setattr(loop, "open_source", lambda *args, **kwargs: source)
-
-
-def make_config(**fields):
-    config = default_config()
-    config.update(batch_size=8, total_steps=6, log_every=2, sample_every=4, checkpoint_every=0)
-    config.model.update(
-        resolution=8,
-        channels=4,
-        generator_channels=(1, 1),
-        discriminator_channels=(1, 1),
-        num_classes=CLASSES,
-        latent_dim=4,
-        class_embedding_dim=4,
-        attention_resolution=0,
-    )
-    config.ema.update(decay=0.9, start_step=2)
-    config.sampling.update(standing_passes=2, batch_size=10, samples_per_class=2, max_classes=3)
-    config.data.source = "noise"
-    config.update_from_flattened_dict(fields)
-    return config
 
 
 def stop_after(step: int, number: signal.Signals, monkeypatch) -> None:
@@ -104,23 +50,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def rows(workdir: Path) -> list[dict]:
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def untimed(found: list[dict]) -> list[dict]:
-    return [{name: row[name] for name in row.keys() - RATES} for row in found]
-
-
-def saved(workdir: Path, config):
-    return Checkpoints(workdir / "checkpoints", config, read_only=True).restore_latest(abstract_state(config))
-
-
-def assert_same_state(left, right):
-    for (path, a), b in zip(jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +123,55 @@ def test_a_killed_run_whose_newest_checkpoint_is_damaged_comes_to_the_same_end(
     assert re.search("skipping the checkpoint .*00000004", caplog.text)
     assert_same_state(saved(tmp_path, config).state, saved(unstopped, config).state)
     assert untimed(rows(tmp_path)) == untimed(rows(unstopped))
+
+
+def test_several_steps_a_call_give_the_same_rows_and_state_wherever_the_run_is_taken_up(
+    unstopped, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        stop_after(3, signal.SIGTERM, patch)
+        assert loop.train(make_config(), tmp_path) == EXIT_RESUMABLE
+    calls = []
+    monkeypatch.setattr(Stopwatch, "step", lambda self, count: calls.append(count))
+    config = make_config(steps_per_call=2)
+    assert loop.train(config, tmp_path) == 0
+    assert calls == [1, 2], "from step 3 to 4, an end of calls, and from there to 6"
+    found, expected = saved(tmp_path, config).state, saved(unstopped, config).state
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # another program: rounding differs
+    for row, other in zip(rows(tmp_path), rows(unstopped), strict=True):
+        assert row["step"] == other["step"]
+        assert row["d_loss"] == pytest.approx(other["d_loss"], rel=1e-4)
+    with pytest.raises(UserError, match="sample_every = 4: must be a multiple of config.steps_per_call = 3"):
+        loop.train(make_config(steps_per_call=3), tmp_path)
+
+
+def test_rows_may_come_more_often_than_calls(tmp_path):
+    config = make_config(steps_per_call=4, log_every=1, total_steps=5, sample_every=0)
+    assert loop.train(config, tmp_path) == 0
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5]
+    assert len({row["d_loss"] for row in rows(tmp_path)}) == 5
+
+
+def test_the_best_checkpoints_by_a_number_stay_and_so_do_those_of_every_so_many_steps(tmp_path):
+    rules = {"checkpoints.keep": 1, "checkpoints.keep_every": 4, "checkpoints.best": 1}
+    config = make_config(
+        checkpoint_every=1,
+        log_every=1,
+        sample_every=0,
+        **rules,
+        **{"checkpoints.metric": "g_loss", "checkpoints.higher_is_better": True},
+    )
+    assert loop.train(config, tmp_path) == 0
+    best = max(rows(tmp_path), key=lambda row: row["g_loss"])["step"]
+    kept = {int(name) for name in os.listdir(tmp_path / "checkpoints")}
+    assert kept == {best, 4, 6}
+
+
+def test_a_number_that_rows_lack_cannot_say_which_checkpoint_is_best(tmp_path):
+    config = make_config(**{"checkpoints.best": 1, "checkpoints.metric": "fid"})
+    with pytest.raises(UserError, match="checkpoints.metric = 'fid'.*choose one of d_fake, "):
+        loop.train(config, tmp_path)
 
 
 def test_a_finished_run_says_so_and_goes_on_when_given_more_steps(unstopped, tmp_path, capsys):
@@ -290,7 +268,7 @@ def test_a_second_ctrl_c_interrupts_even_the_saving():
     with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
         interruption.stepping = True
         os.kill(os.getpid(), signal.SIGTERM)
-        assert interruption.requested
+        assert interruption.signal == signal.SIGTERM
         os.kill(os.getpid(), signal.SIGTERM)  # impatient launchers repeat it
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,54 @@
+"""One process of several that do five steps each way and say what came out; test_hosts.py starts it.
+
+one_of_several.py OUTPUT.npz ADDRESS PROCESSES PROCESS_ID MAPPING:REPLICAS …
+"""
+
+import sys
+
+import jax
+import numpy as np
+from tiny_training import flat, make_batch, make_config, make_state
+
+from biggan_jax.training import hosts
+from biggan_jax.training.replicas import AXIS, Replicas
+from biggan_jax.training.state import make_optimizers
+from biggan_jax.training.update import make_update
+
+STEPS = 5
+
+
+def after_five_steps(mapping: str, count: int) -> dict[str, np.ndarray]:
+    config = make_config(**{"model.dtype": "float32", "batch_size": 16, "d_steps": 1})
+    replicas = Replicas(mapping, sorted(jax.devices(), key=lambda device: device.id)[:count])
+    step = replicas.map(make_update(config, AXIS))
+    # The state of the first process counts: the others start from another one.
+    state = replicas.put_state(
+        make_state(config, make_optimizers(config.optimizer), seed=jax.process_index())
+    )
+    size = config.batch_size // jax.process_count()
+    mine = slice(jax.process_index() * size, (jax.process_index() + 1) * size)
+    for seed in range(STEPS):
+        batch = {name: x[:, mine] for name, x in make_batch(config, seed).items()}
+        state, numbers = jax.block_until_ready(step(state, replicas.put_batch(batch)))
+    state, numbers = jax.device_get((state, numbers))
+    params = {
+        "generator": state.generator.params,
+        "discriminator": state.discriminator.params,
+        "ema": state.ema_params,
+        "numbers": numbers,
+    }
+    return flat(params)
+
+
+if __name__ == "__main__":
+    output, address, processes, index, *jobs = sys.argv[1:]
+    hosts.join(address, int(processes), int(index))
+    with hosts.parting():
+        results = {}
+        for job in jobs:
+            mapping, count = job.split(":")
+            results |= {f"{job}/{path}": x for path, x in after_five_steps(mapping, int(count)).items()}
+        said = Replicas().tell({"process": jax.process_index(), "words": "grüß Gott"})
+        assert said == {"process": 0, "words": "grüß Gott"}, said
+        if jax.process_index() == 0:
+            np.savez(output, **results)
