@@ -45,6 +45,20 @@ def define_config(flag_values: flags.FlagValues = FLAGS) -> flags.FlagHolder[Con
     return holder
 
 
+def define_processes() -> Callable[[], tuple[str | None, int | None, int | None]]:
+    """Defines the flags that tell one process of several its place; what is returned reads them."""
+    flags.DEFINE_string(
+        "coordinator_address",
+        None,
+        "of a run of several processes, HOST:PORT where the first listens; TPU slices and SLURM know it",
+    )
+    flags.DEFINE_integer("num_processes", None, "how many processes the run has", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "which of them this is, from 0", lower_bound=0)
+    for name in ("coordinator_address", "num_processes", "process_id"):
+        flags.declare_key_flag(name)
+    return lambda: (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+
+
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
     """Parses the command line, calls `main(argv)` and leaves the process with what it returns.
 

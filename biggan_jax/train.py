@@ -5,11 +5,18 @@
   python -m biggan_jax.train --config=configs/imagenet128.py --workdir=runs/imagenet128 \\
       --config.batch_size=256 --config.checkpoint_every=500
 
-The workdir gets config.json, metrics.jsonl, tensorboard/, samples/ and checkpoints/. The same command again
-goes on from the last checkpoint, or says that the run is finished. Ctrl-C and SIGTERM save first.
+On several hosts, run the same command on each: TPU slices and SLURM (srun, one task for each GPU) tell JAX
+the rest. Elsewhere say it; on one machine, launch/local.py does:
 
-Exit codes: 0 finished, 2 an error that you can put right, 75 saved after SIGTERM and to be started again,
-130 saved after Ctrl-C.
+  python -m biggan_jax.train --config=configs/imagenet128.py --workdir=gs://bucket/imagenet128 \\
+      --coordinator_address=first-host:1234 --num_processes=4 --process_id=0
+
+The workdir gets config.json, metrics.jsonl, tensorboard/, curves.png, samples/ and checkpoints/; of several
+hosts the first alone writes it. The same command again goes on from the last checkpoint, on any number of
+devices and hosts, or says that the run is finished. Ctrl-C and SIGTERM save first.
+
+Exit codes: 0 finished, 2 an error that you can put right (a collapse is one), 75 saved after SIGTERM or
+another process was lost, and to be started again, 130 saved after Ctrl-C.
 """
 
 import os
@@ -22,13 +29,7 @@ from biggan_jax.training.interruption import EXIT_INTERRUPTED
 
 CONFIG = cli.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "where the run keeps everything; is created", required=True)
-
-
-COORDINATOR = flags.DEFINE_string(
-    "coordinator_address", None, "HOST:PORT where process 0 of several listens; TPU slices and SLURM know it"
-)
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many processes the run has", lower_bound=1)
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, from 0", lower_bound=0)
+PLACE = cli.define_processes()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
 
-    hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    hosts.join(*PLACE())
     from biggan_jax.training.loop import train
 
     try:

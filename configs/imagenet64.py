@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.model.hierarchical_latents = True
     config.model.attention_resolution = 32
     config.model.dtype = "bfloat16"
+    config.replicas.mapping = "shard_map"  # across hosts, pmap copies the state at every step
 
     config.optimizer.g_learning_rate = 5e-5
     config.optimizer.d_learning_rate = 2e-4

@@ -202,7 +202,7 @@ def _scale_log(axes: Axes, values: np.ndarray) -> None:
     if not len(values):
         return
     low, high = values.min() / 1.15, values.max() * 1.15
-    axes.set_yscale("log", nonpositive="clip")
+    axes.set_yscale("log")
     axes.set_ylim(low, high)
     decades = np.log10(high / low)
     if decades < 1:

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from biggan_jax.config import default_config
+from biggan_jax.models import make_discriminator, make_generator
+from biggan_jax.models.spectral_norm import normalize, power_iteration
+from biggan_jax.sampling.latents import draw_labels, draw_latents
 from biggan_jax.training.replicas import AXIS, Replicas
 from biggan_jax.training.state import TrainState, create_state
 from biggan_jax.training.update import make_update
@@ -91,6 +94,52 @@ def test_statistics_of_micro_batches_are_their_own():
     assert_same(whole, run(micro_batches=2))
     assert_same(whole, run(micro_batches=2, **GROUPS_OF_8))
     assert np.abs(whole - run()).max() > 1e-5
+
+
+def test_four_micro_batches_give_the_update_of_one_where_batch_norm_groups_are_the_same():
+    assert_same(
+        run(**{"replicas.batch_norm_group": 4}), run(micro_batches=4, **{"replicas.batch_norm_group": 4})
+    )
+
+
+def test_the_generators_gradient_is_the_mean_of_those_of_its_micro_batches_taken_one_by_one():
+    config = default_config()
+    fields = {"micro_batches": 4, "optimizer.orthogonal_regularization": 0.0, "optimizer.epsilon": 1.0}
+    config.update_from_flattened_dict(TINY | fields | {"optimizer.d_learning_rate": 0.0})
+    state, model = initial_state(), config.model
+    batch = {"images": np.zeros((1, 16, 8, 8, 3), np.uint8), "labels": np.zeros((1, 16), np.int32)}
+    after, numbers = jax.jit(make_update(config))(state, batch)
+
+    # D's weights stay, at a rate of 0, but its vectors turn once in its own update and once for G's.
+    d_params, d_u = state.discriminator.params, state.discriminator.u
+    d_u = power_iteration(d_params, d_u, model.epsilon).right
+    d_weights = normalize(d_params, power_iteration(d_params, d_u, model.epsilon), model.epsilon)
+    g_vectors = power_iteration(state.generator.params, state.generator.u, model.epsilon)
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), 0)
+    latents, labels, _, _ = jax.random.split(jax.random.split(key)[1], 4)
+
+    def loss(params, indices):
+        weights = normalize(params, g_vectors, model.epsilon)
+        z = draw_latents(latents, indices, model.latent_dim, model.latent_distribution)
+        y = draw_labels(labels, indices, model.num_classes)
+        images = make_generator(model).apply({"params": weights}, z, y)
+        return -make_discriminator(model).apply({"params": d_weights}, images, y).mean()
+
+    parts = [jax.value_and_grad(loss)(state.generator.params, np.arange(i, i + 4)) for i in (0, 4, 8, 12)]
+    losses, gradients = zip(*parts, strict=True)
+    assert numbers["g_loss"] == pytest.approx(np.mean(losses), abs=1e-12)
+    mean = jax.tree.map(lambda *each: sum(each) / 4, *gradients)
+    rate = config.optimizer.g_learning_rate
+    for (path, x), before, g in zip(
+        jax.tree.leaves_with_path(after.generator.params),
+        jax.tree.leaves(state.generator.params),
+        jax.tree.leaves(mean),
+        strict=True,
+    ):
+        # Adam's first step without a first moment and with an ε of 1.
+        np.testing.assert_allclose(
+            before - x, rate * g / (np.abs(g) + 1), rtol=0, atol=1e-14, err_msg=jax.tree_util.keystr(path)
+        )
 
 
 @pytest.mark.parametrize(("replicas", "mapping"), [(2, "shard_map"), (4, "pmap")])
