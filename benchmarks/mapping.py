@@ -1,7 +1,7 @@
 """What `replicas.mapping` costs: pmap and shard_map by turns, in as many processes as it is started in.
 
-  python benchmarks/mapping.py --config=configs/fashion_mnist.py
-  python launch/local.py --processes=4 --devices=1 -- python benchmarks/mapping.py \\
+  python -m benchmarks.mapping --config=configs/fashion_mnist.py
+  python launch/local.py --processes=4 --devices=1 -- python -m benchmarks.mapping \\
       --config=configs/fashion_mnist.py --config.batch_size=8
 
 Both mappings do the same step on batches of noise. Of each one's times the median counts, and their ratio is

@@ -192,7 +192,7 @@ def default_config() -> ConfigDict:
     collapse.gradient_floor = 1e-4  # of the norm of either network's gradient
     collapse.sigma_ratio = 4.0  # growth of a weight's largest singular value over its median that is too much
     collapse.sigma_window = 10  # looks that the median is taken of
-    collapse.rollback_checkpoints = 2  # how many checkpoints to go back
+    collapse.rollback_checkpoints = 3  # how many checkpoints to go back
     collapse.max_rollbacks = 3  # times; at the next collapse the run stops
     collapse.g_rate_factor = 1.0  # by which G's rate is multiplied at each rollback
     collapse.d_rate_factor = 1.0  # by which D's rate is
@@ -309,6 +309,13 @@ def _interval_problems(config: ConfigDict) -> Iterator[str]:
             yield _problem(
                 config, name, f"must be a multiple of config.{divisor} = {value}; give {nearest}, for example"
             )
+    back, keep = config.collapse.rollback_checkpoints, config.checkpoints.keep
+    if config.on_collapse == "rollback" and back > keep >= 1:
+        yield _problem(
+            config,
+            "collapse.rollback_checkpoints",
+            f"only config.checkpoints.keep = {keep} stay on disk; keep {back}, or go back {keep}",
+        )
     if config.checkpoints.best > 0 and not config.checkpoints.metric:
         yield _problem(config, "checkpoints.best", "say by which number: config.checkpoints.metric='d_loss'")
 

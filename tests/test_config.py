@@ -124,6 +124,25 @@ REFUSALS = [
     refusal("sampling.truncation", -0.5, "give 0 or more"),
     refusal("sampling.truncation", 0.5, "give 0 with 'uniform'", model__latent_distribution="uniform"),
     refusal("checkpoints.keep", 0, "give 1 or more"),
+    refusal("checkpoints.best", -1, "give 0 or more", checkpoints__metric="d_loss"),
+    refusal("checkpoints.best", 2, "config.checkpoints.metric='d_loss'"),
+    refusal("checkpoints.keep_every", 1500, "multiple of config.checkpoint_every = 1000; give 2000"),
+    refusal("checkpoints.keep_every", 1000, "there are no checkpoints to keep", checkpoint_every=0),
+    refusal("steps_per_call", 0, "give 1 or more"),
+    refusal("sample_every", 10, "multiple of config.steps_per_call = 4; give 8", steps_per_call=4),
+    refusal("checkpoint_every", 10, "multiple of config.steps_per_call = 4; give 8", steps_per_call=4),
+    refusal("on_collapse", "restart", "choose one of 'stop', 'rollback'"),
+    refusal("collapse.patience", 0, "give 1 or more"),
+    refusal("collapse.sigma_ratio", 0.5, "give 1 or more"),
+    refusal("collapse.d_loss_ceiling", 0.0, "above 0"),
+    refusal("collapse.g_rate_factor", 0.0, "above 0"),
+    refusal(
+        "collapse.rollback_checkpoints",
+        4,
+        "only config.checkpoints.keep = 3 stay",
+        on_collapse="rollback",
+        checkpoint_every=10,
+    ),
 ]
 
 
