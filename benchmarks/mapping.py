@@ -4,20 +4,23 @@
   python launch/local.py --processes=4 --devices=1 -- python -m benchmarks.mapping \\
       --config=configs/fashion_mnist.py --config.batch_size=8
 
-Both mappings do the same step on batches of noise. Of each one's times the median counts, and their ratio is
-what another machine may have in common with this one.
+Both mappings do the same step on batches of noise, and one that only passes the state on, which leaves the
+mapping's own work. Of each one's times the median counts, and their ratio is what another machine may have in
+common with this one.
 """
 
+import dataclasses
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
 from biggan_jax import cli
 
 CONFIG = cli.define_config()
-ROUNDS = flags.DEFINE_integer("rounds", 20, "steps of each mapping, by turns", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 20, "steps of each kind, by turns", lower_bound=1)
 PLACE = cli.define_processes()
 
 
@@ -31,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
         _measure(CONFIG.value, ROUNDS.value)
 
 
-def _measure(config, rounds: int) -> None:
+def _measure(config: Any, rounds: int) -> None:
     import jax
     import numpy as np
 
@@ -48,28 +51,50 @@ def _measure(config, rounds: int) -> None:
         "labels": np.zeros(shape, np.int32),
     }
     initial = jax.device_get(create_state(config))
+    on_cpu = jax.devices()[0].platform == "cpu"
+    steps = {"the step": make_update(config, AXIS, unroll=on_cpu), "state alone": _pass_on}
     runs = {}
-    for mapping in MAPPINGS:
-        replicas = Replicas(mapping)
-        unroll = replicas.devices[0].platform == "cpu"
-        step = replicas.map(make_update(config, AXIS, unroll))
-        state, _ = jax.block_until_ready(step(replicas.put_state(initial), replicas.put_batch(batch)))
-        runs[mapping] = [replicas, step, state, []]
+    for name, function in steps.items():
+        for mapping in MAPPINGS:
+            replicas = Replicas(mapping)
+            step = replicas.map(function)
+            state, _ = jax.block_until_ready(step(replicas.put_state(initial), replicas.put_batch(batch)))
+            runs[name, mapping] = _Run(replicas, step, state, [])
     for _ in range(rounds):
         for run in runs.values():
-            replicas, step, state, seconds = run
             start = time.perf_counter()
-            run[2], _ = jax.block_until_ready(step(state, replicas.put_batch(batch)))
-            seconds.append(time.perf_counter() - start)
+            run.state, _ = jax.block_until_ready(run.step(run.state, run.replicas.put_batch(batch)))
+            run.seconds.append(time.perf_counter() - start)
 
     if jax.process_index():
         return
-    kind = jax.devices()[0].device_kind
-    print(f"{jax.device_count()} × {kind} in {jax.process_count()} processes, batch {config.batch_size}")
-    medians = {mapping: statistics.median(run[3]) for mapping, run in runs.items()}
-    print(f"{'mapping':<12}{'ms a step':>12}{'against ' + MAPPINGS[0]:>16}")
-    for mapping, median in medians.items():
-        print(f"{mapping:<12}{1000 * median:>12.1f}{median / medians[MAPPINGS[0]]:>16.2f}")
+    kind, size = jax.devices()[0].device_kind, sum(x.nbytes for x in jax.tree.leaves(initial))
+    print(
+        f"{jax.device_count()} × {kind} in {jax.process_count()} processes, batch {config.batch_size}, "
+        f"state of {size / 1e6:.0f} MB"
+    )
+    print(f"{'':<14}{'mapping':<12}{'ms':>10}{'against ' + MAPPINGS[0]:>16}")
+    for (name, mapping), run in runs.items():
+        median = statistics.median(run.seconds)
+        ratio = median / statistics.median(runs[name, MAPPINGS[0]].seconds)
+        print(f"{name:<14}{mapping:<12}{1000 * median:>10.1f}{ratio:>16.2f}")
+
+
+@dataclasses.dataclass
+class _Run:
+    replicas: Any
+    step: Callable[..., Any]
+    state: Any
+    seconds: list[float]
+
+
+def _pass_on(state: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
+    """A step that changes nothing: what is left is the mapping's own work."""
+    from jax import lax
+
+    from biggan_jax.training.replicas import AXIS
+
+    return state, lax.psum(batch["labels"].sum(), AXIS)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,170 @@
+"""FID from features: wall time of this package's way, and of the ways that others go.
+
+Examples:
+  python -m benchmarks.evaluation
+  python -m benchmarks.evaluation --features=64 --samples=10000 --rounds=10 --json
+
+A row for every way, all in one run, in rounds, so that what else the machine does is spread over all rows; a
+time is the median of its rounds. Features are of noise through random layers, as many of real images as of
+samples. Each way ends with one number, and its difference from the first row's stands beside it.
+
+`here` takes mean and covariance in batches and the root by a symmetric eigenvalue problem; `here, next` is a
+second set of samples against the same reference, as in training. `scipy sqrtm` is what pytorch-fid does, and
+what TTUR did: NumPy's mean and covariance of everything, and scipy.linalg.sqrtm of the product of
+covariances. `eigenvalues` is what torch-fidelity and torchmetrics do: the same, with the eigenvalues of that
+product. × is the ratio to the first row.
+"""
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import scipy.linalg
+from absl import flags
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from biggan_jax import cli
+from biggan_jax.evaluation.scores import frechet
+from biggan_jax.evaluation.scores.moments import Moments
+
+FEATURES = flags.DEFINE_integer("features", 2048, "numbers an image, as a network gives them", lower_bound=2)
+SAMPLES = flags.DEFINE_integer("samples", 10_000, "images in each of the two sets", lower_bound=2)
+BATCH = flags.DEFINE_integer("batch_size", 256, "images in a batch of features", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 3, "how often each way is timed", lower_bound=1)
+JSON = flags.DEFINE_bool("json", False, "print JSON in place of the table")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A way, and what was found.
+
+    Attributes:
+      way: its name.
+      statistics_s: median seconds for mean and covariance of what it has to take them of.
+      distance_s: median seconds from there to FID.
+      fid: the number.
+    """
+
+    way: str
+    statistics_s: float
+    distance_s: float
+    fid: float
+
+    @property
+    def seconds(self) -> float:
+        return self.statistics_s + self.distance_s
+
+
+Pair = tuple[frechet.Statistics, frechet.Statistics]
+
+
+def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[Row]:
+    """Times every way on the same features."""
+    sets = make_features(features, samples)
+    kept = streamed(sets[0], batch_size)
+
+    def here() -> Pair:
+        return streamed(sets[0], batch_size), streamed(sets[1], batch_size)
+
+    def following() -> Pair:
+        return kept, streamed(sets[1], batch_size)
+
+    def at_once() -> Pair:
+        return tuple(frechet.Statistics(x.mean(axis=0), np.cov(x, rowvar=False)) for x in sets)
+
+    ways: dict[str, tuple[Callable[[], Pair], Callable[[*Pair], float]]] = {
+        "here": (here, frechet.distance),
+        "here, next": (following, frechet.distance),
+        "scipy sqrtm": (at_once, by_sqrtm),
+        "eigenvalues": (at_once, by_eigenvalues),
+    }
+    frechet.distance(*following())  # the reference's own part, which later ones find done
+    times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    found = {}
+    for _ in range(rounds):
+        for way, (collect, distance) in ways.items():
+            start = time.perf_counter()
+            pair = collect()
+            between = time.perf_counter()
+            found[way] = distance(*pair)
+            times[way].append((between - start, time.perf_counter() - between))
+    return [
+        Row(way, *(statistics.median(part) for part in zip(*times[way], strict=True)), found[way])
+        for way in ways
+    ]
+
+
+def make_features(features: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets f32[samples, features] such as a network gives: correlated, none below 0."""
+    random = np.random.default_rng(0)
+    hidden = min(features, 256)
+    mixing = random.standard_normal((hidden, features), np.float32) / np.sqrt(hidden)
+    sets = []
+    for scale in (1.0, 1.1):
+        signal = scale * random.standard_normal((samples, hidden), np.float32) @ mixing
+        sets.append(np.maximum(signal + 0.3 * random.standard_normal(signal.shape, np.float32), 0))
+    return sets[0], sets[1]
+
+
+def streamed(rows: np.ndarray, batch_size: int) -> frechet.Statistics:
+    """Statistics by batches."""
+    moments = Moments()
+    for start in range(0, len(rows), batch_size):
+        moments.update(rows[start : start + batch_size])
+    return moments.statistics()
+
+
+def by_sqrtm(first: frechet.Statistics, second: frechet.Statistics) -> float:
+    """FID with SciPy's matrix root."""
+    root = scipy.linalg.sqrtm(first.covariance @ second.covariance)
+    return _fid(first, second, np.trace(root.real))
+
+
+def by_eigenvalues(first: frechet.Statistics, second: frechet.Statistics) -> float:
+    """FID with the eigenvalues of the product, which is not symmetric."""
+    eigenvalues = np.linalg.eigvals(first.covariance @ second.covariance)
+    return _fid(first, second, np.sqrt(eigenvalues.astype(complex)).real.sum())
+
+
+def _fid(first: frechet.Statistics, second: frechet.Statistics, root: float) -> float:
+    difference = first.mean - second.mean
+    return float(difference @ difference + np.trace(first.covariance + second.covariance) - 2 * root)
+
+
+def table(rows: Sequence[Row], title: str) -> Table:
+    """The rows as a table."""
+    page = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for column in ("way", "statistics", "distance", "total", "×", "FID", "off by"):
+        page.add_column(column, justify="left" if column == "way" else "right", no_wrap=True)
+    for row in rows:
+        page.add_row(
+            row.way,
+            f"{row.statistics_s:.3f}",
+            f"{row.distance_s:.3f}",
+            f"{row.seconds:.3f}",
+            f"{row.seconds / rows[0].seconds:.2f}",
+            f"{row.fid:.6f}",
+            f"{abs(row.fid - rows[0].fid):.1e}",
+        )
+    return page
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures and prints; returns the exit code."""
+    del argv
+    rows = measure(FEATURES.value, SAMPLES.value, BATCH.value, ROUNDS.value)
+    if JSON.value:
+        print(json.dumps([dataclasses.asdict(row) | {"seconds": row.seconds} for row in rows], indent=2))
+    else:
+        title = f"FID of {SAMPLES.value:,} samples with {FEATURES.value:,} features: seconds"
+        Console(highlight=False).print(table(rows, title))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

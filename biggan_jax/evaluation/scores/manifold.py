@@ -1,0 +1,103 @@
+"""Precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991), density and coverage (Naeem et al. 2020,
+arXiv 2002.09797): how far samples and real images lie within each other's neighbourhoods.
+
+A set's manifold is the union of balls around its images, each reaching to the image's k-th nearest other.
+With equal counts of both, as the papers have it. Balls are open, so images that are repeated more than k
+times have none.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from biggan_jax.evaluation.scores import nearest
+from biggan_jax.evaluation.scores.features import checked, same_width
+
+PRECISION_K = 3
+DENSITY_K = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifold:
+    """How two sets overlap.
+
+    Attributes:
+      precision: share of samples within the real images' manifold.
+      recall: share of real images within the samples' manifold.
+      density: mean number of real balls that a sample lies in, over k; 1 for perfect samples, can be more.
+      coverage: share of real images with a sample in their ball.
+      count: samples.
+      reference_count: real images.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    count: int
+    reference_count: int
+
+
+def manifold(
+    real: ArrayLike, samples: ArrayLike, precision_k: int = PRECISION_K, density_k: int = DENSITY_K
+) -> Manifold:
+    """All four, of features f[M, D] of real images and f[N, D] of samples.
+
+    Raises:
+      UserError: too few images for k neighbours, or features that are not finite.
+    """
+    least = max(precision_k, density_k) + 1
+    real, samples = checked(real, "real images", least), checked(samples, "samples", least)
+    same_width(real, samples)
+    real_distances = nearest.nearest(real, real, least - 1, own=np.arange(len(real)))[0]
+    small = real_distances[:, precision_k - 1] ** 2
+    large = real_distances[:, density_k - 1] ** 2
+    sample_radii = nearest.radii(samples, precision_k) ** 2
+
+    centre = np.asarray(real, np.float64).mean(axis=0)
+    within_real, balls = np.zeros(len(samples), bool), 0
+    within_samples, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for y in nearest.blocks(samples, centre):
+        columns = slice(y.start, y.start + y.count)
+        for x in nearest.blocks(real, centre):
+            rows = slice(x.start, x.start + x.count)
+            counts = _inside(
+                x, y, _padded(small[rows], x), _padded(large[rows], x), _padded(sample_radii[columns], y)
+            )
+            in_small, in_large, in_samples, covers = map(np.asarray, counts)
+            within_real[columns] |= in_small[: y.count]
+            balls += int(in_large[: y.count].sum(dtype=np.int64))
+            within_samples[rows] |= in_samples[: x.count]
+            covered[rows] |= covers[: x.count]
+    return Manifold(
+        precision=float(within_real.mean()),
+        recall=float(within_samples.mean()),
+        density=balls / (density_k * len(samples)),
+        coverage=float(covered.mean()),
+        count=len(samples),
+        reference_count=len(real),
+    )
+
+
+def _padded(squared_radii: np.ndarray, block: nearest.Block) -> np.ndarray:
+    return np.pad(np.float32(squared_radii), (0, len(block.rows) - len(squared_radii)))
+
+
+@jax.jit
+def _inside(
+    real: nearest.Block, samples: nearest.Block, small: jax.Array, large: jax.Array, sample_radii: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """For each sample, whether it is in a small real ball and in how many large ones; for each real image,
+    whether it is in a sample's ball, and whether its large ball has a sample in it.
+    """
+    d2 = nearest.squared_distances(real.rows, real.squares, samples.rows, samples.squares)
+    in_large = d2 < large[:, None]
+    return (
+        (d2 < small[:, None]).any(axis=0),
+        in_large.sum(axis=0, dtype=jnp.int32),
+        (d2 < sample_radii).any(axis=1),
+        in_large.any(axis=1),
+    )

@@ -1,0 +1,122 @@
+"""Statistics of a reference set as the field shares them: an .npz with `mu` and `sigma`.
+
+TTUR, pytorch-fid and clean-fid write these two; ADM's reference batches have `mu_s` and `sigma_s` of spatial
+features (for sFID) and sample images beside them. Files written here say in addition how many images they are
+of and which network saw them; other readers pass over that.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from biggan_jax.cli import UserError
+from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.training.workdir import write_whole
+
+SYMMETRY = 1e-4  # largest difference from the transpose, relative to the largest entry: files may be float32
+NEGATIVE = 1e-3  # most negative eigenvalue, relative to the largest
+
+
+def read_statistics(
+    path: Path, features: int | None = None, network: str | None = None, spatial: bool = False
+) -> Statistics:
+    """Reads statistics.
+
+    Args:
+      path: of the .npz.
+      features: numbers a feature network gives for an image, which must be the file's; None for any.
+      network: name and hash of the network at hand; a file that names another is refused.
+      spatial: read `mu_s` and `sigma_s`.
+
+    Raises:
+      UserError: there is no such file, it has no statistics or ones that cannot be, or they are of another
+        network.
+    """
+    mean_key, covariance_key = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
+    with open_npz(path) as file:
+        for key in (mean_key, covariance_key):
+            if key not in file:
+                raise UserError(
+                    f"{path} has no '{key}', only {', '.join(file.files) or 'nothing'}: give a file of FID "
+                    "statistics (mu and sigma), or the images themselves"
+                )
+        mean, covariance = (read_array(file, path, key) for key in (mean_key, covariance_key))
+        count = int(read_array(file, path, "count")) if "count" in file else None
+        named = str(read_array(file, path, "network")) if "network" in file else None
+    if network is not None and named is not None and named != network:
+        raise UserError(f"{path} is of the network {named}, not {network}: their FIDs don't compare")
+    _check(path, mean, covariance, features)
+    symmetric = np.float64(covariance)
+    return Statistics(np.float64(mean), (symmetric + symmetric.T) / 2, count)
+
+
+def write_statistics(path: Path, statistics: Statistics, network: str) -> None:
+    """Writes statistics with the name and hash of the network, whole or not at all.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    arrays = {"mu": statistics.mean, "sigma": statistics.covariance, "network": np.array(network)}
+    if statistics.count is not None:
+        arrays["count"] = np.array(statistics.count)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_whole(path, buffer.getvalue())
+
+
+def open_npz(path: Path) -> np.lib.npyio.NpzFile:
+    """Opens an .npz, from which arrays are read as they are asked for.
+
+    Raises:
+      UserError: there is no such file, or it is of another kind.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no .npz file, or a damaged one ({error})") from error
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise UserError(f"{path} holds one array; give an .npz, as numpy.savez writes it")
+    return file
+
+
+def read_array(file: np.lib.npyio.NpzFile, path: Path, key: str) -> np.ndarray:
+    """One array of an open .npz.
+
+    Raises:
+      UserError: it is cut short, or holds Python objects.
+    """
+    try:
+        return file[key]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: '{key}' cannot be read ({error}); get the file again") from error
+
+
+def _check(path: Path, mean: np.ndarray, covariance: np.ndarray, features: int | None) -> None:
+    width = len(mean) if mean.ndim == 1 else -1
+    if mean.ndim != 1 or covariance.shape != (width, width) or not width:
+        raise UserError(
+            f"{path}: mean {list(mean.shape)} and covariance {list(covariance.shape)} must be [D] and [D, D]"
+        )
+    if features is not None and width != features:
+        raise UserError(
+            f"{path} is of {width} features, the network gives {features}: it is of another network"
+        )
+    if mean.dtype.kind != "f" or covariance.dtype.kind != "f":
+        raise UserError(f"{path}: {mean.dtype} and {covariance.dtype} must be floating-point numbers")
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise UserError(
+            f"{path} holds numbers that are not finite: the images or network it is of were broken"
+        )
+    largest = abs(covariance).max()
+    if abs(covariance - covariance.T).max() > SYMMETRY * largest:
+        raise UserError(f"{path}: sigma is not symmetric, so no covariance; get the file again")
+    eigenvalues = np.linalg.eigvalsh(np.float64(covariance))
+    if eigenvalues[0] < -NEGATIVE * eigenvalues[-1]:
+        raise UserError(
+            f"{path}: sigma has the eigenvalue {eigenvalues[0]:.3g} (largest {eigenvalues[-1]:.3g}), which "
+            "no covariance has; get the file again"
+        )
