@@ -52,6 +52,9 @@ MINIMUM = {
     "sampling.samples_per_class": 1,
     "sampling.max_classes": 1,
     "sampling.truncation": 0,
+    "evaluation.every": 0,
+    "evaluation.num_samples": 2,
+    "evaluation.reference_images": 0,
     "checkpoints.keep": 1,
     "checkpoints.keep_every": 0,
     "checkpoints.best": 0,
@@ -175,11 +178,17 @@ def default_config() -> ConfigDict:
     sampling.max_classes = 10  # columns of a sample sheet, at most
     sampling.truncation = 0.0  # threshold beyond which latents are drawn again; 0 = untruncated
 
+    config.evaluation = evaluation = ConfigDict()  # during training, of the averaged weights
+    evaluation.every = 0  # steps between evaluations; 0 = never
+    evaluation.network = "classifier"  # what scores see with: or "inception", or your own "module:function"
+    evaluation.num_samples = 50_000  # as many of each class
+    evaluation.reference_images = 0  # the first so many real images to compare with; 0 = all
+
     config.checkpoints = checkpoints = ConfigDict()
     checkpoints.keep = 3  # the last so many checkpoints stay on disk
     checkpoints.keep_every = 0  # and, for good, those of steps that this divides; 0 = none
     checkpoints.best = 0  # and the best so many
-    checkpoints.metric = ""  # by this number of the rows of metrics, such as "d_loss"
+    checkpoints.metric = ""  # by this number of the rows of metrics, such as "fid@classifier"
     checkpoints.higher_is_better = False  # whether the best is the highest, not the lowest
 
     config.on_collapse = "stop"  # with the last good checkpoint kept, or "rollback" to an earlier one
@@ -255,7 +264,7 @@ def _value_problems(config: ConfigDict) -> Iterator[str]:
     for name in DECAYS:
         if not 0 <= _get(config, name) < 1:
             yield _problem(config, name, f"give 0 or more, below 1, such as {_get(default_config(), name)}")
-    for name in ("data.source", "data.split"):
+    for name in ("data.source", "data.split", "evaluation.network"):
         if not _get(config, name):
             yield _problem(config, name, f"give a name, such as {_get(default_config(), name)!r}")
 
@@ -299,6 +308,8 @@ def _interval_problems(config: ConfigDict) -> Iterator[str]:
     for name, divisor in (
         ("sample_every", "steps_per_call"),
         ("checkpoint_every", "steps_per_call"),
+        ("evaluation.every", "steps_per_call"),
+        ("evaluation.every", "log_every"),
         ("checkpoints.keep_every", "checkpoint_every"),
     ):
         interval, value = _get(config, name), _get(config, divisor)

@@ -28,7 +28,12 @@ from biggan_jax import cli
 from biggan_jax.training.interruption import EXIT_INTERRUPTED
 
 CONFIG = cli.define_config()
-WORKDIR = flags.DEFINE_string("workdir", None, "where the run keeps everything; is created", required=True)
+WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "where the run keeps everything, a directory or gs://BUCKET/DIRECTORY; is created",
+    required=True,
+)
 PLACE = cli.define_processes()
 
 

@@ -1,5 +1,10 @@
-"""Drawing images from an averaged generator: spectral norm divided in, batch norm by standing statistics."""
+"""Drawing images from an averaged generator: spectral norm divided in, batch norm by standing statistics.
 
+On all devices of this process: each works on whole batches, one after another, so their number changes no
+pixel. Processes share work by drawing different positions of the same sequence.
+"""
+
+import collections
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +26,14 @@ class Sampler:
       statistics: batch norm's standing statistics (flax collection).
     """
 
-    def __init__(self, config: Any, params: Tree, u: dict[str, jax.Array], truncation: float | None = None):
+    def __init__(
+        self,
+        config: Any,
+        params: Tree,
+        u: dict[str, jax.Array],
+        truncation: float | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
         """Divides the weights and gathers the statistics.
 
         Args:
@@ -29,17 +41,30 @@ class Sampler:
           params: the generator's parameters, usually the averaged ones.
           u: spectral norm's vectors, as training left them.
           truncation: in place of `config.sampling.truncation`.
+          devices: of this process; all of them if None.
         """
         self._model, self._batch_size = config.model, config.sampling.batch_size
+        self._devices = list(jax.local_devices() if devices is None else devices)
         self.truncation = config.sampling.truncation if truncation is None else truncation
         self._generator = make_generator(config.model)
-        self.weights = _frozen(params, u, config.model.epsilon)
+        self.weights = jax.device_get(_frozen(params, u, config.model.epsilon))
+        self._placed = [jax.device_put(self.weights, device) for device in self._devices]
         self.statistics = self._standing_statistics(config.sampling.standing_passes, config.seed)
+        self._placed = [
+            (weights, jax.device_put(self.statistics, device))
+            for weights, device in zip(self._placed, self._devices, strict=True)
+        ]
 
-    def draw(self, labels: Sequence[int] | np.ndarray, seed: int = 0) -> np.ndarray:
-        """Draws one image for each label, the latents from (seed, position): u8[N, H, W, 3]."""
+    def draw(self, labels: Sequence[int] | np.ndarray, seed: int = 0, start: int = 0) -> np.ndarray:
+        """Draws one image for each label, the latents from (seed, position): u8[N, H, W, 3].
+
+        Args:
+          labels: i32[N].
+          seed: of the sequence of latents.
+          start: the first label's position in it, so that a sequence can be drawn in parts.
+        """
         labels = np.asarray(labels, np.int32)
-        return self.images(self._latents(jax.random.key(seed), len(labels)), labels)
+        return self.images(self._latents(jax.random.key(seed), start, len(labels)), labels)
 
     def images(self, z: np.ndarray | jax.Array, labels: Sequence[int] | np.ndarray) -> np.ndarray:
         """Draws the images of given latents, `sampling.batch_size` at once.
@@ -65,25 +90,25 @@ class Sampler:
                 f"labels from {labels.min()} to {labels.max()}: must be in 0 to {self._model.num_classes - 1}"
             )
         size = self._model.resolution
-        images = [np.zeros((0, size, size, 3), np.uint8)]
-        for start in range(0, len(labels), self._batch_size):
+        images = np.zeros((len(labels), size, size, 3), np.uint8)
+        at_work: collections.deque[tuple[int, jax.Array]] = collections.deque()
+        for number, start in enumerate(range(0, len(labels), self._batch_size)):
+            if len(at_work) == 2 * len(self._devices):
+                _collect(images, *at_work.popleft())
             part = slice(start, start + self._batch_size)
             missing = max(0, start + self._batch_size - len(labels))  # padded: one compiled size serves all
-            batch = _draw(
-                self._generator,
-                self.weights,
-                self.statistics,
-                np.pad(z[part], ((0, missing), (0, 0))),
-                np.pad(labels[part], (0, missing)),
-            )
-            images.append(np.asarray(batch)[: self._batch_size - missing])
-        return np.concatenate(images)
+            place = number % len(self._devices)
+            inputs = (np.pad(z[part], ((0, missing), (0, 0))), np.pad(labels[part], (0, missing)))
+            inputs = jax.device_put(inputs, self._devices[place])
+            at_work.append((start, _draw(self._generator, *self._placed[place], *inputs)))
+        while at_work:
+            _collect(images, *at_work.popleft())
+        return images
 
-    def _latents(self, key: jax.Array, count: int) -> jax.Array:
+    def _latents(self, key: jax.Array, start: int, count: int) -> jax.Array:
         model = self._model
-        return draw_latents(
-            key, jnp.arange(count), model.latent_dim, model.latent_distribution, self.truncation
-        )
+        indices = start + jnp.arange(count)
+        return draw_latents(key, indices, model.latent_dim, model.latent_distribution, self.truncation)
 
     def _standing_statistics(self, passes: int, seed: int) -> Tree:
         """Batch norm's means and variances, averaged over passes of fresh latents and labels.
@@ -91,14 +116,20 @@ class Sampler:
         Brock et al. 2019, section 4 and appendix D: gathered at the truncation in use, since truncated
         latents have other activations.
         """
-        total = None
-        for key in jax.random.split(jax.random.key(seed), passes):
+        total: Tree | None = None
+        at_work: collections.deque[Tree] = collections.deque()
+        for number, key in enumerate(jax.random.split(jax.random.key(seed), passes)):
             z_key, label_key = jax.random.split(key)
-            z = self._latents(z_key, self._batch_size)
+            z = self._latents(z_key, 0, self._batch_size)
             labels = draw_labels(label_key, jnp.arange(self._batch_size), self._model.num_classes)
-            statistics = _batch_statistics(self._generator, self.weights, z, labels)
-            total = statistics if total is None else jax.tree.map(jnp.add, total, statistics)
-        return jax.tree.map(lambda x: x / passes, total)
+            place = number % len(self._devices)
+            inputs = jax.device_put((z, labels), self._devices[place])
+            at_work.append(_batch_statistics(self._generator, self._placed[place], *inputs))
+            if len(at_work) == 2 * len(self._devices) or number == passes - 1:
+                for statistics in jax.device_get(list(at_work)):  # in order: sums of floats depend on it
+                    total = statistics if total is None else jax.tree.map(np.add, total, statistics)
+                at_work.clear()
+        return jax.tree.map(lambda x: x / np.float32(passes), total)
 
 
 def fixed_latents(config: Any, rows: int, classes: Sequence[int], seed: int) -> tuple[jax.Array, np.ndarray]:
@@ -116,6 +147,10 @@ def fixed_latents(config: Any, rows: int, classes: Sequence[int], seed: int) -> 
         config.sampling.truncation,
     )
     return jnp.repeat(z, len(classes), axis=0), np.tile(np.asarray(classes, np.int32), rows)
+
+
+def _collect(images: np.ndarray, start: int, batch: jax.Array) -> None:
+    images[start : start + batch.shape[0]] = np.asarray(batch)[: len(images) - start]
 
 
 # The generator is static, and equal ones hash alike: a new Sampler of the same network compiles nothing.

@@ -10,9 +10,7 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,14 +18,23 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from biggan_jax.cli import UserError
-from biggan_jax.training.workdir import config_to_json, differences, writing
+from biggan_jax.training.workdir import (
+    config_to_json,
+    differences,
+    is_object_store,
+    is_storage_error,
+    run_directory,
+    writing,
+)
 
 # These fields of config.model say how the networks compute, not what parameters they have.
 _NO_PARAMETERS = {"model.dtype", "model.remat", "model.epsilon", "model.latent_distribution"}
+_COMMITTED = "commit_success.txt"  # what orbax writes last into a step's directory in a bucket
 
 
 class Restored(NamedTuple):
@@ -52,7 +59,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike, config: ConfigDict, read_only: bool = False):
-        self._directory, self._read_only = Path(directory).absolute(), read_only
+        self._directory, self._read_only = run_directory(directory), read_only
         self._config = config_to_json(config)
         # Its errors reach us as exceptions; the tracebacks that its threads log too would bury our message.
         logging.get_absl_logger().addFilter(_not_from_orbax)
@@ -76,7 +83,6 @@ class Checkpoints:
                     **_preservation(config.checkpoints),
                     step_format_fixed_length=8,
                     create=False,
-                    cleanup_tmp_directories=True,
                     read_only=read_only,
                     multiprocessing_options=first,
                 ),
@@ -110,7 +116,7 @@ class Checkpoints:
         )
         try:
             self._manager.save(step, args=items, metrics=dict(scores or {}))
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise self._write_error(error) from error
 
     def wait(self) -> None:
@@ -121,7 +127,7 @@ class Checkpoints:
         """
         try:
             self._manager.wait_until_finished()
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise self._write_error(error) from error
 
     def close(self) -> None:
@@ -152,6 +158,11 @@ class Checkpoints:
                     raise UserError(
                         f"not allowed to read the checkpoint {self._path(step)}; give yourself read "
                         "permission, or choose another --workdir"
+                    ) from error
+                if is_object_store(self._directory) and _out_of_reach(error):
+                    raise UserError(
+                        f"cannot read the checkpoint {self._path(step)}: {_first(error)}; see that the "
+                        "bucket can be reached and read, then run the same command again"
                     ) from error
                 logging.warning(
                     "skipping the checkpoint %s: unreadable (%s)", self._path(step), _first(error)
@@ -223,15 +234,22 @@ class Checkpoints:
     def _tidy_up(self) -> None:
         """Removes what saves that were cut off left behind.
 
-        Orbax could, but in a thread that nothing waits for: it would stumble over the next run's.
+        Orbax could, but in a thread that nothing waits for: it would stumble over the next run's, and in a
+        bucket delete the same step's new checkpoint.
         """
+        if is_object_store(self._directory):
+            for step in self._directory.glob("[0-9]*"):
+                if not (step / _COMMITTED).exists():
+                    step.rmtree()
         for part in self._directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
-            shutil.rmtree(part)
+            part.rmtree()
 
-    def _path(self, step: int) -> Path:
+    def _path(self, step: int) -> epath.Path:
         return self._directory / f"{step:08d}"
 
     def _write_error(self, error: Exception) -> UserError:
+        if not (is_storage_error(error) or isinstance(error, ValueError)):  # tensorstore's are ValueErrors
+            raise error
         last = self._manager.latest_step()
         kept = "there is none before it" if last is None else f"the last good one is of step {last}"
         return UserError(
@@ -272,12 +290,12 @@ def _layout(tree: Any) -> dict[str, str]:
     return {".".join(["state", *path]): f"{np.dtype(x.dtype)}{list(x.shape)}" for path, x in flat.items()}
 
 
-def _read_through(directory: Path) -> None:
+def _read_through(directory: epath.Path) -> None:
     """Reads every array's bytes once, one after another, and raises at the first that is not there.
 
     Orbax reads them all at once and on a damaged file leaves a screenful of its event loop's tracebacks.
     """
-    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{directory}/"}).result()
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": kvstore_spec(directory)}).result()
     keys = store.list().result()
     if not keys:
         raise FileNotFoundError(f"no arrays in {directory}")
@@ -293,3 +311,17 @@ def _first(error: Exception) -> str:
 
 def _not_from_orbax(record: Any) -> bool:
     return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
+def kvstore_spec(directory: epath.Path) -> dict[str, str]:
+    """A directory for tensorstore. Not as a URL, where `#`, `?` and `%` in a name mean something else."""
+    path = f"{directory}/"
+    if not is_object_store(directory):
+        return {"driver": "file", "path": path}
+    bucket, _, path = path.removeprefix("gs://").partition("/")
+    return {"driver": "gcs", "bucket": bucket, "path": path}
+
+
+def _out_of_reach(error: Exception) -> bool:
+    """Whether the bucket did not answer or not obey: that says nothing about the checkpoint."""
+    return is_storage_error(error) and not isinstance(error, FileNotFoundError)

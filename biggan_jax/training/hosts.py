@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from biggan_jax import cli
 from biggan_jax.cli import UserError
@@ -89,6 +91,33 @@ def parting() -> Iterator[None]:
     except BaseException as error:
         _leave(_report(error))
     jax.distributed.shutdown()
+
+
+def share(count: int) -> range:
+    """This process's part of 0 … count - 1: a range, whose sizes differ by one at most among processes."""
+    index, processes = jax.process_index(), jax.process_count()
+    return range(count * index // processes, count * (index + 1) // processes)
+
+
+def gather(part: np.ndarray, count: int) -> np.ndarray:
+    """All processes' parts of an array of `count` rows, cut by `share`, in order, in every process.
+
+    Raises:
+      ValueError: `part` has not as many rows as this process's share.
+    """
+    if len(part) != len(share(count)):
+        raise ValueError(f"{len(part)} rows where this process has a share of {len(share(count))}")
+    if jax.process_count() == 1:
+        return part
+    processes = jax.process_count()
+    widest = -(-count // processes)
+    # As bytes: JAX would make float32 of float64.
+    rows = np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8)
+    padded = np.pad(rows, ((0, widest - len(part)), (0, 0)))
+    parts = multihost_utils.process_allgather(padded)
+    sizes = [count * (i + 1) // processes - count * i // processes for i in range(processes)]
+    whole = np.concatenate([rows[:size] for rows, size in zip(parts, sizes, strict=True)])
+    return whole.view(part.dtype).reshape(count, *part.shape[1:])
 
 
 def _report(error: BaseException) -> int:

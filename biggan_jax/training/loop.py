@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from etils import epath
 from jax import lax
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -42,7 +41,7 @@ from biggan_jax.training.replicas import AXIS, Replicas
 from biggan_jax.training.singular_values import as_metrics, top_singular_values
 from biggan_jax.training.state import TrainState, abstract_state, create_state
 from biggan_jax.training.update import make_update, scan
-from biggan_jax.training.workdir import config_to_json, differences
+from biggan_jax.training.workdir import config_to_json, differences, run_directory
 
 CALLS_IN_FLIGHT = 2  # dispatched and not yet done: the device never idles, and the host never runs away
 
@@ -64,7 +63,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
         of another architecture, or the run has collapsed.
     """
     validate(config, replicas=jax.device_count())
-    data = config.data
+    data, directory = config.data, run_directory(workdir)
     with Interruption() as interruption:
         source = open_source(
             data.source,
@@ -72,7 +71,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
             resolution=config.model.resolution,
             num_classes=config.model.num_classes,
         )
-        record = Record(_absolute(workdir), config, source) if jax.process_index() == 0 else None
+        record = Record(directory, config, source) if jax.process_index() == 0 else None
         run = _Run(config, source, record, interruption)
         start = run.take_up()
         if start.step >= config.total_steps:
@@ -317,8 +316,3 @@ def _first_not_finite(steps: list[Row], last: int) -> Collapse | None:
         if collapse := not_finite(step, numbers):
             return collapse
     return None
-
-
-def _absolute(workdir: str | os.PathLike) -> epath.Path:
-    path = epath.Path(workdir)
-    return path if "://" in os.fspath(path) else epath.Path(os.path.abspath(path))

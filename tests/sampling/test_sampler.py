@@ -177,3 +177,19 @@ def test_sheets_latents_share_a_latent_in_each_row_and_a_class_in_each_column():
     assert not np.allclose(z[0], z[3]) and np.abs(z).max() <= config.sampling.truncation
     more_rows, _ = fixed_latents(config, rows=5, classes=[0], seed=3)
     np.testing.assert_array_equal(more_rows[:2], z[::3])
+
+
+def test_the_number_of_devices_changes_no_bit_of_statistics_or_images(config, params):
+    labels = np.arange(11) % CLASSES  # two whole batches and a part of one
+    one, several = (Sampler(config, params, make_vectors(params), devices=jax.devices()[:n]) for n in (1, 3))
+    for a, b in zip(jax.tree.leaves(one.statistics), jax.tree.leaves(several.statistics), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(one.draw(labels, seed=2), several.draw(labels, seed=2))
+
+
+def test_a_sequence_drawn_in_parts_is_the_one_drawn_at_once(sampler):
+    labels = np.arange(10) % CLASSES
+    whole = sampler.draw(labels, seed=3)
+    parts = [sampler.draw(labels[:3], seed=3), sampler.draw(labels[3:], seed=3, start=3)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert (whole[3:] != sampler.draw(labels[3:], seed=3)).any()

@@ -48,6 +48,9 @@ if __name__ == "__main__":
         for job in jobs:
             mapping, count = job.split(":")
             results |= {f"{job}/{path}": x for path, x in after_five_steps(mapping, int(count)).items()}
+        whole = np.random.default_rng(0).normal(size=(7, 2, 3))  # float64, not to be had evenly
+        part = whole[hosts.share(7).start : hosts.share(7).stop]
+        np.testing.assert_array_equal(hosts.gather(part, 7), whole)
         said = Replicas().tell({"process": jax.process_index(), "words": "grüß Gott"})
         assert said == {"process": 0, "words": "grüß Gott"}, said
         if jax.process_index() == 0:

@@ -1,0 +1,300 @@
+"""A run in a bucket: gcsfs, tensorstore and google-cloud-storage, all of them speaking to an emulator."""
+
+import functools
+import http.server
+import json
+import logging
+import os
+import signal
+import threading
+import urllib.parse
+from http import HTTPStatus
+
+import fsspec
+import jax
+import numpy as np
+import pytest
+import tensorstore
+import tiny_training
+from etils import epath
+from etils.epath import gpath
+from jax.experimental.compilation_cache import compilation_cache
+
+from biggan_jax.cli import UserError
+from biggan_jax.config import default_config
+from biggan_jax.data import ArraySource
+from biggan_jax.training import loop
+from biggan_jax.training.checkpoints import Checkpoints
+from biggan_jax.training.interruption import EXIT_RESUMABLE
+from biggan_jax.training.metrics import FILE_NAME, Metrics
+from biggan_jax.training.progress import Progress
+from biggan_jax.training.workdir import run_directory, write_whole
+
+pytestmark = pytest.mark.peers
+
+BUCKET = "bucket"
+STATE = {"step": np.int32(0), "params": {"a/b": np.arange(500, dtype=np.float32), "bias": np.zeros(3)}}
+
+
+class Emulator:
+    """gcp-storage-emulator in a thread, with what tensorstore needs and it lacks, and answers to order."""
+
+    def __init__(self):
+        from gcp_storage_emulator.handlers.buckets import create_bucket
+        from gcp_storage_emulator.server import RequestHandler
+        from gcp_storage_emulator.storage import Storage
+
+        logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+        emulator = self
+
+        class Handler(RequestHandler):
+            def parse_request(self):
+                if not super().parse_request():
+                    return False
+                status = emulator.answer(self.command, urllib.parse.unquote(self.path))
+                # Google moves objects; for gcsfs it is enough to hear that this one does not.
+                status = status or (HTTPStatus.BAD_REQUEST if "/moveTo/" in self.path else None)
+                if status is None and self.command == "GET":
+                    asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+                    if self.generation() in asked.get("ifGenerationNotMatch", []):
+                        status = HTTPStatus.NOT_MODIFIED
+                if status is None:
+                    return True
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return False
+
+            def generation(self):
+                """The version of the object that is asked for, `/storage/v1/b/BUCKET/o/OBJECT`."""
+                *_, bucket, _, name = urllib.parse.urlsplit(self.path).path.split("/")
+                objects = self.storage.objects.get(bucket, {})
+                return objects.get(urllib.parse.unquote(name), {}).get("generation")
+
+            def end_headers(self):
+                if self.command == "GET" and (generation := self.generation()):
+                    self.send_header("X-Goog-Generation", generation)
+                super().end_headers()
+
+        self.storage = Storage(use_memory_fs=True)
+        create_bucket(BUCKET, self.storage)
+        self.answer = lambda method, path: None
+        self.server = http.server.HTTPServer(("localhost", 0), functools.partial(Handler, self.storage))
+        self.server.handle_error = lambda *request: None  # a client that has heard enough
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def names(self, folder):
+        objects = self.storage.objects[BUCKET]
+        return sorted(name.removeprefix(f"{folder}/") for name in objects if name.startswith(f"{folder}/"))
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def started():
+    emulator = Emulator()
+    url = f"http://localhost:{emulator.server.server_port}"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)  # gcsfs and google-cloud-storage
+        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", url)
+        monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")  # tensorstore
+        monkeypatch.setenv(
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false"
+        )  # it would ask Google about the bucket
+        monkeypatch.setenv("NO_GCE_CHECK", "true")
+        gpath._is_tf_installed.cache_clear()  # as in a process that starts with the workdir
+        yield emulator
+    fsspec.get_filesystem_class("gcs").clear_instance_cache()
+    emulator.close()
+
+
+@pytest.fixture
+def emulator(started):
+    yield started
+    started.answer = lambda method, path: None
+
+
+@pytest.fixture
+def compiled_once(tmp_path):
+    """Compiles the step of a run only the first time that it is taken up."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for values in (settings, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is settings:
+            yield
+
+
+def make_config(**fields):
+    config = default_config()
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def state_of(step):
+    return jax.tree.map(lambda x: x + np.asarray(step, x.dtype), STATE)
+
+
+def save(directory, *steps, **fields):
+    checkpoints = Checkpoints(directory, make_config(**fields))
+    for step in steps:
+        checkpoints.save(step, state_of(step), {"unlogged": [{"d_loss": 0.1}]})
+    checkpoints.wait()
+    checkpoints.close()
+
+
+def restore(directory):
+    checkpoints = Checkpoints(directory, make_config())
+    try:
+        return checkpoints.restore_latest(STATE)
+    finally:
+        checkpoints.close()
+
+
+def assert_same(left, right):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_file_is_written_whole_over_the_old_one(emulator):
+    path = run_directory(f"gs://{BUCKET}/whole") / "samples" / "real.png"
+    assert not path.exists()
+    write_whole(path, b"old")
+    write_whole(path, bytes(range(256)) * 40_000)  # 10 MB: uploaded in parts
+    assert path.exists() and path.read_bytes() == bytes(range(256)) * 40_000
+    assert emulator.names("whole") == ["samples/real.png"]
+
+
+def test_what_another_writes_into_a_listed_directory_is_seen(emulator):
+    directory = run_directory(f"gs://{BUCKET}/seen")
+    arrays = tensorstore.KvStore.open({"driver": "gcs", "bucket": BUCKET, "path": "seen/"}).result()
+    for step in ("00000001", "00000002"):
+        arrays.write(f"{step}/manifest", b"x").result()
+        assert step in {path.name for path in directory.iterdir()}
+        assert (directory / step / "manifest").exists()
+
+
+def test_a_missing_bucket_is_reported_with_the_command_that_makes_it(emulator):
+    message = "there is no bucket gs://nobody; create it"
+    with pytest.raises(UserError, match=f"cannot write gs://nobody/run/config.json: {message}"):
+        write_whole(run_directory("gs://nobody/run") / "config.json", b"{}")
+    with pytest.raises(UserError, match=message):
+        Checkpoints(run_directory("gs://nobody/run") / "checkpoints", make_config())
+
+
+def test_a_bucket_that_may_not_be_written_is_reported_with_the_roles_it_takes(emulator):
+    emulator.answer = lambda method, path: HTTPStatus.FORBIDDEN if method == "POST" else None
+    workdir = run_directory(f"gs://{BUCKET}/forbidden")
+    with pytest.raises(UserError, match=f"Storage Object User .* on gs://{BUCKET}"):
+        write_whole(workdir / "config.json", b"{}")
+    with pytest.raises(UserError, match=f"cannot write a checkpoint to {workdir}"):
+        save(workdir, 1)
+
+
+def test_metrics_of_a_resumed_run_are_those_of_one_that_never_stopped(emulator):
+    workdir = run_directory(f"gs://{BUCKET}/metrics")
+    metrics = Metrics(workdir, 0)
+    for step in (10, 20):
+        metrics.write(step, {"d_loss": float(step)})
+    metrics.flush()
+    metrics.write(30, {"d_loss": 9.0})  # and killed
+    metrics = Metrics(workdir, 10)
+    for step in (20, 30):
+        metrics.write(step, {"d_loss": float(step)})
+    metrics.close()
+    rows = [json.loads(line) for line in (workdir / FILE_NAME).read_text().splitlines()]
+    assert rows == [{"step": step, "d_loss": float(step)} for step in (10, 20, 30)]
+    events = [
+        name for name in emulator.names("metrics") if name.startswith("tensorboard/events.out.tfevents.")
+    ]
+    assert len(events) == 2 == len(emulator.names("metrics")) - 1
+
+
+def test_checkpoints_come_back_bit_for_bit_and_the_oldest_go(emulator):
+    directory = run_directory(f"gs://{BUCKET}/keep") / "checkpoints"
+    assert restore(directory) is None
+    save(directory, 1, 2, 3, **{"checkpoints.keep": 2})
+    assert {name.split("/")[1] for name in emulator.names("keep")} == {"00000002", "00000003"}
+    restored = restore(directory)
+    assert (restored.step, restored.loop) == (3, {"unlogged": [{"d_loss": 0.1}]})
+    assert_same(restored.state, state_of(3))
+
+
+def test_a_checkpoint_cut_short_is_set_aside_for_the_one_before_it(emulator):
+    directory = run_directory(f"gs://{BUCKET}/cut") / "checkpoints"
+    save(directory, 1, 2)
+    paths = [directory / "00000002" / name for name in emulator.names("cut/checkpoints/00000002")]
+    largest = max(paths, key=lambda path: len(path.read_bytes()))
+    largest.write_bytes(largest.read_bytes()[:-1])
+    restored = restore(directory)
+    assert restored.step == 1
+    assert_same(restored.state, state_of(1))
+    assert "unreadable-00000002" in {name.split("/")[0] for name in emulator.names("cut/checkpoints")}
+    save(directory, 2)
+    assert_same(restore(directory).state, state_of(2))
+
+
+def test_a_checkpoint_whose_writer_was_killed_is_no_checkpoint(emulator):
+    directory = run_directory(f"gs://{BUCKET}/killed") / "checkpoints"
+    save(directory, 1, 2)
+    (directory / "00000002" / "commit_success.txt").unlink()  # orbax writes it last
+    assert Checkpoints(directory, make_config(), read_only=True).steps == [1]
+    assert restore(directory).step == 1
+    # What is left of it is gone by now: deleted later, it would take the new one's objects along.
+    assert {name.split("/")[0] for name in emulator.names("killed/checkpoints")} == {"00000001"}
+    save(directory, 2)
+    assert_same(restore(directory).state, state_of(2))
+
+
+def test_a_checkpoint_out_of_reach_is_not_taken_for_a_damaged_one(emulator):
+    directory = run_directory(f"gs://{BUCKET}/reach") / "checkpoints"
+    save(directory, 1, 2)
+    before = emulator.names("reach")
+    emulator.answer = lambda method, path: HTTPStatus.UNAUTHORIZED if "00000002/config" in path else None
+    with pytest.raises(UserError, match=r"cannot read the checkpoint .*00000002: .*401"):
+        restore(directory)
+    assert emulator.names("reach") == before
+
+
+@pytest.mark.slow
+def test_a_run_in_a_bucket_that_was_stopped_ends_as_one_that_was_not(emulator, compiled_once, monkeypatch):
+    config = tiny_training.make_config(total_steps=4, log_every=2, checkpoint_every=2, sample_every=4)
+    config.model.dtype, config.data.source = "float32", "noise"
+    config.sampling.update(standing_passes=1, batch_size=6, samples_per_class=1)
+    size = tiny_training.SIZE
+    source = ArraySource(
+        name="noise",
+        description="noise",
+        num_examples=24,
+        class_names=("a", "b", "c"),
+        resolution=size,
+        images=np.random.default_rng(0).integers(0, 256, (24, size, size, 3), np.uint8),
+        labels=np.arange(24, dtype=np.int32) % tiny_training.CLASSES,
+    )
+    monkeypatch.setattr(loop, "open_source", lambda *args, **kwargs: source)
+    assert loop.train(config, f"gs://{BUCKET}/unstopped") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "update", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+        assert loop.train(config, f"gs://{BUCKET}/stopped") == EXIT_RESUMABLE
+    assert loop.train(config, f"gs://{BUCKET}/stopped") == 0
+    for name in ("config.json", "samples/real.png", "samples/00000004.png"):
+        objects = [epath.Path(f"gs://{BUCKET}/{run}/{name}").read_bytes() for run in ("unstopped", "stopped")]
+        assert objects[0] == objects[1], name
+    losses = [
+        [
+            {name: row[name] for name in ("step", "d_loss", "g_loss")}
+            for row in map(json.loads, text.splitlines())
+        ]
+        for run in ("unstopped", "stopped")
+        for text in [epath.Path(f"gs://{BUCKET}/{run}/{FILE_NAME}").read_text()]
+    ]
+    assert losses[0] == losses[1] and [row["step"] for row in losses[0]] == [2, 4]
