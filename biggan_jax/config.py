@@ -329,6 +329,12 @@ def _interval_problems(config: ConfigDict) -> Iterator[str]:
         )
     if config.checkpoints.best > 0 and not config.checkpoints.metric:
         yield _problem(config, "checkpoints.best", "say by which number: config.checkpoints.metric='d_loss'")
+    if config.checkpoints.best > 0 and "@" in config.checkpoints.metric and config.evaluation.every == 0:
+        yield _problem(
+            config,
+            "checkpoints.metric",
+            "it comes of evaluations; give config.evaluation.every, such as 5000",
+        )
 
 
 def _batch_norm_problems(config: ConfigDict, replicas: int) -> Iterator[str]:

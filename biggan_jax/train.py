@@ -5,6 +5,9 @@
   python -m biggan_jax.train --config=configs/imagenet128.py --workdir=runs/imagenet128 \\
       --config.batch_size=256 --config.checkpoint_every=500
 
+With --dry_run it says what it would read, draws 64 images as the networks would see them (dry_run.png in the
+workdir), measures how fast they come, and stops.
+
 On several hosts, run the same command on each: TPU slices and SLURM (srun, one task for each GPU) tell JAX
 the rest. Elsewhere say it; on one machine, launch/local.py does:
 
@@ -34,6 +37,9 @@ WORKDIR = flags.DEFINE_string(
     "where the run keeps everything, a directory or gs://BUCKET/DIRECTORY; is created",
     required=True,
 )
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "say what would be read, draw 64 images of it, measure how fast it comes, and stop"
+)
 PLACE = cli.define_processes()
 
 
@@ -43,6 +49,10 @@ def main(argv: Sequence[str]) -> int:
     from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
 
     hosts.join(*PLACE())
+    if DRY_RUN.value:
+        from biggan_jax.training.dry_run import dry_run
+
+        return dry_run(CONFIG.value, WORKDIR.value)
     from biggan_jax.training.loop import train
 
     try:

@@ -109,6 +109,16 @@ class _End(NamedTuple):
     collapse: Collapse | None = None
 
 
+class _Due(NamedTuple):
+    """What is to be done after a call that ends at `step`."""
+
+    step: int
+    row: bool
+    sheet: bool
+    evaluation: bool
+    checkpoint: bool
+
+
 class _Run:
     """One process's part in a run; `record` is None in all processes but the first."""
 
@@ -116,6 +126,7 @@ class _Run:
         self._config, self._source, self._record, self._interruption = config, source, record, interruption
         self._replicas = Replicas(config.replicas.mapping)
         self._images_per_step = config.batch_size * config.d_steps
+        self._evaluation: Any = None
         for line in self._announcement():
             self.say(line)
 
@@ -160,19 +171,14 @@ class _Run:
         self._interruption.stepping = True
         try:
             while step < config.total_steps and not signal:
-                before = step
                 batch = next(stream)
-                step += batch["labels"].shape[0]
-                finished = step == config.total_steps
-                logging = finished or step // config.log_every > before // config.log_every
-                drawing = _due(config.sample_every, step, finished and config.sample_every > 0)
-                saving = _due(config.checkpoint_every, step, finished)
-
+                due = self._due(step, step + batch["labels"].shape[0])
+                first, step = step == start.step, due.step
                 wish = replicas.put_each(self._interruption.signal)
                 state, (numbers, wishes) = step_function(state, (replicas.put_batch(batch), wish))
                 pending.append(numbers)
                 in_flight.append((numbers, wishes))
-                wait = replicas.must_wait or logging or drawing or saving or before == start.step
+                wait = replicas.must_wait or first or due.row or due.sheet or due.checkpoint
                 while len(in_flight) > (0 if wait else CALLS_IN_FLIGHT):
                     # A wish counts when its call is done, not when it is uttered: in all processes that is
                     # the same call.
@@ -180,33 +186,31 @@ class _Run:
                 stopwatch.step(batch["labels"].shape[0])
 
                 row, collapse = None, None
-                if logging or saving or signal:
+                if due.row or due.checkpoint or signal:
                     unlogged += [row for call in jax.device_get(pending) for row in _unstack(call)]
                     pending = []
-                if logging:
+                    collapse = _first_not_finite(unlogged, step)
+                if due.row:
                     rows, unlogged = _rows(unlogged, step, config)
                     rate = stopwatch.lap()
-                    speed = {
-                        "steps_per_second": rate,
-                        "images_per_second": rate and rate * self._images_per_step,
-                    }
                     with stopwatch.paused():
                         for at, row in rows:
                             look = self._singular_values(state) if self._is_look(at) else {}
-                            row |= speed | as_metrics(look) | ({"rollbacks": rollbacks} if rollbacks else {})
+                            row |= self._speed(rate) | as_metrics(look)
+                            row |= {"rollbacks": rollbacks} if rollbacks else {}
+                            if due.evaluation and at == step and not collapse:
+                                row |= self._evaluate(state)
                             if record:
                                 record.row(at, row)
                             watch, seen = see(config.collapse, watch, at, row, look)
                             collapse, scores = collapse or seen, row
                 progress.update(step, row)
-                if saving or signal:
-                    collapse = collapse or _first_not_finite(unlogged, step)
                 if collapse:
                     return self._leave(_End(step, collapse=collapse))
                 with stopwatch.paused():
-                    if drawing and record:
+                    if due.sheet and record:
                         record.draw(step, state)
-                    if (saving or signal) and record:
+                    if (due.checkpoint or signal) and record:
                         loop = {"unlogged": unlogged, "watch": watch.to_json()}
                         record.save(step, state, loop, scores)
             return self._leave(_End(step, signal))
@@ -270,6 +274,38 @@ class _Run:
             yield {name: np.stack([part[name] for part in parts]) for name in parts[0]}
             step += count
 
+    def _due(self, before: int, step: int) -> "_Due":
+        """What is to be done after the call from `before` to `step`."""
+        config, finished = self._config, step == self._config.total_steps
+
+        def at(every: int) -> bool:
+            return every > 0 and (finished or step % every == 0)
+
+        evaluation = at(config.evaluation.every)
+        return _Due(
+            step,
+            row=finished or step // config.log_every > before // config.log_every,
+            sheet=at(config.sample_every),
+            evaluation=evaluation,
+            # A state that has been evaluated must be there to be kept, if it is among the best.
+            checkpoint=finished
+            or at(config.checkpoint_every)
+            or (evaluation and config.checkpoints.best > 0),
+        )
+
+    def _speed(self, rate: float | None) -> Row:
+        return {"steps_per_second": rate, "images_per_second": rate and rate * self._images_per_step}
+
+    def _evaluate(self, state: TrainState) -> Row:
+        """Scores of the averaged generator, the same in all processes."""
+        if self._evaluation is None:
+            from biggan_jax.evaluation.during_training import TrainingEvaluation  # takes a while to import
+
+            workdir = self._record.workdir if self._record else None
+            console = Console(quiet=not self._record, highlight=False)
+            self._evaluation = TrainingEvaluation(self._config, self._source, workdir, console)
+        return self._evaluation.scores(*jax.device_get((state.ema_params, state.generator.u)))
+
     def _is_look(self, step: int) -> bool:
         """Whether the row of this step is the first since a multiple of `check_every`."""
         every, before = self._config.collapse.check_every, (step - 1) // self._config.log_every
@@ -288,10 +324,6 @@ class _Run:
         devices = f"{replicas.count} × {replicas.devices[0].device_kind}"
         spread = f" in {processes} processes" if processes > 1 else ""
         yield f"{self._source.description}; batches of {self._config.batch_size} on {devices}{spread}"
-
-
-def _due(every: int, step: int, finished: bool) -> bool:
-    return finished or (every > 0 and step % every == 0)
 
 
 def _unstack(call: Mapping[str, np.ndarray]) -> Iterator[Row]:

@@ -57,8 +57,8 @@ def test_a_number_that_is_not_finite_stops_the_run_with_the_last_good_checkpoint
 
 
 def test_a_row_of_the_collapse_is_in_the_metrics_as_null(broken_at_step_5, tmp_path):
-    with pytest.raises(CollapseError, match="collapsed at step 6"):
-        loop.train(make_config(sample_every=0), tmp_path)  # the row of steps 5 and 6 shows it
+    with pytest.raises(CollapseError, match="collapsed at step 5"):
+        loop.train(make_config(sample_every=0), tmp_path)  # seen when the row of steps 5 and 6 is due
     assert [row["d_loss"] is None for row in rows(tmp_path)] == [False, False, True]
     assert not (tmp_path / "checkpoints").exists() or os.listdir(tmp_path / "checkpoints") == []
 
