@@ -126,7 +126,7 @@ class _Run:
         self._config, self._source, self._record, self._interruption = config, source, record, interruption
         self._replicas = Replicas(config.replicas.mapping)
         self._images_per_step = config.batch_size * config.d_steps
-        self._evaluation: Any = None
+        self._evaluation = self._open_evaluation() if config.evaluation.every else None
         for line in self._announcement():
             self.say(line)
 
@@ -296,14 +296,15 @@ class _Run:
     def _speed(self, rate: float | None) -> Row:
         return {"steps_per_second": rate, "images_per_second": rate and rate * self._images_per_step}
 
+    def _open_evaluation(self) -> Any:
+        from biggan_jax.evaluation.during_training import TrainingEvaluation  # takes a while to import
+
+        workdir = self._record.workdir if self._record else None
+        console = Console(quiet=not self._record, highlight=False)
+        return TrainingEvaluation(self._config, self._source, workdir, console)
+
     def _evaluate(self, state: TrainState) -> Row:
         """Scores of the averaged generator, the same in all processes."""
-        if self._evaluation is None:
-            from biggan_jax.evaluation.during_training import TrainingEvaluation  # takes a while to import
-
-            workdir = self._record.workdir if self._record else None
-            console = Console(quiet=not self._record, highlight=False)
-            self._evaluation = TrainingEvaluation(self._config, self._source, workdir, console)
         return self._evaluation.scores(*jax.device_get((state.ema_params, state.generator.u)))
 
     def _is_look(self, step: int) -> bool:

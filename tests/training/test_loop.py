@@ -12,7 +12,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pixels
 import pytest
+import scipy.linalg
 from PIL import Image
 from rich.console import Console
 from tiny_runs import (
@@ -27,6 +29,7 @@ from tiny_runs import (
 )
 
 from biggan_jax.cli import UserError
+from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.training import loop
 from biggan_jax.training.interruption import EXIT_INTERRUPTED, EXIT_RESUMABLE, Interruption
 from biggan_jax.training.metrics import Metrics, Stopwatch
@@ -166,6 +169,30 @@ def test_the_best_checkpoints_by_a_number_stay_and_so_do_those_of_every_so_many_
     best = max(rows(tmp_path), key=lambda row: row["g_loss"])["step"]
     kept = {int(name) for name in os.listdir(tmp_path / "checkpoints")}
     assert kept == {best, 4, 6}
+
+
+def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
+    evaluation = {"every": 2, "network": "pixels:features", "num_samples": 40}
+    config = make_config(
+        sample_every=0,
+        **{f"evaluation.{name}": value for name, value in evaluation.items()},
+        **{"checkpoints.keep": 1, "checkpoints.best": 1, "checkpoints.metric": "fid@pixels:features"},
+    )
+    assert loop.train(config, tmp_path) == 0
+    scores = {row["step"]: row["fid@pixels:features"] for row in rows(tmp_path)}
+    assert scores.keys() == {2, 4, 6} and len(set(scores.values())) == 3
+    restored = saved(tmp_path, config)
+    kept = {int(name) for name in os.listdir(tmp_path / "checkpoints")}
+    assert kept == {min(scores, key=scores.get), 6}
+
+    # The last one, by hand: the same samples, and numpy's square root of the covariances.
+    sampler = Sampler(config, restored.state.ema_params, restored.state.generator.u, truncation=0.0)
+    drawn = pixels.features(sampler.draw(np.arange(40) % 5)).astype(float)
+    real = pixels.features(loop.open_source().images).astype(float)
+    root = scipy.linalg.sqrtm(np.cov(real.T) @ np.cov(drawn.T)).real
+    fid = ((real.mean(0) - drawn.mean(0)) ** 2).sum()
+    fid += np.trace(np.cov(real.T)) + np.trace(np.cov(drawn.T)) - 2 * np.trace(root)
+    assert scores[6] == pytest.approx(fid, rel=1e-3)
 
 
 def test_a_number_that_rows_lack_cannot_say_which_checkpoint_is_best(tmp_path):
