@@ -52,6 +52,7 @@ MINIMUM = {
     "sampling.samples_per_class": 1,
     "sampling.max_classes": 1,
     "sampling.truncation": 0,
+    "data.max_refused": 0,
     "evaluation.every": 0,
     "evaluation.num_samples": 2,
     "evaluation.reference_images": 0,
@@ -161,8 +162,9 @@ def default_config() -> ConfigDict:
     ema.start_step = 20_000  # until this step the average is a copy of the weights
 
     config.data = data = ConfigDict()
-    data.source = "tfds:imagenet2012"  # "fashion_mnist", or "tfds:" and a name in TensorFlow Datasets
+    data.source = "tfds:imagenet2012"  # or "fashion_mnist", "folder:PATH", "prepared:PATH", any "tfds:NAME"
     data.split = "train"  # the source's split, in its own words
+    data.max_refused = 0.01  # share of pictures that may be unusable: they are left out, more is an error
     data.random_flip = True  # mirror every other image, left to right, at random
 
     config.replicas = ConfigDict()

@@ -1,30 +1,170 @@
-"""Encoded pictures of any size to square ones: crop the long edge, then resize by area.
+"""Encoded pictures of any kind and size to square ones: crop the long edge, then resize by area.
 
-As Brock et al. 2019 (arXiv 1809.11096) prepare ImageNet.
+As Brock et al. 2019 (arXiv 1809.11096) prepare ImageNet. What a file holds is told from its content, not from
+its name. Turned the way EXIF says; grey, palette, CMYK and 16-bit pictures become 8-bit RGB; what is
+transparent becomes white; of an animation the first frame is taken; colour profiles are ignored.
 """
 
-from typing import TYPE_CHECKING
+import functools
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from PIL import Image
 
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
 
-if TYPE_CHECKING:
-    import tensorflow as tf
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves so many times the pixels that are wanted. On
+# photographs the result is then within half a grey level, on average, of what the whole picture gives; with
+# half as many pixels it would be one and a half (tests/data/test_decode.py).
+REDUCED_TO = 2
+EXIF_ORIENTATION = 0x0112
+MOST_PIXELS = 2**27
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MOST_PIXELS is the limit here
 
 
-def decode_square(encoded: "tf.Tensor", resolution: int) -> "tf.Tensor":
-    """JPEG, PNG or single GIF bytes (a string scalar) to u8[resolution, resolution, 3]."""
+class UnusablePicture(ValueError):
+    """Bytes that give no picture; the message says why, in a few words."""
+
+
+def decode_square(encoded: bytes, resolution: int) -> np.ndarray:
+    """The centred square of an encoded picture, as u8[resolution, resolution, 3].
+
+    Raises:
+      UnusablePicture: it is not of `FORMATS`, broken, larger than `MOST_PIXELS` or of a kind that has no
+        definite colours.
+    """
+    picture = _open(encoded)
+    side = min(picture.size)
+    left, top = ((size - side) // 2 for size in picture.size)
+    orientation = _orientation(picture)
+    pixels, (left, top, side) = _decode(encoded, picture, (left, top, side), resolution)
+    return _turn(resize_by_area(pixels, (left, top, side), resolution), orientation)
+
+
+def shorter_side(encoded: bytes) -> int:
+    """Pixels of a picture's shorter side, from its header; raises as `decode_square` does."""
+    return min(_open(encoded).size)
+
+
+def resize_by_area(pixels: np.ndarray, square: tuple[float, float, float], resolution: int) -> np.ndarray:
+    """Each new pixel is the mean of the area it covers, rounded.
+
+    Args:
+      pixels: u8[H, W, 3].
+      square: left, top and side, in pixels and fractions of them, of what becomes the picture.
+      resolution: pixels a side of the result.
+
+    Returns:
+      u8[resolution, resolution, 3].
+    """
+    left, top, side = square
+    height, width, _ = pixels.shape
+    rows = _coverage(top, side, height, resolution) @ pixels.reshape(height, -1).astype(np.float32)
+    columns = np.ascontiguousarray(rows.reshape(resolution, width, 3).transpose(1, 0, 2)).reshape(width, -1)
+    resized = _coverage(left, side, width, resolution) @ columns
+    resized = np.rint(resized, out=resized).astype(np.uint8).reshape(resolution, resolution, 3)
+    return np.ascontiguousarray(resized.transpose(1, 0, 2))
+
+
+@functools.lru_cache(maxsize=4096)
+def _coverage(start: float, side: float, size: int, resolution: int) -> scipy.sparse.csr_matrix:
+    """f32[resolution, size]: the part of each of `resolution` equal stretches that each pixel covers."""
+    edges = start + np.linspace(0, side, resolution + 1)
+    pixels = np.arange(size)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    overlap = np.maximum(overlap, 0)
+    # Divided by its sum, for at 1/8 of a JPEG's size the last pixel may stand for fewer than eight.
+    return scipy.sparse.csr_matrix((overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+def _open(encoded: bytes) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise UnusablePicture(f"more than {MOST_PIXELS:,} pixels") from error
+    except Image.UnidentifiedImageError as error:
+        reason = f"neither {', '.join(FORMATS[:-1])} nor {FORMATS[-1]}" if encoded else "empty"
+        raise UnusablePicture(reason) from error
+    except Exception as error:  # whatever Pillow's readers stumble over in a header
+        raise UnusablePicture(f"broken: {error}") from error
+    if picture.width * picture.height > MOST_PIXELS:
+        raise UnusablePicture(f"{picture.width}×{picture.height}: more than {MOST_PIXELS:,} pixels")
+    return picture
+
+
+def _decode(
+    encoded: bytes, picture: Image.Image, square: tuple[int, int, int], resolution: int
+) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Pixels around the square `left, top, side`, and where it lies in them."""
+    if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
+        pixels = _decode_jpeg(encoded, square, resolution)
+        if pixels is not None:
+            return pixels
+    left, top, side = square
+    try:
+        picture = picture.crop((left, top, left + side, top + side))
+        return np.asarray(_to_rgb(picture)), (0, 0, side)
+    except UnusablePicture:
+        raise
+    except Exception as error:  # Pillow's decoders raise what they like, from OSError to SyntaxError
+        raise UnusablePicture(f"broken: {error}") from error
+
+
+def _decode_jpeg(
+    encoded: bytes, square: tuple[int, int, int], resolution: int
+) -> tuple[np.ndarray, tuple[float, float, float]] | None:
+    """As `_decode`, a quarter faster; None if TensorFlow finds the file broken, for Pillow to say how."""
     tf = import_tensorflow()
-    # Takes PNG and GIF too. The accurate transform, unlike the default, gives the pixels that Pillow gives.
-    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-    return crop_and_resize(image, resolution)
+    ratio = next((ratio for ratio in (8, 4, 2) if square[2] >= ratio * REDUCED_TO * resolution), 1)
+    right, bottom = (-(-(start + square[2]) // ratio) for start in square[:2])
+    left, top, side = (value / ratio for value in square)
+    x, y = int(left), int(top)
+    try:
+        pixels = tf.io.decode_and_crop_jpeg(
+            encoded,
+            [y, x, bottom - y, right - x],
+            channels=3,
+            ratio=ratio,
+            dct_method="INTEGER_ACCURATE",  # unlike the default, gives the pixels that Pillow gives
+        )
+    except tf.errors.InvalidArgumentError:
+        return None
+    return pixels.numpy(), (left - x, top - y, side)
 
 
-def crop_and_resize(image: "tf.Tensor", resolution: int) -> "tf.Tensor":
-    """The centred square of u8[H, W, 3], each new pixel the mean of the area it covers, rounded to u8."""
-    tf = import_tensorflow()
-    height, width = tf.unstack(tf.shape(image)[:2])
-    side = tf.minimum(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = image[top : top + side, left : left + side]
-    resized = tf.image.resize(square[None], [resolution, resolution], method=tf.image.ResizeMethod.AREA)[0]
-    return tf.ensure_shape(tf.cast(tf.round(resized), tf.uint8), [resolution, resolution, 3])
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits, whichever way they are stored
+        values = np.asarray(picture).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise UnusablePicture("32-bit numbers, which have no definite black and white")
+        picture = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    elif picture.mode == "F":
+        raise UnusablePicture("floating-point numbers, which have no definite black and white")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return picture.getexif().get(EXIF_ORIENTATION, 1) if "exif" in picture.info else 1
+    except Exception:  # what a broken EXIF block says is no reason to lose the picture
+        return 1
+
+
+def _turn(pixels: np.ndarray, orientation: Any) -> np.ndarray:
+    """Turns and mirrors a picture as its EXIF orientation asks (CIPA DC-008, tag 0x0112)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)

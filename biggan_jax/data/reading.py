@@ -5,11 +5,12 @@ after its threads have ended, waits for ever. So before an iterator is let go it
 is still under way is read to the end.
 """
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from biggan_jax.data.source import DataError
+from biggan_jax.data.source import DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
 
 if TYPE_CHECKING:
@@ -22,33 +23,39 @@ class Reader(Iterator[Any]):
     Args:
       begin: the data set that the pipeline begins with, which is shut off to stop it.
       pipeline: makes the pipeline from it; whatever calls Python in it must have ended when it ends.
-      name: of the source, for errors.
+      source: knows why a pipeline failed.
     """
 
     def __init__(
-        self, begin: "tf.data.Dataset", pipeline: "Callable[[tf.data.Dataset], tf.data.Dataset]", name: str
+        self,
+        begin: "tf.data.Dataset",
+        pipeline: "Callable[[tf.data.Dataset], tf.data.Dataset]",
+        source: Source,
     ):
         tf = import_tensorflow()
         running = tf.Variable(True)
-        self._name = name
+        self._source = source
         self._elements = pipeline(begin.take_while(lambda *_: running)).as_numpy_iterator()
-        self._unreadable = tf.errors.InvalidArgumentError
         # Called when the reader is collected, or else at exit, while Python still runs its threads.
-        weakref.finalize(self, _wind_down, self._elements, running)
+        weakref.finalize(self, _let_go, self._elements, running)
 
     def __next__(self) -> Any:
         """The next element.
 
         Raises:
-          DataError: an example is no picture, or its label no class.
+          DataError: the source could not give it.
         """
-        try:
-            return next(self._elements)
-        except self._unreadable as error:
-            raise DataError(
-                f"{self._name} holds something that is no picture with a class ({error.message.strip()}): "
-                "choose a split that has labels, or prepare the data set again"
-            ) from error
+        element = next(self._elements)
+        if self._source.failure:
+            raise DataError(self._source.failure)
+        return element
+
+
+def _let_go(elements: Iterator[Any], running: "tf.Variable") -> None:
+    if threading.current_thread() is threading.main_thread():
+        _wind_down(elements, running)
+    else:  # the garbage collector runs in any thread, also in one that the pipeline would wait for here
+        threading.Thread(target=_wind_down, args=(elements, running)).start()
 
 
 def _wind_down(elements: Iterator[Any], running: "tf.Variable") -> None:
@@ -59,5 +66,5 @@ def _wind_down(elements: Iterator[Any], running: "tf.Variable") -> None:
             next(elements)
         except StopIteration:
             return
-        except tf.errors.InvalidArgumentError:
-            continue  # one more example that is no picture
+        except tf.errors.OpError:
+            continue  # one more batch that could not be read

@@ -17,6 +17,9 @@ class DataError(UserError):
     """A data set that is unknown, missing, broken or at odds with the config; the message has the remedy."""
 
 
+IN_MEMORY_BYTES = 2**30  # of decoded images; CIFAR-10 and its like need far less, ImageNet more
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source(abc.ABC):
     """Square RGB images of one size with class labels, numbered 0 … num_examples - 1.
@@ -43,6 +46,20 @@ class Source(abc.ABC):
     def threads(self) -> int:
         """CPU threads that looking examples up can keep busy."""
         return 1
+
+    @property
+    def num_bytes(self) -> int:
+        """What all images take in memory."""
+        return self.num_examples * self.resolution**2 * 3
+
+    @property
+    def failure(self) -> str | None:
+        """Why examples could not be looked up, once that has happened: the message of a `DataError`."""
+        return None
+
+    @abc.abstractmethod
+    def in_memory(self) -> "ArraySource":
+        """The same source with all its images in memory."""
 
     @abc.abstractmethod
     def lookup(self, indices: "tf.data.Dataset") -> "tf.data.Dataset":
@@ -79,6 +96,9 @@ class ArraySource(Source):
                 "has labels"
             )
 
+    def in_memory(self) -> "ArraySource":
+        return self
+
     def lookup(self, indices: "tf.data.Dataset") -> "tf.data.Dataset":
         tf = import_tensorflow()
         images, labels = tf.constant(self.images), tf.constant(self.labels)
@@ -86,14 +106,15 @@ class ArraySource(Source):
 
 
 def arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """All images u8[N, H, W, 3] and labels i32[N] of a source that is in memory, in the source's order.
+    """All images u8[N, H, W, 3] and labels i32[N] of a source, in its order.
 
     Raises:
       DataError: the source is too large for memory.
     """
-    if not isinstance(source, ArraySource):
+    if not isinstance(source, ArraySource) and source.num_bytes > IN_MEMORY_BYTES:
         raise DataError(
             f"{source.name} has {source.num_examples:,} images of {source.resolution} px, too many to "
             "hold in memory at once: take a part of it, such as data.split='train[:10000]'"
         )
+    source = source.in_memory()
     return source.images, source.labels

@@ -1,6 +1,7 @@
 """TensorFlow as the input pipeline uses it: imported late, quiet, and blind to accelerators."""
 
 import functools
+import logging
 import os
 from types import ModuleType
 
@@ -29,3 +30,14 @@ def import_tensorflow() -> ModuleType:
     for kind in ("GPU", "TPU"):
         tf.config.set_visible_devices([], kind)
     return tf
+
+
+@functools.cache
+def import_tfds() -> ModuleType:
+    """Imports TensorFlow Datasets, and TensorFlow before it, as `import_tensorflow` does."""
+    import_tensorflow()
+    # Warns of each folder that it looks for in vain and of its own deprecated names.
+    logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.ERROR)
+    import tensorflow_datasets
+
+    return tensorflow_datasets

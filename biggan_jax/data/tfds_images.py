@@ -4,19 +4,30 @@ Small ones are decoded into memory. Large ones, such as imagenet2012, are read e
 that the pipeline asks for, which takes ArrayRecord files.
 """
 
+import bisect
+import contextlib
+import fcntl
+import functools
+import itertools
 import os
+import socket
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from biggan_jax.data.records import RecordSource, collect, decode_example
-from biggan_jax.data.source import DataError, Source
-from biggan_jax.data.tensorflow_runtime import import_tensorflow
+import numpy as np
 
-IN_MEMORY_BYTES = 2**30  # of decoded images; CIFAR-10 and its like need far less, ImageNet more
+from biggan_jax.data.records import MAX_REFUSED, RecordSource
+from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
+from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
+
 RANDOM_ACCESS = "array_record"
 
 
-def open_split(name: str, split: str, resolution: int) -> Source:
+def open_split(name: str, split: str, resolution: int, *, max_refused: float = MAX_REFUSED) -> Source:
     """Opens a split of TFDS's set `name`, which is downloaded and prepared first where that is still to do.
 
     The data directory is TFDS's own: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
@@ -25,114 +36,205 @@ def open_split(name: str, split: str, resolution: int) -> Source:
       DataError: no such set, no such split, no 8-bit `image` and `label` in it, it could not be prepared, or
         it is too large for memory and stored in files that can't be read in any order.
     """
-    tfds = _import_tfds()
-    builder = _prepared_builder(name)
-    parse = _parser(name, builder.info.features)
+    source = open_records(name, split, resolution, max_refused=max_refused)
+    if source.num_bytes <= IN_MEMORY_BYTES:
+        return source.in_memory()
+    if isinstance(source.records, WholeFiles):
+        raise DataError(
+            f"tfds:{name} takes {source.num_bytes / 2**30:.1f} GiB of memory at {resolution} px, and its "
+            "files can't be read in random order instead: rewrite them with 'python -m biggan_jax.prepare "
+            f"--source=tfds:{name} --resolution={resolution} --output=DIR' and set data.source=prepared:DIR"
+        )
+    return source
+
+
+def open_records(name: str, split: str, resolution: int, *, max_refused: float = MAX_REFUSED) -> RecordSource:
+    """As `open_split`, but decoded when read, even a set in files that give a single example slowly."""
+    builder = prepared_builder(name)
+    check_features(name, builder.info.features)
+    return open_builder(builder, f"tfds:{name}", split, resolution, max_refused=max_refused)
+
+
+def open_builder(
+    builder: Any,
+    name: str,
+    split: str,
+    resolution: int,
+    **fields: Any,
+) -> RecordSource:
+    """The records of a prepared builder's split as a source.
+
+    Args:
+      builder: of TFDS, prepared, with the features `image` and `label`.
+      name: as in the config's `data.source`.
+      split: of the builder.
+      resolution: pixels a side.
+      **fields: further ones of `RecordSource`.
+    """
     num_examples = _num_examples(name, builder.info.splits, split)
     if num_examples == 0:
-        raise DataError(f"tfds:{name} has no images in {split!r}: choose another data.split")
-    num_bytes = num_examples * resolution**2 * 3
-    in_memory = num_bytes <= IN_MEMORY_BYTES
-    class_names = tuple(builder.info.features["label"].names)
-    description = {
-        "name": f"tfds:{name}",
-        "description": f"{name} {builder.version} of TensorFlow Datasets; {split}: {num_examples:,}",
-        "num_examples": num_examples,
-        "class_names": class_names,
-        "resolution": resolution,
-    }
-
-    if RANDOM_ACCESS in {file_format.value for file_format in builder.info.available_file_formats()}:
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        raise DataError(f"{name} has no images in {split!r}: choose another data.split")
+    if RANDOM_ACCESS in _formats(builder):
+        raw = import_tfds().decode.DeserializeMethod.RAW_BYTES
         records = builder.as_data_source(split, deserialize_method=raw)
-        source = RecordSource(**description, records=records, parse=parse)
-        return source.in_memory() if in_memory else source
-
-    if in_memory:
-        encoded = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-
-        def decode(example):
-            return decode_example(example["image"], example["label"], resolution, len(class_names))
-
-        return collect(
-            encoded, lambda examples: examples.map(decode, num_parallel_calls=os.cpu_count()), description
+    elif "tfrecord" in _formats(builder):
+        records = WholeFiles(builder.info.splits[split].file_instructions)
+    else:
+        raise DataError(
+            f"{name} in {builder.data_dir} is stored as {', '.join(_formats(builder))}, not as "
+            f"{RANDOM_ACCESS} or tfrecord: prepare it in another TFDS_DATA_DIR"
         )
-
-    raise DataError(
-        f"tfds:{name} takes {num_bytes / 2**30:.1f} GiB of memory at {resolution} px, and its files, in "
-        f"{builder.data_dir}, can't be read in random order instead: prepare it in another TFDS_DATA_DIR "
-        f"with 'tfds build {name} --file_format={RANDOM_ACCESS}'"
+    return RecordSource(
+        name=name,
+        description=f"{builder.name} {builder.version} of TensorFlow Datasets; {split}: {num_examples:,}",
+        num_examples=num_examples,
+        class_names=tuple(builder.info.features["label"].names),
+        resolution=resolution,
+        records=records,
+        parse=parse_example,
+        **fields,
     )
+
+
+def parse_example(record: bytes) -> tuple[bytes, int]:
+    """The bytes of `image` and the number of `label` in a serialized tf.train.Example."""
+    features = import_tensorflow().train.Example.FromString(record).features.feature
+    return features["image"].bytes_list.value[0], features["label"].int64_list.value[0]
+
+
+class WholeFiles:
+    """Records of TFRecord files, which must be read from their beginning: for those who ask in order."""
+
+    def __init__(self, parts: Any):
+        self._parts = parts
+        self._ends = list(itertools.accumulate(part.take for part in parts))
+        self._lock = threading.Lock()
+        self._read = functools.lru_cache(maxsize=2)(self._read_part)  # readers may straddle two files
+
+    def __getitem__(self, number: int) -> bytes:
+        index = bisect.bisect_right(self._ends, number)
+        with self._lock:
+            records = self._read(index)
+        return records[number - self._ends[index]]  # counted from the end of its file
+
+    def _read_part(self, index: int) -> list[bytes]:
+        part, tf = self._parts[index], import_tensorflow()
+        records = tf.data.TFRecordDataset(os.fspath(part.filename)).skip(part.skip).take(part.take)
+        return list(records.as_numpy_iterator())
 
 
 def is_prepared(name: str) -> bool:
     """Whether TFDS's data directory holds the set ready to read; TensorFlow is imported only if it may."""
-    if not (Path(_data_dir() or Path.home() / "tensorflow_datasets") / name).is_dir():
+    if not (Path(_data_dir()) / name).is_dir():
         return False
-    return _import_tfds().builder(name, data_dir=_data_dir()).is_prepared()
+    return import_tfds().builder(name, data_dir=_data_dir()).is_prepared()
 
 
-def _data_dir() -> str | None:
-    return os.environ.get("TFDS_DATA_DIR")
+def prepared_builder(name: str) -> Any:
+    """TFDS's builder of a set, prepared by this process unless it is, or another one is at it.
 
-
-def _import_tfds():
-    import_tensorflow()
-    import tensorflow_datasets as tfds
-
-    return tfds
-
-
-def _prepared_builder(name: str):
-    tfds = _import_tfds()
+    Raises:
+      DataError: there is no such set, or it could not be prepared.
+    """
+    tfds = import_tfds()
     try:
         builder = tfds.builder(name, data_dir=_data_dir())
         if builder.is_prepared():
             return builder
-        builder = tfds.builder(name, data_dir=_data_dir(), file_format=RANDOM_ACCESS)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise DataError(
             f"TensorFlow Datasets has no {name!r} ({_first_line(error)}): see "
             "https://www.tensorflow.org/datasets/catalog for its names"
         ) from error
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # anything, from no network to an archive that has to be fetched by hand
-        raise DataError(
-            f"TensorFlow Datasets could not prepare {name} in {builder.data_dir} ({_first_line(error)}): "
-            f"start again once 'tfds build {name} --file_format={RANDOM_ACCESS}' has succeeded"
-        ) from error
+    with _only_one(Path(_data_dir()), builder.name):
+        # Opened anew: another process may have prepared it meanwhile.
+        builder = tfds.builder(name, data_dir=_data_dir())
+        if builder.is_prepared():
+            return builder
+        builder = tfds.builder(name, data_dir=_data_dir(), file_format=RANDOM_ACCESS)
+        try:
+            _check_network(builder)
+            builder.download_and_prepare()
+        except Exception as error:  # anything, from no network to an archive that has to be fetched by hand
+            raise DataError(
+                f"TensorFlow Datasets could not prepare {name} in {builder.data_dir} ({_reason(error)}): "
+                f"start again once 'tfds build {name} --file_format={RANDOM_ACCESS}' has succeeded"
+            ) from error
     return builder
+
+
+def check_features(name: str, features: Any) -> None:
+    """Raises `DataError` unless there are an 8-bit `image` and a class `label`."""
+    tfds = import_tfds()
+    given = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = given.get("image"), given.get("label")
+    is_image = isinstance(image, tfds.features.Image) and image.dtype == np.uint8
+    if not (is_image and isinstance(label, tfds.features.ClassLabel)):
+        raise DataError(
+            f"tfds:{name} has the features {', '.join(sorted(given))}, but an 8-bit 'image' and a class "
+            "'label' are needed: choose an image classification set"
+        )
+
+
+def unknown_split(name: str, split: str, splits: Iterable[str]) -> DataError:
+    """The error for a split that a source does not have."""
+    return DataError(
+        f"{name} has no split {split!r}: set data.split to one of {', '.join(splits)}, or a part "
+        "such as 'train[:90%]'"
+    )
+
+
+def _data_dir() -> str:
+    return os.environ.get("TFDS_DATA_DIR") or os.path.expanduser("~/tensorflow_datasets")
+
+
+def _formats(builder: Any) -> list[str]:
+    return [file_format.value for file_format in builder.info.available_file_formats()]
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path, name: str) -> Iterator[None]:
+    """Lets one process at a time through; the system frees the place of one that dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f".{name}.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process is preparing {name} in {folder}: waiting for it", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _check_network(builder: Any) -> None:
+    """Fails at once where no server of the set's files can be found; TFDS would try for minutes."""
+    downloads = Path(_data_dir()) / "downloads"
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:  # what it lacks is on no server that it could ask
+        return
+    if urllib.request.getproxies() or (downloads.is_dir() and any(downloads.iterdir())):
+        return
+    servers = {urllib.parse.urlsplit(url).hostname for url in builder.url_infos or ()} - {None}
+    for server in sorted(servers):
+        try:
+            socket.getaddrinfo(server, 443)
+            return
+        except OSError as error:
+            reason = f"{server} can't be found from here: {error.strerror or error}"
+    if servers:
+        raise ConnectionError(reason)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the traces and the advice that some errors carry; of an archive that has to be
+    fetched by hand, all of it, for it names the archive."""
+    return str(error).strip() if isinstance(error, AssertionError) else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(":")
 
 
-def _parser(name: str, features: Any):
-    tf, tfds = import_tensorflow(), _import_tfds()
-    given = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
-    image, label = given.get("image"), given.get("label")
-    is_image = isinstance(image, tfds.features.Image) and image.dtype == tf.uint8
-    if not (is_image and isinstance(label, tfds.features.ClassLabel)):
-        raise DataError(
-            f"tfds:{name} has the features {', '.join(sorted(given))}, but an 8-bit 'image' and a class "
-            "'label' are needed: choose an image classification set"
-        )
-    stored = {key: features.tf_example_spec[key] for key in ("image", "label")}
-
-    def parse(record):
-        example = tf.io.parse_single_example(record, stored)
-        return example["image"], example["label"]
-
-    return parse
-
-
 def _num_examples(name: str, splits: Any, split: str) -> int:
     try:
         return splits[split].num_examples
     except (KeyError, ValueError) as error:
-        raise DataError(
-            f"tfds:{name} has no split {split!r}: set data.split to one of {', '.join(splits)}, or a part "
-            "such as 'train[:90%]'"
-        ) from error
+        raise unknown_split(name, split, splits) from error

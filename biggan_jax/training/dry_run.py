@@ -32,6 +32,7 @@ def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> int:
         split=data.split,
         resolution=config.model.resolution,
         num_classes=config.model.num_classes,
+        max_refused=data.max_refused,
     )
     names = ", ".join(source.class_names[:CLASSES_NAMED])
     more = source.num_classes - CLASSES_NAMED

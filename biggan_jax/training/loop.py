@@ -70,6 +70,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
             split=data.split,
             resolution=config.model.resolution,
             num_classes=config.model.num_classes,
+            max_refused=data.max_refused,
         )
         record = Record(directory, config, source) if jax.process_index() == 0 else None
         run = _Run(config, source, record, interruption)

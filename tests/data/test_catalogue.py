@@ -8,9 +8,13 @@ from biggan_jax.cli import UserError
 from biggan_jax.data import open_source
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "tfds:", "folder:/data", ""])
+@pytest.mark.parametrize(
+    "name", ["fashion-mnist", "cifar10", "tfds:", "folder:", "prepared:", "pictures:/data", ""]
+)
 def test_an_unknown_source_is_refused_with_the_known_ones(name):
-    with pytest.raises(UserError, match="is unknown: give fashion_mnist, or tfds:NAME"):
+    with pytest.raises(
+        UserError, match="is unknown: give fashion_mnist, tfds:NAME .* folder:PATH .* prepared:PATH"
+    ):
         open_source(name, resolution=32)
 
 

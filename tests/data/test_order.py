@@ -1,9 +1,14 @@
 """The order of examples and their mirroring, without any TensorFlow."""
 
+import hashlib
+import time
+
 import numpy as np
 import pytest
 
 from biggan_jax.data import order
+
+PINNED = "15d6b4013c0a9f508a30944e9a7262088616551b7f33dcaa7ccdc369498ea771"
 
 
 @pytest.mark.parametrize("num_examples", [1, 2, 7, 1000])
@@ -49,6 +54,8 @@ def test_every_example_is_equally_likely_at_every_place():
 def test_the_order_never_changes_between_releases():
     """A run that is resumed after an upgrade would otherwise see examples twice and others never."""
     np.testing.assert_array_equal(order.permutation(0, 0, 10), [5, 3, 7, 8, 2, 4, 1, 0, 6, 9])
+    first = order.examples(0, np.arange(10_000), 1_281_167)  # of ImageNet
+    assert hashlib.sha256(first.astype("<i8").tobytes()).hexdigest() == PINNED
     np.testing.assert_array_equal(order.flips(0, 0, 10).astype(int), [1, 1, 0, 1, 1, 0, 0, 1, 0, 0])
 
 
@@ -72,3 +79,22 @@ def test_large_and_negative_seeds_are_taken():
     for seed in (2**40, -1):
         assert sorted(order.permutation(seed, 0, 5)) == [0, 1, 2, 3, 4]
         assert order.flips(seed, 0, 300).shape == (300,)
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3])
+def test_hosts_together_have_the_order_of_one_for_two_epochs(hosts):
+    """Each batch is shared out in ranges of its rows, as the pipeline does it; the last batch is ragged."""
+    num_examples, batch_size = 100, 12
+    rows = np.arange(17 * batch_size).reshape(17, batch_size)  # 204 places
+    alone = order.examples(3, rows, num_examples)
+    parts = [order.examples(3, part, num_examples) for part in np.split(rows, hosts, axis=1)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), alone)
+    for epoch in (0, 1):
+        places = alone.reshape(-1)[epoch * num_examples : (epoch + 1) * num_examples]
+        np.testing.assert_array_equal(np.sort(places), np.arange(num_examples))
+
+
+def test_any_place_of_a_run_on_imagenet_is_found_in_seconds_without_those_before_it():
+    start = time.monotonic()
+    order.examples(4, np.arange(10**9, 10**9 + 4096), 1_281_167)
+    assert time.monotonic() - start < 3

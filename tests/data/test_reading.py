@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 SCRIPT = """
-import io, time
+import gc, io, time, weakref
 import numpy as np
 from PIL import Image
 from biggan_jax.data import batches
@@ -19,13 +19,17 @@ Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(picture, format="PNG")
 class Slow:
     reads = 0
 
-    def __getitems__(self, numbers):
+    def __getitem__(self, number):
         Slow.reads += 1
-        for _ in range(20):
+        for _ in range(4):
             time.sleep(0.005)  # the reading thread needs Python's lock after each
-        return [broken if broken and Slow.reads > 2 else picture.getvalue()] * len(numbers)
+        return broken if broken and Slow.reads > 20 else picture.getvalue()
+
+collecting = False
 
 def parse(record):
+    if collecting:
+        gc.collect()
     return record, 0
 
 def open_batches():
@@ -39,6 +43,21 @@ broken = b""
 """
 
 WAYS = {
+    "by the garbage collector, in one of its own threads": """
+        gc.disable()
+        stream = open_batches(); next(stream)
+        cycle = [stream]; cycle.append(cycle)
+        del stream, cycle
+        collecting = True
+        time.sleep(1)
+        collecting = False
+        time.sleep(1)
+        class Thing: pass
+        thing = Thing(); thing.itself = thing; alive = weakref.ref(thing)
+        del thing
+        gc.collect()
+        assert alive() is None  # the collector does not hang in that thread
+    """,
     "at exit": "stream = open_batches(); next(stream)",
     "before exit, in use and broken": """
         stream = open_batches(); next(stream); del stream

@@ -1,5 +1,6 @@
 """Sets of TensorFlow Datasets, on tiny ones made here: in memory, by random access, and refused."""
 
+import concurrent.futures
 import io
 import itertools
 
@@ -105,7 +106,7 @@ def test_a_small_set_is_in_memory_cropped_and_resized_with_its_labels(prepare, f
     source = open_source("tfds:tiny_pictures", resolution=16, num_classes=3)
     assert isinstance(source, ArraySource)
     assert source.class_names == ("ape", "bee", "cat")
-    expected = {bytes(decode_square(file, 16).numpy()): number % 3 for number, file in enumerate(pictures())}
+    expected = {bytes(decode_square(file, 16)): number % 3 for number, file in enumerate(pictures())}
     actual = {bytes(image): label for image, label in zip(source.images, source.labels, strict=True)}
     assert len(expected) == EXAMPLES and actual == expected
 
@@ -130,7 +131,7 @@ def test_random_access_gives_the_batches_that_memory_gives(prepare, monkeypatch)
 
 def test_a_large_set_without_random_access_is_refused_with_the_remedy(prepare, no_memory):
     prepare("tiny_pictures", "tfrecord")
-    with pytest.raises(DataError, match="'tfds build tiny_pictures --file_format=array_record'"):
+    with pytest.raises(DataError, match="biggan_jax.prepare --source=tfds:tiny_pictures --resolution=16"):
         open_source("tfds:tiny_pictures", resolution=16)
 
 
@@ -159,18 +160,24 @@ def test_an_empty_split_is_refused(prepare):
         open_source("tfds:tiny_pictures", "train[:0]", resolution=16)
 
 
-@pytest.mark.parametrize("name", ["unlabelled_pictures", "broken_pictures"])
+USELESS = {
+    "unlabelled_pictures": "has an example of label -1, but its classes are numbered 0 to 2",
+    "broken_pictures": "of 30 pictures can't be used, which is more than 1.00%",
+}
+
+
+@pytest.mark.parametrize("name", USELESS)
 def test_pictures_that_cannot_be_used_are_refused_in_memory(prepare, name):
     prepare(name)
-    with pytest.raises(DataError, match=f"tfds:{name} holds something that is no picture with a class"):
+    with pytest.raises(DataError, match=f"tfds:{name}.*{USELESS[name]}"):
         open_source(f"tfds:{name}", resolution=16)
 
 
-@pytest.mark.parametrize("name", ["unlabelled_pictures", "broken_pictures"])
+@pytest.mark.parametrize("name", USELESS)
 def test_pictures_that_cannot_be_used_are_refused_when_they_are_read(prepare, no_memory, name):
     prepare(name)
     source = open_source(f"tfds:{name}", resolution=16)
-    with pytest.raises(DataError, match=f"tfds:{name} holds something that is no picture with a class"):
+    with pytest.raises(DataError, match=f"tfds:{name}.*{USELESS[name]}"):
         take(1, source, **BATCH)
 
 
@@ -188,3 +195,34 @@ def test_an_unknown_set_is_refused(prepare):
 def test_a_set_that_cannot_be_prepared_says_why_and_what_to_do(prepare):
     with pytest.raises(DataError, match=r"\(the server is on fire\): start again once 'tfds build"):
         open_source("tfds:unreachable_pictures", resolution=16)
+
+
+def test_without_network_an_unprepared_set_fails_at_once(prepare, monkeypatch):
+    """TFDS would try for minutes."""
+    import tensorflow_datasets as tfds
+
+    for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+
+    def unknown(host, port):
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr(tfds_images.socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(
+        tfds.core.DatasetBuilder, "download_and_prepare", lambda self: pytest.fail("too late")
+    )
+    with pytest.raises(DataError, match=r"cifar10 .*www.cs.toronto.edu can't be found from here: Name or"):
+        open_source("tfds:cifar10", resolution=32)
+
+
+def test_of_several_processes_one_prepares_and_the_others_wait(builders, prepare, monkeypatch):
+    """`prepare` is here for its directory and for TFDS to know the builder."""
+    prepared = []
+    builder = builders["tiny_pictures"]
+    original = builder.download_and_prepare
+    monkeypatch.setattr(builder, "download_and_prepare", lambda self: prepared.append(1) or original(self))
+    with concurrent.futures.ThreadPoolExecutor(
+        4
+    ) as pool:  # a lock of a file is held by its opening, not process
+        sources = list(pool.map(lambda _: open_source("tfds:tiny_pictures", resolution=16), range(4)))
+    assert len(prepared) == 1 and {source.num_examples for source in sources} == {EXAMPLES}

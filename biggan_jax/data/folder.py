@@ -1,0 +1,217 @@
+"""A person's own pictures: a folder with one sub-folder a class, or, without sub-folders, one class.
+
+The order of the pictures, before any shuffling, is that of hashes of their paths: a part of the split such
+as "train[:90%]" is a random sample of all classes, and the same one wherever the folder lies. Links are
+followed, out of the folder too: a set is often put together from links. Hidden files and folders are left
+out, and files whose name has none of `EXTENSIONS`; what a picture's file holds is told from its content.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import unicodedata
+from pathlib import Path
+
+from biggan_jax.data.records import MAX_REFUSED, RecordSource, listing
+from biggan_jax.data.scan import scan
+from biggan_jax.data.source import DataError
+from biggan_jax.data.tensorflow_runtime import import_tfds
+from biggan_jax.data.tfds_images import unknown_split
+
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SPLIT = "train"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FolderSource(RecordSource):
+    """The pictures of a folder, decoded when they are needed.
+
+    Attributes:
+      root: the folder.
+      records: of each picture, its path relative to the folder and its label.
+      unusable: pictures that can't be used, by path, with the reason.
+      enlarged: pictures whose shorter side has fewer pixels than the resolution.
+    """
+
+    root: Path
+    unusable: dict[str, str] = dataclasses.field(repr=False)
+    enlarged: int
+
+    @property
+    def refused(self) -> dict[str, str]:
+        return self.unusable
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.records).encode()).hexdigest()
+
+    def name_of(self, number: int) -> str:
+        return printable(self.records[number][0])
+
+
+def open_split(root: str, split: str, resolution: int, *, max_refused: float = MAX_REFUSED) -> FolderSource:
+    """Opens a folder of pictures, all of which are looked at, once.
+
+    Args:
+      root: the folder's path.
+      split: "train" for all pictures, or a part of them in the words of TFDS, such as "train[:90%]".
+      resolution: pixels a side.
+      max_refused: share of the pictures that may be unusable, and are left out with a warning.
+
+    Raises:
+      DataError: there is no such folder, there are no pictures in it, or only in folders within its
+        folders, or too many can't be used.
+    """
+    folder = Path(root).expanduser()
+    pictures = _list_pictures(folder)
+    found = scan(folder, [path for path, _ in pictures])
+    refused = {path: item.reason for (path, _), item in zip(pictures, found, strict=True) if item.reason}
+    _report(folder, len(pictures), refused, max_refused)
+
+    usable = [
+        (path, class_name, item.side)
+        for (path, class_name), item in zip(pictures, found, strict=True)
+        if not item.reason
+    ]
+    class_names = tuple(sorted({class_name for _, class_name, _ in usable}))
+    for class_name in sorted({class_name for _, class_name in pictures} - set(class_names)):
+        logging.warning("%s/%s has no picture that can be used: it is no class", folder, class_name)
+    usable.sort(key=lambda item: hashlib.sha256(_normal(item[0]).encode(errors="surrogateescape")).digest())
+    usable = _part(root, split, usable)
+    label_of = {class_name: label for label, class_name in enumerate(class_names)}
+
+    def read(record: tuple[str, int]) -> tuple[bytes, int]:
+        path, label = record
+        return (folder / path).read_bytes(), label
+
+    left_out = f", {len(refused):,} that can't be used left out" if refused else ""
+    classes = "1 class" if len(class_names) == 1 else f"{len(class_names):,} classes"
+    return FolderSource(
+        name=f"folder:{printable(root)}",
+        description=f"pictures of {classes} in {printable(str(folder))}{left_out}; {split}: {len(usable):,}",
+        num_examples=len(usable),
+        class_names=class_names,
+        resolution=resolution,
+        records=[(path, label_of[class_name]) for path, class_name, _ in usable],
+        parse=read,
+        max_refused=max_refused,
+        root=folder,
+        unusable={printable(path): reason for path, reason in refused.items()},
+        enlarged=sum(side < resolution for *_, side in usable),
+    )
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be printed, whatever bytes it has."""
+    return _normal(os.fsencode(name).decode(errors="replace"))
+
+
+def _normal(name: str) -> str:
+    # macOS stores "é" as two characters, Linux as one: a copied folder must have the same classes in the
+    # same order.
+    return unicodedata.normalize("NFC", name)
+
+
+def _list_pictures(folder: Path) -> list[tuple[str, str]]:
+    """Paths relative to the folder, and the name of each one's class, in the order of both."""
+    inside, folders = _entries(folder)
+    if inside and folders:
+        with_pictures = [name for name in folders if _entries(folder / name)[0]]
+        if with_pictures:
+            raise DataError(
+                f"folder:{folder} has pictures beside sub-folders with pictures ({inside[0]} beside "
+                f"{with_pictures[0]}/): put each picture into the sub-folder of its class"
+            )
+    if inside:
+        return sorted((name, printable(folder.absolute().name)) for name in inside)
+
+    pictures, empty = [], []
+    for name in folders:
+        names, deeper = _entries(folder / name)
+        for further in deeper:
+            if _entries(folder / name / further)[0]:
+                raise DataError(
+                    f"folder:{folder} has pictures two folders deep, in {name}/{further}: give "
+                    f"folder:{folder / name} if its sub-folders are the classes, else put the pictures of a "
+                    "class into one folder"
+                )
+        pictures += [(f"{name}/{file}", printable(name)) for file in names]
+        if not names:
+            empty.append(printable(name))
+    if empty:
+        logging.warning(
+            "%s: no pictures in the sub-folders %s: they are no classes", folder, _some(sorted(empty))
+        )
+    if not pictures:
+        raise DataError(
+            f"folder:{folder} has no pictures (files that end in {', '.join(EXTENSIONS)}) in it or in its "
+            "sub-folders: give the folder that holds them, with one sub-folder for each class"
+        )
+    return sorted(pictures)
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the pictures and of the folders in a folder."""
+    pictures, folders = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith((".", "__MACOSX")):
+                    continue
+                if _is_folder(entry):
+                    folders.append(entry.name)
+                elif entry.name.lower().endswith(EXTENSIONS):
+                    pictures.append(entry.name)
+    except OSError as error:
+        raise DataError(
+            f"folder:{folder} cannot be read ({error.strerror}): give a folder of pictures"
+        ) from error
+    return sorted(pictures), sorted(folders)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _report(folder: Path, count: int, refused: dict[str, str], max_refused: float) -> None:
+    if not refused:
+        return
+    lines = listing((printable(path), reason) for path, reason in sorted(refused.items()))
+    if len(refused) == count or len(refused) > max(1, max_refused * count):
+        raise DataError(
+            f"folder:{folder}: {len(refused):,} of {count:,} pictures can't be used, which is "
+            f"more than {max_refused:.2%}; repair or remove them:{lines}"
+        )
+    logging.warning(
+        "%s: %d of %d pictures can't be used and are left out:%s", folder, len(refused), count, lines
+    )
+
+
+def _part(root: str, split: str, pictures: list) -> list:
+    """The pictures of a part of the split, such as "train[:90%]"."""
+    if split == SPLIT:
+        return pictures
+    tfds = import_tfds()
+    files = tfds.core.ShardedFileTemplate(  # there are none, but the split's arithmetic asks for them
+        data_dir=Path(), dataset_name="folder", split=SPLIT, filetype_suffix="array_record"
+    )
+    whole = tfds.core.SplitInfo(
+        name=SPLIT, shard_lengths=[len(pictures)], num_bytes=0, filename_template=files
+    )
+    splits = tfds.core.splits.SplitDict([whole])
+    try:
+        parts = splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise unknown_split(f"folder:{root}", split, splits) from error
+    if not parts:
+        raise DataError(f"folder:{root} has no pictures in {split!r}: choose another data.split")
+    return [picture for part in parts for picture in pictures[part.skip : part.skip + part.take]]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,0 +1,70 @@
+"""Sets that biggan_jax.prepare has written: square pictures of one size, uncompressed, in ArrayRecord files.
+
+They are sets of TensorFlow Datasets, which reads them with tfds.builder_from_directory(PATH). The pixels are
+stored as they are, because to decode a PNG of 128 px takes longer than all else that is done with a picture.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biggan_jax.data.decode import UnusablePicture
+from biggan_jax.data.records import RecordSource
+from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
+from biggan_jax.data.tensorflow_runtime import import_tfds
+from biggan_jax.data.tfds_images import open_builder
+
+NAME = "prepared_images"
+VERSION = "1.0.0"
+STATE = "preparation.json"
+
+
+def features(resolution: int, class_names: list[str]) -> Any:
+    """What is stored of each example."""
+    tfds = import_tfds()
+
+    pixels = tfds.features.Tensor(shape=(resolution, resolution, 3), dtype=np.uint8, encoding="bytes")
+    return tfds.features.FeaturesDict({"image": pixels, "label": tfds.features.ClassLabel(names=class_names)})
+
+
+def open_split(path: str, split: str, resolution: int) -> Source:
+    """Opens a split of a prepared set, in memory if it is small; raises as `open_records` does."""
+    source = open_records(path, split, resolution)
+    return source.in_memory() if source.num_bytes <= IN_MEMORY_BYTES else source
+
+
+def open_records(path: str, split: str, resolution: int) -> RecordSource:
+    """Opens a split of a prepared set, to be read from its files.
+
+    Raises:
+      DataError: there is no finished set, it is of another resolution or kind, or has no such split.
+    """
+    folder, name = Path(path).expanduser(), f"prepared:{path}"
+    if "://" in path:
+        raise DataError(f"{name} lies in a bucket: mount it (gcsfuse) or copy it, and give the folder's path")
+    if not (folder / STATE).is_file():
+        raise DataError(
+            f"{name} is no prepared set: write it with 'python -m biggan_jax.prepare --source=… "
+            f"--resolution={resolution} --output={path}'"
+        )
+    if not json.loads((folder / STATE).read_text())["finished"]:
+        raise DataError(f"{name} was not finished: the command that began it goes on where it stopped")
+    tfds = import_tfds()
+
+    builder = tfds.builder_from_directory(folder)
+    image = builder.info.features["image"]
+    if image.shape != (resolution, resolution, 3):
+        raise DataError(
+            f"{name} has pictures of {image.shape[0]} px, not {resolution}: set model.resolution="
+            f"{image.shape[0]}, or prepare the set anew with --resolution={resolution}"
+        )
+    return open_builder(builder, name, split, resolution, decode=pixels_of)
+
+
+def pixels_of(stored: bytes, resolution: int) -> np.ndarray:
+    """Stored bytes as u8[resolution, resolution, 3]."""
+    if len(stored) != resolution**2 * 3:
+        raise UnusablePicture(f"has {len(stored):,} bytes, must have {resolution**2 * 3:,}")
+    return np.frombuffer(stored, np.uint8).reshape(resolution, resolution, 3)

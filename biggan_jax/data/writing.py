@@ -1,0 +1,278 @@
+"""Writes a source's pictures, decoded and resized, as a set of TensorFlow Datasets (what prepared.py reads).
+
+    OUTPUT/preparation.json    what is being written, and whether it is finished
+           refused.txt         pictures that were left out, with the reasons
+           prepared_images-train.array_record-00003-of-00012         a shard, which appears when it is whole
+           prepared_images-train.array_record-00003-of-00012.json    its examples, bytes, SHA-256 and refusals
+           dataset_info.json, features.json, label.labels.txt        what TFDS reads, written last
+
+TFDS's own preparation begins again when it was cut off; this one goes on behind the last whole shard.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from biggan_jax.data import folder, prepared, tfds_images
+from biggan_jax.data.decode import REDUCED_TO, UnusablePicture
+from biggan_jax.data.records import MOST_AT_ONCE, RecordSource, listing
+from biggan_jax.data.shards import read_json, whole_shard, write_json, write_shard
+from biggan_jax.data.source import DataError
+from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
+from biggan_jax.data.waiting import track
+
+SHARD_BYTES = 2**27
+RECORD_BYTES = 64  # of a record beside its pixels
+RESIZE = (
+    "the centred square, resized by area and rounded to 8 bits; a JPEG is decoded at 1/2, 1/4 or 1/8 of its "
+    f"size where that leaves at least {REDUCED_TO} × the resolution"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What was written.
+
+    Attributes:
+      images: by split.
+      classes: names of them.
+      bytes: of all shards.
+      refused: reasons by picture.
+      enlarged: pictures of a folder that had fewer pixels than the resolution.
+      was_finished: nothing was left to do.
+    """
+
+    images: dict[str, int]
+    classes: int
+    bytes: int
+    refused: dict[str, str]
+    enlarged: int
+    was_finished: bool
+
+
+def open_sources(name: str, resolution: int, max_refused: float) -> dict[str, RecordSource]:
+    """The splits of a source that have labels.
+
+    Raises:
+      DataError: the source is unknown or broken, or needs no preparation.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "folder" and rest:
+        return {folder.SPLIT: folder.open_split(rest, folder.SPLIT, resolution, max_refused=max_refused)}
+    if kind == "tfds" and rest:
+        builder = tfds_images.prepared_builder(rest)
+        opened = {
+            split: tfds_images.open_records(rest, split, resolution, max_refused=max_refused)
+            for split, info in builder.info.splits.items()
+            if info.num_examples
+        }
+        labelled = {split: source for split, source in opened.items() if _first_label(source) >= 0}
+        if not labelled:
+            raise DataError(f"{name} has no split with labels: choose another set")
+        return labelled
+    raise DataError(f"--source={name}: give tfds:NAME or folder:PATH; other sources need no preparation")
+
+
+def write_prepared(sources: dict[str, RecordSource], output: str, max_refused: float) -> Summary:
+    """Writes the splits, or goes on with it where an interrupted call with the same arguments stopped.
+
+    Args:
+      sources: by split, all of one set.
+      output: a folder, made if need be; or one in a bucket, gs://….
+      max_refused: share of the pictures that may be unusable and are left out.
+
+    Raises:
+      DataError: the output holds something else, there is too little room, or too many pictures are unusable.
+    """
+    place = epath.Path(output).expanduser()
+    plan = _plan(sources)
+    known = read_json(place / prepared.STATE)
+    if known is None and place.exists() and any(path.name != ".lock" for path in place.iterdir()):
+        raise DataError(f"--output={output} is not empty: give a new folder")
+    if known is not None and known["plan"] != plan:
+        changes = [key for key in plan if known["plan"].get(key) != plan[key]]
+        raise DataError(
+            f"--output={output} holds {_short(known['plan'])}, and asked for is {_short(plan)} (different: "
+            f"{', '.join(changes)}): give a new folder, or delete this one"
+        )
+    if known is not None and known["finished"]:
+        return Summary(**known["summary"] | {"was_finished": True})
+    place.mkdir(parents=True, exist_ok=True)
+    with _only_writer(place):
+        write_json(place / prepared.STATE, {"plan": plan, "finished": False})
+        shards = {split: _write_split(place, split, source, max_refused) for split, source in sources.items()}
+        summary = _finish(place, sources, shards)
+        state = {"plan": plan, "finished": True, "summary": dataclasses.asdict(summary)}
+        write_json(place / prepared.STATE, state)
+    return summary
+
+
+def _plan(sources: dict[str, RecordSource]) -> dict[str, Any]:
+    first = next(iter(sources.values()))
+    return {
+        "version": prepared.VERSION,
+        "source": first.name,
+        "resolution": first.resolution,
+        "resize": RESIZE,
+        "splits": {split: source.num_examples for split, source in sources.items()},
+        "pictures": hashlib.sha256(
+            json.dumps([[source.class_names, source.fingerprint] for source in sources.values()]).encode()
+        ).hexdigest(),
+    }
+
+
+def _short(plan: dict[str, Any]) -> str:
+    sizes = ", ".join(f"{split} {count:,}" for split, count in plan["splits"].items())
+    return f"{plan['source']} at {plan['resolution']} px ({sizes})"
+
+
+def _write_split(
+    place: epath.Path, split: str, source: RecordSource, max_refused: float
+) -> list[dict[str, Any]]:
+    size = source.resolution**2 * 3 + RECORD_BYTES
+    count = max(1, round(source.num_examples * size / SHARD_BYTES))
+    edges = [shard * source.num_examples // count for shard in range(count + 1)]
+    files = [place / f"{prepared.NAME}-{split}.array_record-{i:05}-of-{count:05}" for i in range(count)]
+    shards = [whole_shard(file) for file in files]
+    done = sum(edges[i + 1] - edges[i] for i, shard in enumerate(shards) if shard)
+    refused = {name: reason for shard in shards if shard for name, reason in shard["refused"].items()}
+    _check_room(place, (source.num_examples - done) * size)
+
+    def write() -> Iterator[tuple[int, int]]:
+        with concurrent.futures.ThreadPoolExecutor(source.threads) as pool:
+            for i, file in enumerate(files):
+                if shards[i]:
+                    continue
+                new: dict[str, str] = {}
+                records = _records(source, edges[i], edges[i + 1], pool, new, refused, max_refused)
+                shards[i] = yield from write_shard(file, records, new)
+
+    for _ in track(write(), f"preparing {split}", source.num_examples, done):
+        pass
+    return shards
+
+
+def _records(
+    source: RecordSource,
+    start: int,
+    end: int,
+    pool: concurrent.futures.Executor,
+    new: dict[str, str],
+    refused: dict[str, str],
+    max_refused: float,
+) -> Iterator[tuple[list[bytes], int]]:
+    """Serialized examples start … end - 1, in parts, with how many numbers each part is of; unusable
+    pictures are put down as refused."""
+    tf = import_tensorflow()
+
+    def serialize(number: int) -> bytes | tuple[str, str]:
+        try:
+            image, label = source.example(number)
+        except UnusablePicture as error:
+            return source.name_of(number), str(error)
+        feature = {
+            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
+            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        }
+        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+    def serialize_part(start: int) -> list[bytes | tuple[str, str]]:
+        return [serialize(number) for number in range(start, min(start + MOST_AT_ONCE, end))]
+
+    for part in pool.map(serialize_part, range(start, end, MOST_AT_ONCE)):
+        refusals = dict(item for item in part if isinstance(item, tuple))
+        new |= refusals
+        refused |= refusals
+        if len(refused) > max(1, max_refused * source.num_examples):
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise DataError(
+                f"{source.name}: {len(refused):,} of {source.num_examples:,} pictures can't be used so far, "
+                f"more than {max_refused:.2%}; repair or remove them, or allow more with --max_refused:"
+                + listing(refused.items())
+            )
+        yield [item for item in part if isinstance(item, bytes)], len(part)
+
+
+def _finish(
+    place: epath.Path, sources: dict[str, RecordSource], shards: dict[str, list[dict[str, Any]]]
+) -> Summary:
+    """Writes TFDS's metadata and the list of refused pictures."""
+    tfds = import_tfds()
+    first = next(iter(sources.values()))
+    splits = []
+    for split, parts in shards.items():
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=place, dataset_name=prepared.NAME, split=split, filetype_suffix="array_record"
+        )
+        splits.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[part["examples"] for part in parts],
+                num_bytes=sum(part["bytes"] for part in parts),
+                filename_template=template,
+            )
+        )
+    tfds.folder_dataset.write_metadata(
+        data_dir=place,
+        features=prepared.features(first.resolution, list(first.class_names)),
+        split_infos=splits,
+        filename_template=tfds.core.ShardedFileTemplate(
+            data_dir=place, dataset_name=prepared.NAME, filetype_suffix="array_record"
+        ),
+        version=prepared.VERSION,
+        check_data=False,
+        description=f"{first.name} at {first.resolution} px: {RESIZE}",
+        metadata=tfds.core.MetadataDict(source=first.name, resolution=first.resolution, resize=RESIZE),
+    )
+    refused = {name: reason for source in sources.values() for name, reason in source.refused.items()}
+    refused |= {
+        name: why for parts in shards.values() for part in parts for name, why in part["refused"].items()
+    }
+    if refused:
+        lines = [f"{name}\t{reason}\n" for name, reason in sorted(refused.items())]
+        (place / "refused.txt").write_text("".join(lines))
+    return Summary(
+        images={split: sum(part["examples"] for part in parts) for split, parts in shards.items()},
+        classes=first.num_classes,
+        bytes=sum(part["bytes"] for parts in shards.values() for part in parts),
+        refused=refused,
+        enlarged=getattr(first, "enlarged", 0),
+        was_finished=False,
+    )
+
+
+def _check_room(place: epath.Path, needed: int) -> None:
+    if "://" in os.fspath(place):
+        return
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise DataError(
+            f"--output={place} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are still to be "
+            "written: make room or give another folder"
+        )
+
+
+@contextlib.contextmanager
+def _only_writer(place: epath.Path) -> Iterator[None]:
+    if "://" in os.fspath(place):
+        yield
+        return
+    with open(place / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"--output={place}: another process is writing there") from error
+        yield
+
+
+def _first_label(source: RecordSource) -> int:
+    return source.parse(source.records[0])[1]
