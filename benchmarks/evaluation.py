@@ -32,12 +32,6 @@ from biggan_jax import cli
 from biggan_jax.evaluation.scores import frechet
 from biggan_jax.evaluation.scores.moments import Moments
 
-FEATURES = flags.DEFINE_integer("features", 2048, "numbers an image, as a network gives them", lower_bound=2)
-SAMPLES = flags.DEFINE_integer("samples", 10_000, "images in each of the two sets", lower_bound=2)
-BATCH = flags.DEFINE_integer("batch_size", 256, "images in a batch of features", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 3, "how often each way is timed", lower_bound=1)
-JSON = flags.DEFINE_bool("json", False, "print JSON in place of the table")
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -157,14 +151,20 @@ def table(rows: Sequence[Row], title: str) -> Table:
 def main(argv: Sequence[str]) -> int:
     """Measures and prints; returns the exit code."""
     del argv
-    rows = measure(FEATURES.value, SAMPLES.value, BATCH.value, ROUNDS.value)
-    if JSON.value:
+    rows = measure(flags.FLAGS.features, flags.FLAGS.samples, flags.FLAGS.batch_size, flags.FLAGS.rounds)
+    if flags.FLAGS.json:
         print(json.dumps([dataclasses.asdict(row) | {"seconds": row.seconds} for row in rows], indent=2))
     else:
-        title = f"FID of {SAMPLES.value:,} samples with {FEATURES.value:,} features: seconds"
+        title = f"FID of {flags.FLAGS.samples:,} samples with {flags.FLAGS.features:,} features: seconds"
         Console(highlight=False).print(table(rows, title))
     return 0
 
 
 if __name__ == "__main__":
+    # Here, so that the tests can import all benchmarks: their flags share names.
+    flags.DEFINE_integer("features", 2048, "numbers an image, as a network gives them", lower_bound=2)
+    flags.DEFINE_integer("samples", 10_000, "images in each of the two sets", lower_bound=2)
+    flags.DEFINE_integer("batch_size", 256, "images in a batch of features", lower_bound=1)
+    flags.DEFINE_integer("rounds", 3, "how often each way is timed", lower_bound=1)
+    flags.DEFINE_bool("json", False, "print JSON in place of the table")
     cli.run(main)

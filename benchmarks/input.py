@@ -44,16 +44,6 @@ from biggan_jax.data import batches, open_source, prepared
 from biggan_jax.data.source import Source
 from biggan_jax.data.writing import open_sources, write_prepared
 
-IMAGES = flags.DEFINE_string(
-    "images", None, "a folder of JPEGs (default: 400 made up, as large as ImageNet's)"
-)
-RESOLUTION = flags.DEFINE_integer("resolution", 128, "pixels a side", lower_bound=8)
-ROUNDS = flags.DEFINE_integer("rounds", 3, "how often each way is timed", lower_bound=1)
-SECONDS = flags.DEFINE_float("seconds", 3.0, "that each way reads for in a round", lower_bound=0.0)
-STEPS = flags.DEFINE_float("steps_per_second", 1.5, "of v3-128: 150,000 steps in 28 hours", lower_bound=0.0)
-BATCHES = flags.DEFINE_integer("batches", 0, "watch the memory over so many batches", lower_bound=0)
-JSON = flags.DEFINE_bool("json", False, "print JSON in place of the tables")
-
 BATCH_SIZE = 128
 GLOBAL_BATCH, D_STEPS = 2048, 2
 # Hosts, and the peak of all chips in PFLOP/s.
@@ -193,29 +183,40 @@ def main(argv: Sequence[str]) -> None:
     del argv
     with contextlib.ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder = Path(IMAGES.value) if IMAGES.value else temporary / "photographs"
-        if not IMAGES.value:
+        folder = Path(flags.FLAGS.images) if flags.FLAGS.images else temporary / "photographs"
+        if not flags.FLAGS.images:
             make_photographs(folder, 400)
         console = Console(highlight=False)
-        if BATCHES.value:
+        if flags.FLAGS.batches:
             write_prepared(
-                open_sources(f"folder:{folder}", RESOLUTION.value, 0.01), str(temporary / "out"), 0.01
+                open_sources(f"folder:{folder}", flags.FLAGS.resolution, 0.01), str(temporary / "out"), 0.01
             )
             found = memory_over(
-                prepared.open_records(str(temporary / "out"), "train", RESOLUTION.value), BATCHES.value
+                prepared.open_records(str(temporary / "out"), "train", flags.FLAGS.resolution),
+                flags.FLAGS.batches,
             )
             for number, mebibytes in found.items():
                 print(f"{number:8,} batches  {mebibytes:8,.1f} MiB")
             return
-        rows = measure(folder, RESOLUTION.value, ROUNDS.value, SECONDS.value)
-        if JSON.value:
+        rows = measure(folder, flags.FLAGS.resolution, flags.FLAGS.rounds, flags.FLAGS.seconds)
+        if flags.FLAGS.json:
             print(json.dumps([dataclasses.asdict(row) for row in rows]))
             return
         pictures = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in pictures) / len(pictures) / 1000
-        console.print(rates_table(rows, f"{len(pictures)} JPEGs of {size:.0f} kB to {RESOLUTION.value} px"))
-        console.print(demand_table(rows, STEPS.value))
+        console.print(
+            rates_table(rows, f"{len(pictures)} JPEGs of {size:.0f} kB to {flags.FLAGS.resolution} px")
+        )
+        console.print(demand_table(rows, flags.FLAGS.steps_per_second))
 
 
 if __name__ == "__main__":
+    # Here, so that the tests can import all benchmarks: their flags share names.
+    flags.DEFINE_string("images", None, "a folder of JPEGs (default: 400 made up, as large as ImageNet's)")
+    flags.DEFINE_integer("resolution", 128, "pixels a side", lower_bound=8)
+    flags.DEFINE_integer("rounds", 3, "how often each way is timed", lower_bound=1)
+    flags.DEFINE_float("seconds", 3.0, "that each way reads for in a round", lower_bound=0.0)
+    flags.DEFINE_float("steps_per_second", 1.5, "of v3-128: 150,000 steps in 28 hours", lower_bound=0.0)
+    flags.DEFINE_integer("batches", 0, "watch the memory over so many batches", lower_bound=0)
+    flags.DEFINE_bool("json", False, "print JSON in place of the tables")
     cli.run(main)

@@ -19,19 +19,16 @@ from absl import flags
 
 from biggan_jax import cli
 
-CONFIG = cli.define_config()
-ROUNDS = flags.DEFINE_integer("rounds", 20, "steps of each kind, by turns", lower_bound=1)
-PLACE = cli.define_processes()
-
 
 def main(argv: Sequence[str]) -> None:
     """Prints a row for each mapping."""
     del argv
     from biggan_jax.training import hosts  # here: --help need not wait for JAX
 
-    hosts.join(*PLACE())
+    place = (flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id)
+    hosts.join(*place)
     with hosts.parting():
-        _measure(CONFIG.value, ROUNDS.value)
+        _measure(flags.FLAGS.config, flags.FLAGS.rounds)
 
 
 def _measure(config: Any, rounds: int) -> None:
@@ -98,4 +95,8 @@ def _pass_on(state: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
+    # Here, so that the tests can import all benchmarks: their flags share names.
+    cli.define_config()
+    flags.DEFINE_integer("rounds", 20, "steps of each kind, by turns", lower_bound=1)
+    cli.define_processes()
     cli.run(main)

@@ -23,7 +23,7 @@ def import_tensorflow() -> ModuleType:
         import tensorflow as tf
     except ModuleNotFoundError as error:
         raise UserError(
-            f"reading images takes TensorFlow, which is not installed ({error}): pip install tensorflow-cpu, "
+            f"this takes TensorFlow, which is not installed ({error}): pip install tensorflow-cpu, "
             "or tensorflow where there is no such package"
         ) from error
 
