@@ -37,7 +37,12 @@ def import_tfds() -> ModuleType:
     """Imports TensorFlow Datasets, and TensorFlow before it, as `import_tensorflow` does."""
     import_tensorflow()
     # Warns of each folder that it looks for in vain and of its own deprecated names.
-    logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.ERROR)
+    logging.getLogger("absl").addFilter(_not_a_warning_of_tfds)
     import tensorflow_datasets
 
     return tensorflow_datasets
+
+
+def _not_a_warning_of_tfds(record: logging.LogRecord) -> bool:
+    of_tfds = f"{os.sep}tensorflow_datasets{os.sep}" in record.pathname  # its logger is ours too
+    return record.levelno >= logging.ERROR or not of_tfds
