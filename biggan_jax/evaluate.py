@@ -1,68 +1,153 @@
-"""Judges a run: are its samples recognised as the class asked for, and do those of one class differ?
+"""Judges samples: the field's scores, and a measure for each of five blind spots of the Inception Score.
 
   python -m biggan_jax.evaluate --workdir=runs/demo
-  python -m biggan_jax.evaluate --workdir=runs/demo --num_samples=10000 --truncation=0.5
-  python -m biggan_jax.evaluate --workdir=runs/imagenet64 --train_split='train[:50000]' \\
-      --test_split='validation[:10000]'
+  python -m biggan_jax.evaluate --workdir=runs/demo --num_samples=10000 --truncations=0.3,0.5,1,0
+  python -m biggan_jax.evaluate --workdir=runs/imagenet128 --network=inception --num_samples=50000
+  python -m biggan_jax.evaluate --samples=samples.npz --reference=fashion_mnist
+  python -m biggan_jax.evaluate --samples=samples.npz --reference=imagenet_fid.npz --network=inception
 
-The newest checkpoint's averaged generator draws as many samples of each class, with standing statistics. A
-small classifier, which the first call trains on the real images (under a minute for Fashion-MNIST on two CPU
-cores) and keeps in the workdir, labels them. The scores are named after it, because they compare only with
-scores of the same classifier, and beside them stands what share of real test images it recognises:
+Samples are those of a run, drawn by the averaged generator of its newest checkpoint (or --step) with standing
+statistics, as many of each class, or those of an .npz with arr_0, images u8[N, H, H, 3], and arr_1, labels
+i32[N]. They are compared with the images that the run learns from, and with some that it does not: the split
+"validation" or "test", or what --config.data.split='train[:90%]' left over.
 
-  recognised@classifier   share of samples that it takes for the class asked for
-  diversity@classifier    distance between two samples of a class, real images being 1; near 0, every sample
-                          of the class is the same picture. Above 1 with few recognised, they are no class
+Every score ends in the network that it is measured by, and compares only with scores of the same one:
 
-Prints a table, writes it to evaluation.json and draws evaluation.png in the workdir.
+  classifier        a small network that the first call trains on the real images (under a minute for
+                    Fashion-MNIST on two CPU cores) and keeps; no substitute for the published scores
+  inception         the network of the published FIDs and ISs: downloaded once, or inception:PATH
+  module:function   one of your own: images u8[N, H, W, 3] to features [N, D], or features and logits
+
+Prints the scores, writes them to evaluation.json, and draws evaluation.png (samples), nearest.png (samples
+beside the training images nearest to them) and truncations.png, all in the workdir, or in --output.
+
+Several processes, told of each other as for biggan_jax.train, share the work.
 """
 
 import json
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from biggan_jax import cli
+from biggan_jax.training.interruption import EXIT_INTERRUPTED
 
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory", required=True)
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 2_000, "samples over all classes", lower_bound=1)
+WORKDIR = flags.DEFINE_string("workdir", None, "of a run, a directory or gs://BUCKET/DIRECTORY")
+SAMPLES = flags.DEFINE_string(
+    "samples", None, "in place of a run: an .npz of images (arr_0) and labels (arr_1)"
+)
+STEP = flags.DEFINE_integer("step", None, "of the checkpoint (default: the newest)", lower_bound=0)
+REFERENCE = flags.DEFINE_string(
+    "reference",
+    None,
+    "what to compare with: fashion_mnist, tfds:NAME, folder:PATH, prepared:PATH, or an .npz of FID "
+    "statistics (mu, sigma), by which only FID and IS can be had (default: the run's own data)",
+)
+NETWORK = flags.DEFINE_string(
+    "network",
+    "classifier",
+    "what looks at the images: inception, inception:PATH, classifier, module:function",
+)
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", 2_000, "samples of a run, over all classes", lower_bound=1)
 TRUNCATION = flags.DEFINE_float(
     "truncation", 0.0, "draw latents beyond this threshold again; 0 = untruncated", lower_bound=0.0
 )
+TRUNCATIONS = flags.DEFINE_list("truncations", [], "FID and IS at each of these, as a curve: 0.3,0.5,1,0")
 SEED = flags.DEFINE_integer("seed", 0, "of the samples' latents", lower_bound=0)
-TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", None, "real images the classifier learns from (default: those the run learns from)"
+CAS = flags.DEFINE_bool(
+    "cas", False, "train a classifier on the samples alone, and test it on real images (as long again)"
 )
-TEST_SPLIT = flags.DEFINE_string("test_split", "test", "real images to compare with")
+TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split", None, "real images that the generator learns from (default: the run's own, or train)"
+)
+TEST_SPLIT = flags.DEFINE_string(
+    "test_split", None, "real images that it does not (default: validation or test, or the rest of a part)"
+)
+REFERENCE_IMAGES = flags.DEFINE_integer(
+    "reference_images", 50_000, "of each of the two, at most, drawn at random; 0 = all", lower_bound=0
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "directory for what is written (default: the workdir, or the samples' name without .npz)"
+)
+SAVE_SAMPLES = flags.DEFINE_string("save_samples", None, "write the samples to this .npz, too")
+SAVE_STATISTICS = flags.DEFINE_string(
+    "save_statistics", None, "write the real images' statistics (mu, sigma) to this .npz, too"
+)
+PLACE = cli.define_processes()
 
 
 def main(argv: Sequence[str]) -> int:
-    """Judges the run and shows what was found; returns the exit code."""
+    """Judges, and shows what was found; returns the exit code."""
     del argv
-    from rich.console import Console  # here: --help and a misspelt flag need not wait for JAX
+    if (WORKDIR.value is None) == (SAMPLES.value is None):
+        raise cli.UserError("give one of --workdir=DIR, of a run, and --samples=FILE.npz")
+    truncations = tuple(map(_truncation, TRUNCATIONS.value))
+    from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
 
-    from biggan_jax.evaluation.judge import judge
-    from biggan_jax.evaluation.report import picture, table
-    from biggan_jax.sampling.sheets import png
-    from biggan_jax.training.workdir import write_whole
+    hosts.join(*PLACE())
+    try:
+        with hosts.parting():
+            _evaluate(truncations)
+    except KeyboardInterrupt:
+        os._exit(EXIT_INTERRUPTED)  # an ordinary exit may wait for other processes
+    return 0
 
-    workdir, console = Path(WORKDIR.value).absolute(), Console(highlight=False)
-    report, samples, config = judge(
-        workdir,
+
+def _evaluate(truncations: tuple[float, ...]) -> None:
+    import jax
+    from rich.console import Console
+
+    from biggan_jax.evaluation.judge import Request, judge
+    from biggan_jax.evaluation.report import page
+    from biggan_jax.training.workdir import run_directory, write_whole
+
+    workdir = run_directory(WORKDIR.value) if WORKDIR.value else None
+    folder = OUTPUT.value or workdir or Path(SAMPLES.value).with_suffix("")
+    console = Console(highlight=False, quiet=jax.process_index() > 0)
+    request = Request(
+        workdir=workdir,
+        samples=_path(SAMPLES.value),
+        step=STEP.value,
+        reference=REFERENCE.value,
+        network=NETWORK.value,
         num_samples=NUM_SAMPLES.value,
         truncation=TRUNCATION.value,
+        truncations=truncations,
         seed=SEED.value,
         train_split=TRAIN_SPLIT.value,
         test_split=TEST_SPLIT.value,
-        console=console,
+        reference_images=REFERENCE_IMAGES.value,
+        cas=CAS.value,
+        folder=run_directory(folder),
+        save_samples=_path(SAVE_SAMPLES.value),
+        save_statistics=_path(SAVE_STATISTICS.value),
     )
-    console.print(table(report))
-    page = picture(samples, report, config.sampling.samples_per_class, config.sampling.max_classes)
-    write_whole(workdir / "evaluation.json", json.dumps(report, indent=2, allow_nan=False).encode())
-    write_whole(workdir / "evaluation.png", png(page))
-    console.print(f"written: {workdir / 'evaluation.json'} and {workdir / 'evaluation.png'}", soft_wrap=True)
-    return 0
+    judgement = judge(request, console)
+    if judgement is None:
+        return
+    console.print(page(judgement.report))
+    files = {"evaluation.json": json.dumps(judgement.report, indent=2, allow_nan=False).encode()}
+    files |= judgement.pictures
+    for name, content in files.items():
+        write_whole(request.folder / name, content)
+    console.print(f"written to {request.folder}: {', '.join(files)}", soft_wrap=True)
+
+
+def _truncation(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise cli.UserError(f"--truncations={text}: give numbers, such as 0.3,0.5,1,0; 0 = untruncated")
+    return value
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name).absolute() if name else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command: from a run's workdir to the table, evaluation.json and evaluation.png."""
+"""The command: from a run's workdir or a file to the tables, evaluation.json and pictures."""
 
 import json
 import os
@@ -71,22 +71,39 @@ def workdir(tmp_path_factory):
 
 
 def test_a_run_is_judged_from_its_workdir_alone(workdir):
-    arguments = (f"--workdir={workdir}", "--num_samples=40", "--truncation=0.8")
+    arguments = (f"--workdir={workdir}", "--num_samples=40", "--truncation=0.8", "--truncations=0.5,0")
     done = run(*arguments, program=("-c", QUICK))
     assert done.returncode == 0, done.stderr
     report = json.loads((workdir / "evaluation.json").read_text())
     assert report["step"] == 30 and report["num_samples"] == 40 and report["truncation"] == 0.8
     assert report["classifier"]["test_images"] == 2_000 and report["classifier"]["test_accuracy"] > 0.5
+    assert [point["truncation"] for point in report["truncations"]] == [0.5, 0]
     assert "training the classifier on 8,000 real images" in done.stdout
-    for shown in ("Ankle boot", "step 30", "truncation 0.8", report["classifier"]["hash"], "evaluation.png"):
-        assert shown in done.stdout
+    shown = ("Ankle boot", "step 30", "truncation 0.8", report["classifier"]["hash"], "fid@classifier")
+    for word in (*shown, "5. Training images by heart", "evaluation.png", "nearest.png", "truncations.png"):
+        assert word in done.stdout, word
     with Image.open(workdir / "evaluation.png") as page:
         assert page.width > 10 * 96 and page.height > 3 * 96
+    with Image.open(workdir / "nearest.png") as page:
+        assert page.width > 10 * 96 and 2 * 96 < page.height < 4 * 96
 
     again = run(*arguments, program=("-c", QUICK))
     assert again.returncode == 0, again.stderr
     assert "training the classifier" not in again.stdout
     assert json.loads((workdir / "evaluation.json").read_text()) == report
+
+
+def test_samples_of_a_file_are_judged_beside_it_by_a_function_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text("def means(images):\n    return images.mean(axis=(1, 2))\n")
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "drawn.npz", images, np.arange(40) % 10)
+    arguments = (f"--samples={tmp_path}/drawn.npz", "--reference=fashion_mnist", "--network=mine:means")
+    done = run(*arguments, program=("-c", f"import sys; sys.path.append({str(tmp_path)!r})\n{QUICK}"))
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "drawn" / "evaluation.json").read_text())
+    assert report["scores"]["fid@mine:means"]["value"] > 1_000
+    assert report["file"] == f"{tmp_path}/drawn.npz" and len(report["classes"]) == 10
+    assert "mine:means gives no logits, so there is no IS" in done.stdout
 
 
 def test_a_folder_without_a_run_is_an_error_in_one_line(tmp_path):
@@ -96,7 +113,37 @@ def test_a_folder_without_a_run_is_an_error_in_one_line(tmp_path):
     assert line.startswith("error: --workdir=") and "no run here" in line
 
 
-@pytest.mark.parametrize("flag", ["--num_samples=0", "--truncation=-1", "--seed=x", "--nim_samples=10"])
+def test_a_step_without_a_checkpoint_is_an_error_that_lists_those_there_are(workdir):
+    done = run(f"--workdir={workdir}", "--step=20")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --step=20: ") and line.endswith("are of the steps 30")
+
+
+@pytest.mark.parametrize("flags", [(), ("--workdir=a", "--samples=b.npz")])
+def test_neither_or_both_of_run_and_file_is_an_error(flags):
+    done = run(*flags)
+    assert done.returncode == 2
+    assert done.stderr == "error: give one of --workdir=DIR, of a run, and --samples=FILE.npz\n"
+
+
+def test_inceptions_weights_that_are_missing_are_an_error_that_says_where_they_are(workdir):
+    done = run(f"--workdir={workdir}", f"--network=inception:{workdir}/nowhere.pth")
+    assert done.returncode == 2
+    assert "nowhere.pth" in done.stderr and "https://" in done.stderr and "'classifier'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--num_samples=0",
+        "--truncation=-1",
+        "--seed=x",
+        "--nim_samples=10",
+        "--truncations=0.5,x",
+        "--step=-1",
+    ],
+)
 def test_an_impossible_flag_is_an_error_that_names_it(flag, tmp_path):
     done = run(f"--workdir={tmp_path}", flag)
     assert done.returncode == 2
@@ -106,4 +153,4 @@ def test_an_impossible_flag_is_an_error_that_names_it(flag, tmp_path):
 def test_help_shows_the_examples():
     done = run("--help")
     assert done.returncode == 0
-    assert "--num_samples=10000 --truncation=0.5" in done.stdout
+    assert "--samples=samples.npz --reference=fashion_mnist" in done.stdout

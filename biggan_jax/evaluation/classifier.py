@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,12 +17,15 @@ import numpy as np
 import optax
 import safetensors.numpy
 from absl import logging
+from etils import epath
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.experimental import multihost_utils
 from rich.console import Console
 from rich.progress import track
 
 from biggan_jax.cli import UserError
+from biggan_jax.training.replicas import Replicas
 from biggan_jax.training.workdir import write_whole, writing
 
 RECIPE = 1  # part of the cache's key: raised when the network or its training changes in code
@@ -163,7 +165,12 @@ def _apply(network: Network, variables: Variables, images: jax.Array) -> tuple[j
 
 
 def obtain(
-    training: Images, test: Images, num_classes: int, folder: Path, settings: Settings, console: Console
+    training: Images,
+    test: Images,
+    num_classes: int,
+    folder: epath.PathLike,
+    settings: Settings,
+    console: Console,
 ) -> Classifier:
     """The classifier of a data set: kept in `folder` from an earlier call with the same arguments, or new.
 
@@ -178,9 +185,9 @@ def obtain(
     Raises:
       UserError: there are no images, or the folder cannot be written.
     """
+    folder = epath.Path(folder)
     path = folder / f"classifier-{_key(training, test, num_classes, settings)}.safetensors"
-    resolution = training[0].shape[1]
-    untrained = Classifier(_shapes(resolution, num_classes, settings), settings, resolution, num_classes)
+    untrained = _untrained(training[0].shape[1], num_classes, settings)
     if path.exists():
         try:
             return _load(path, untrained)
@@ -196,12 +203,39 @@ def obtain(
         f"training the classifier on {len(training[0]):,} real images, once: it is kept as {path}",
         soft_wrap=True,
     )
-    variables = _train(training, num_classes, settings, console)
-    trained = dataclasses.replace(untrained, variables=variables, test_images=len(test[0]))
-    accuracy = float((trained.predict(test[0]).argmax(axis=1) == test[1]).mean())
-    trained = dataclasses.replace(trained, test_accuracy=accuracy)
+    trained = learn(training, test, num_classes, settings, console)
     _save(path, trained)
     return trained
+
+
+def learn(
+    training: Images, test: Images, num_classes: int, settings: Settings, console: Console
+) -> Classifier:
+    """A classifier, trained and measured; arguments as for `obtain`."""
+    variables = _train(training, num_classes, settings, console)
+    untrained = _untrained(training[0].shape[1], num_classes, settings)
+    trained = dataclasses.replace(untrained, variables=variables, test_images=len(test[0]))
+    accuracy = float((trained.predict(test[0]).argmax(axis=1) == test[1]).mean())
+    return dataclasses.replace(trained, test_accuracy=accuracy)
+
+
+def shared(
+    classifier: Classifier | None, resolution: int, num_classes: int, settings: Settings
+) -> Classifier:
+    """The first process's classifier, in all of them; in the others it is None."""
+    if jax.process_count() == 1:
+        return classifier
+    given = classifier or _untrained(resolution, num_classes, settings)
+    variables = given.variables
+    if classifier is None:
+        variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
+    variables = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(variables))
+    images, accuracy = Replicas().tell([given.test_images, given.test_accuracy])
+    return dataclasses.replace(given, variables=variables, test_images=images, test_accuracy=accuracy)
+
+
+def _untrained(resolution: int, num_classes: int, settings: Settings) -> Classifier:
+    return Classifier(_shapes(resolution, num_classes, settings), settings, resolution, num_classes)
 
 
 def _train(data: Images, num_classes: int, settings: Settings, console: Console) -> Variables:
@@ -282,7 +316,7 @@ def _shapes(resolution: int, num_classes: int, settings: Settings) -> Variables:
     return jax.eval_shape(Network(num_classes, settings.widths).init, jax.random.key(0), image)
 
 
-def _save(path: Path, classifier: Classifier) -> None:
+def _save(path: epath.Path, classifier: Classifier) -> None:
     about = {
         "hash": classifier.hash,
         "test_images": classifier.test_images,
@@ -293,10 +327,11 @@ def _save(path: Path, classifier: Classifier) -> None:
     write_whole(path, safetensors.numpy.save(tensors, metadata))
 
 
-def _load(path: Path, untrained: Classifier) -> Classifier:
-    with safetensors.safe_open(path, framework="numpy") as file:
-        about = {name: json.loads(value) for name, value in file.metadata().items()}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+def _load(path: epath.Path, untrained: Classifier) -> Classifier:
+    content = path.read_bytes()  # it may be in a bucket, where safetensors opens nothing itself
+    tensors = safetensors.numpy.load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = {name: json.loads(value) for name, value in header["__metadata__"].items()}
     expected = flatten_dict(untrained.variables, sep="/")
     if {name: x.shape for name, x in tensors.items()} != {name: x.shape for name, x in expected.items()}:
         raise ValueError("its tensors are of another network")

@@ -1,229 +1,304 @@
-"""Judges a run: draws samples of every class from its newest checkpoint and scores them by a classifier."""
+"""Judges samples, of a run or of a file: looks at them and at real images, and says what was seen."""
 
-import json
-import math
-from collections.abc import Sequence
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
+from PIL import Image
 from rich.console import Console
-from rich.progress import track
 
 from biggan_jax.cli import UserError
-from biggan_jax.config import default_config, validate
-from biggan_jax.data import ArraySource, DataError, arrays, open_source
-from biggan_jax.evaluation import classifier, recognition
+from biggan_jax.evaluation import blind_spots, pictures, scoring, verdict, wholes
 from biggan_jax.evaluation.classifier import Classifier, Settings
-from biggan_jax.sampling.latents import draw_latents
-from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.training.checkpoints import Checkpoints, Restored
-from biggan_jax.training.state import abstract_state
-from biggan_jax.training.workdir import flatten
+from biggan_jax.evaluation.features import FeatureNetwork
+from biggan_jax.evaluation.image_sets import Real, gathered, refuse_too_many
+from biggan_jax.evaluation.looking import look
+from biggan_jax.evaluation.reference import Reference, open_network, open_reference
+from biggan_jax.evaluation.scores.sample_file import write_samples
+from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
+from biggan_jax.evaluation.subject import Subject, of_file, of_run, refuse_other_labels, restore, saved_config
+from biggan_jax.evaluation.truncation_curve import plot, truncation_curve
+from biggan_jax.evaluation.verdict import Compared, Verdict
+from biggan_jax.sampling.sheets import png
+
+ROWS, COLUMNS = 8, 10  # of the picture of a file's samples
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be judged, and by what: the flags of biggan_jax.evaluate, which say more.
+
+    Attributes:
+      workdir: of a run, or None if `samples` are judged.
+      samples: a file of samples, or None.
+      step: of the checkpoint; None for the newest.
+      reference: a data source, or a file of statistics; None for the run's own data.
+      network: `classifier`, or as for `features.open_feature_network`.
+      num_samples: over all classes.
+      truncation: threshold beyond which latents are drawn again; 0 for none.
+      truncations: further ones, for the curve.
+      seed: of the latents.
+      train_split: real images that the generator learns from; None for the run's own.
+      test_split: real images that it does not; None for what the reference has.
+      reference_images: of each of the two, at most; 0 for all.
+      cas: whether to train a classifier on the samples.
+      folder: where what comes out is put; the classifier is kept in its folder `evaluation`.
+      save_samples: where to write the samples, or None.
+      save_statistics: where to write the real images' statistics, or None.
+    """
+
+    workdir: epath.Path | None = None
+    samples: Path | None = None
+    step: int | None = None
+    reference: str | None = None
+    network: str = "classifier"
+    num_samples: int = 2_000
+    truncation: float = 0.0
+    truncations: tuple[float, ...] = ()
+    seed: int = 0
+    train_split: str | None = None
+    test_split: str | None = None
+    reference_images: int = 50_000
+    cas: bool = False
+    folder: epath.Path
+    save_samples: Path | None = None
+    save_statistics: Path | None = None
 
 
 class Judgement(NamedTuple):
     """What `judge` found."""
 
     report: dict[str, Any]  # what evaluation.json holds
-    samples: np.ndarray  # u8[num_samples, H, W, 3]; sample i is of class i modulo the number of classes
-    config: ConfigDict
+    pictures: dict[str, bytes]  # PNG files, by name
 
 
-def judge(
-    workdir: Path,
-    *,
-    num_samples: int,
-    truncation: float,
-    seed: int,
-    train_split: str | None,
-    test_split: str,
-    console: Console,
-) -> Judgement:
-    """Judges the newest checkpoint of the run in `workdir`.
-
-    The averaged generator draws, with standing statistics, the same number of samples of each class. The
-    classifier learns from the real images that the run learns from, and is kept in `workdir/evaluation/`.
-
-    Args:
-      workdir: of a run of biggan_jax.train, finished or not.
-      num_samples: at least two for each class.
-      truncation: threshold beyond which latents are drawn again; 0 for none.
-      seed: of the latents.
-      train_split: real images for the classifier to learn; None for the run's own.
-      test_split: real images that the classifier and the samples are measured against.
-      console: shows what goes on.
+def judge(request: Request, console: Console) -> Judgement | None:
+    """Judges what `request` names; all processes take part, and the first gets the judgement.
 
     Raises:
-      UserError: no run or no checkpoint in the workdir, data that is missing or doesn't fit, too few samples,
-        or the workdir cannot be written.
+      UserError: no run or no checkpoint in the workdir, files or data that are missing or don't fit, too few
+        samples, no weights of the network, or a folder that cannot be written.
     """
-    config = saved_config(workdir)
-    if truncation and config.model.latent_distribution != "normal":
-        raise UserError(
-            f"--truncation={truncation}: this run's latents are {config.model.latent_distribution}, and only "
-            "normal ones can be truncated; leave --truncation out"
-        )
-    training = _open(config, "train_split", train_split or config.data.split)
-    test = _open(config, "test_split", test_split)
-    classes = training.num_classes
-    if num_samples < 2 * classes:
-        raise UserError(
-            f"--num_samples={num_samples}: diversity takes two samples of each of the {classes} classes; "
-            f"give {2 * classes} or more"
-        )
-    restored = _restore(workdir, config)
-
-    settings = Settings(random_flip=config.data.random_flip)
-    network = classifier.obtain(
-        arrays(training), arrays(test), classes, workdir / "evaluation", settings, console
+    first = jax.process_index() == 0
+    config = saved_config(request.workdir) if request.workdir else None
+    subject = None if config else of_file(request.samples)
+    _refuse_impossible(request, config)
+    resolution = config.model.resolution if config else subject.origin["resolution"]
+    reference = _open_reference(request, config, resolution)
+    if request.cas:
+        verdict.refuse_cas(subject is None or subject.images.labelled, reference)
+    if config:
+        classes = _classes(request, config, reference)
+        restored = restore(request.workdir, config, request.step)
+    elif reference:
+        classes = reference.training.num_classes
+        refuse_other_labels(request.samples, subject.images.labels, classes, reference.training.name)
+    settings = Settings(random_flip=bool(config and config.data.random_flip))
+    network, classifier = open_network(
+        request.network,
+        reference,
+        resolution,
+        request.folder / "evaluation" if first else None,
+        settings,
+        console,
     )
-    console.print(
-        f"drawing {num_samples:,} samples of step {restored.step:,}, after {config.sampling.standing_passes} "
-        "passes for batch norm's statistics"
+    if config:
+        console.print(
+            f"drawing {request.num_samples:,} samples of step {restored.step:,}, after "
+            f"{config.sampling.standing_passes} passes for batch norm's statistics"
+        )
+        count, truncation, seed = request.num_samples, request.truncation, request.seed
+        subject = of_run(config, restored, count=count, classes=classes, truncation=truncation, seed=seed)
+
+    keep = request.cas or request.save_samples is not None
+    if keep:
+        refuse_too_many(subject.images)
+    compared = _look(request, reference, subject, network, console)
+    curve = truncation_curve(network, subject.draw, request.truncations, compared.statistics, console)
+    samples = gathered(subject.images) if keep else None
+    if not first:
+        return None
+    if request.save_samples:
+        write_samples(request.save_samples, *samples)
+    if request.save_statistics:
+        write_statistics(request.save_statistics, compared.statistics, _signature(network))
+    if reference:
+        said = verdict.of_images(compared, reference, network.name, recognises=classifier is not None)
+    else:
+        said = verdict.of_statistics(compared, network.name)
+    if request.cas:
+        said.scores.update(
+            verdict.classification_accuracy(
+                *samples, reference, request.reference_images, settings, classifier, console
+            )
+        )
+    pairs = blind_spots.suspicious_pairs(said.memory) if said.memory else []
+    found = _report(request, reference, compared, subject, network, classifier, said, pairs, curve)
+    return Judgement(found, _pictures(request, reference, subject, config, found, pairs, curve, network.name))
+
+
+def _refuse_impossible(request: Request, config: ConfigDict | None) -> None:
+    if request.samples and request.save_samples:
+        raise UserError(f"--save_samples={request.save_samples}: they are in {request.samples} already")
+    wanted = [("truncation", value) for value in (request.truncation,) if value]
+    for name, value in wanted + [("truncations", value) for value in request.truncations]:
+        if config is None:
+            raise UserError(f"--{name}={value:g}: samples of a file are drawn already; leave it out")
+        if value and config.model.latent_distribution != "normal":
+            raise UserError(
+                f"--{name}={value:g}: this run's latents are {config.model.latent_distribution}, and only "
+                f"normal ones can be truncated; leave --{name} out"
+            )
+
+
+def _open_reference(request: Request, config: ConfigDict | None, resolution: int) -> Reference | None:
+    """Real images, or None where the reference is a file of statistics."""
+    own = request.reference is None
+    if own and config is None:
+        raise UserError(
+            f"--samples={request.samples}: say what to compare them with: --reference=SOURCE, such as "
+            "fashion_mnist or folder:PATH, or --reference=FILE.npz"
+        )
+    if not own and request.reference.endswith(".npz"):
+        return None
+    reference = open_reference(
+        config.data.source if own else request.reference,
+        resolution,
+        config.model.num_classes if own else None,
+        request.train_split or (config.data.split if own else "train"),
+        request.test_split,
     )
-    sampler = Sampler(config, restored.state.ema_params, restored.state.generator.u, truncation)
-    labels = np.arange(num_samples, dtype=np.int32) % classes
-    samples = _draw(sampler, config, labels, seed, console)
-    report = {
-        "step": restored.step,
-        "weights": "average (EMA)",
-        "statistics": {
-            "mode": "standing",
-            "passes": config.sampling.standing_passes,
-            "batch_size": config.sampling.batch_size,
-        },
-        "truncation": truncation,
-        "num_samples": num_samples,
-        "seed": seed,
-        "resolution": config.model.resolution,
-        "data": {"source": training.name, "training": training.description, "test": test.description},
-        **score(samples, labels, network, *arrays(test), training.class_names),
-    }
-    return Judgement(report, samples, config)
+    held_out = reference.held_out
+    if held_out and held_out.num_examples < scoring.LEAST_TO_COMPARE:
+        raise UserError(
+            f"{held_out.name} has {held_out.num_examples} images that are held out, too few to compare with: "
+            f"name {scoring.LEAST_TO_COMPARE} or more by --test_split"
+        )
+    return reference
 
 
-def score(
-    samples: np.ndarray,
-    labels: np.ndarray,
-    network: Classifier,
-    real_images: np.ndarray,
-    real_labels: np.ndarray,
-    class_names: Sequence[str],
+def _classes(request: Request, config: ConfigDict, reference: Reference | None) -> int:
+    """How many classes the samples are drawn of."""
+    own = reference and request.reference is None
+    classes = reference.training.num_classes if own else config.model.num_classes
+    least = max(2 * classes, scoring.LEAST_TO_COMPARE)
+    if request.num_samples < least:
+        raise UserError(
+            f"--num_samples={request.num_samples}: diversity takes two samples of each of the {classes} "
+            f"classes, and IS ten of all; give {least} or more"
+        )
+    return classes
+
+
+def _look(
+    request: Request, reference: Reference | None, subject: Subject, network: FeatureNetwork, console: Console
+) -> Compared:
+    """Looks at everything, with the other processes."""
+    if reference is None:
+        statistics = read_statistics(Path(request.reference), network.features_dim, _signature(network))
+        return Compared(statistics, None, None, look(network, subject.images, "samples", console), "")
+    most, resolution = request.reference_images, subject.images.resolution
+    training = Real(reference.training, most)
+    held_out = Real(reference.held_out, most) if reference.held_out else None
+    # Where the network has learnt the training images, as the classifier has, some are held out.
+    shapes: wholes.Shapes | str | None
+    shapes = wholes.why_not(resolution, subject.images.count, (held_out or training).count)
+    watched = shapes is None
+    of_real, of_samples = ([wholes.Wholes(network, resolution, seed)] * watched for seed in (0, 1))
+    seen_held_out = None
+    if held_out:
+        seen_held_out = look(network, held_out, "real images, held out", console, *of_real)
+    seen = look(network, training, "real images", console, *([] if held_out else of_real))
+    samples = look(network, subject.images, "samples", console, *of_samples)
+    if watched:
+        shapes = wholes.shapes(network.name, of_real[0].statistics(), of_samples[0].statistics())
+    return Compared(scoring.features_statistics(seen.features), seen, seen_held_out, samples, shapes)
+
+
+def _report(
+    request: Request,
+    reference: Reference | None,
+    compared: Compared,
+    subject: Subject,
+    network: FeatureNetwork,
+    classifier: Classifier | None,
+    said: Verdict,
+    pairs: list[tuple[int, int, float]],
+    curve: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Scores samples u8[N, H, W, 3] of classes `labels: i32[N]` beside real images; for JSON: null for NaN.
-
-    Each score's name ends in the network it was measured by.
-    """
-    classes = len(class_names)
-    logits, features = network.judge(samples)
-    real_logits, real_features = network.judge(real_images)
-    counts = recognition.confusion(labels, logits)
-    shares = recognition.recognised_by_class(counts)
-    ceiling = recognition.recognised_by_class(recognition.confusion(real_labels, real_logits))
-    diversity = recognition.diversity_by_class(
-        recognition.spread(features, labels, classes),
-        recognition.spread(real_features, real_labels, classes),
-    )
-    known = diversity[np.isfinite(diversity)]
-    return {
-        "classifier": {
-            "hash": network.hash,
-            "resolution": network.resolution,
-            "test_accuracy": network.test_accuracy,
-            "test_images": network.test_images,
-        },
-        "recognised@classifier": recognition.recognised(counts),
-        "diversity@classifier": float(known.mean()) if known.size else None,
-        "classes": [
-            {
-                "label": label,
-                "name": class_names[label],
-                "num_samples": int(counts[label].sum()),
-                "recognised@classifier": _number(shares[label]),
-                "diversity@classifier": _number(diversity[label]),
-                "test_accuracy": _number(ceiling[label]),
-            }
-            for label in range(classes)
+    """What evaluation.json holds."""
+    origin = subject.origin | {"network": network.identity}
+    found = origin | {
+        "reference": _describe(request, reference, compared),
+        "scores": {name: origin | score for name, score in said.scores.items()},
+        "notes": said.notes,
+        "beyond_is": said.sections,
+        "nearest": [
+            {"sample": sample, "training_image": training, "relative_distance": distance}
+            for sample, training, distance in pairs
         ],
-        "confusion": counts.tolist(),
+        "classes": said.rows,
+        "confusion": said.confusion,
+        "truncations": [origin | point for point in curve],
+    }
+    if classifier:
+        found["classifier"] = {
+            "hash": classifier.hash,
+            "resolution": classifier.resolution,
+            "test_accuracy": classifier.test_accuracy,
+            "test_images": classifier.test_images,
+        }
+    return scoring.strict(found)
+
+
+def _describe(request: Request, reference: Reference | None, compared: Compared) -> dict[str, Any]:
+    if reference is None:
+        return {"source": request.reference, "images": compared.statistics.count}
+    return {
+        "source": reference.training.name,
+        "training": reference.training.description,
+        "images": len(compared.training),
+        "held_out": reference.held_out and reference.held_out.description,
+        "held_out_images": len(compared.held_out) if compared.held_out else 0,
     }
 
 
-def saved_config(workdir: Path) -> ConfigDict:
-    """The config of the run in `workdir`.
-
-    Raises:
-      UserError: there is none, or it is not one of this version's.
-    """
-    path = workdir / "config.json"
-    try:
-        saved = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UserError(
-            f"--workdir={workdir}: no run here (there is no config.json); give the --workdir of "
-            "python -m biggan_jax.train"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read {path} ({error}); start the training command again, which writes it"
-        ) from error
-    config = default_config()
-    try:
-        config.update_from_flattened_dict(flatten(saved))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is of another version of this package: {error}") from error
-    validate(config)
-    return config
-
-
-def _open(config: ConfigDict, flag: str, split: str) -> ArraySource:
-    model = config.model
-    try:
-        source = open_source(
-            config.data.source, split, resolution=model.resolution, num_classes=model.num_classes
+def _pictures(
+    request: Request,
+    reference: Reference | None,
+    subject: Subject,
+    config: ConfigDict | None,
+    found: dict[str, Any],
+    pairs: list[tuple[int, int, float]],
+    curve: list[dict[str, Any]],
+    network: str,
+) -> dict[str, bytes]:
+    """What is drawn, by the files' names."""
+    pages: dict[str, Image.Image] = {}
+    rows, columns = ROWS, COLUMNS
+    if config:
+        rows, columns = config.sampling.samples_per_class, config.sampling.max_classes
+    shown = pictures.shown_classes(found["classes"], columns)
+    if shown:
+        labels = subject.images.labels
+        numbers = [np.flatnonzero(labels == label)[:rows].tolist() for label in shown]
+        images = subject.images.at([number for row in zip(*numbers, strict=False) for number in row])
+        pages["evaluation.png"] = pictures.picture(
+            images.reshape(-1, len(shown), *images.shape[1:]), shown, found
         )
-        arrays(source)  # refuses what is too large for memory
-    except DataError as error:
-        raise UserError(f"--{flag}={split}: {error}") from error
-    return source
+    if pairs:
+        samples, nearest, distances = zip(*pairs, strict=True)
+        training = Real(reference.training, request.reference_images)
+        both = np.stack([subject.images.at(samples), training.at(nearest)])
+        pages["nearest.png"] = pictures.nearest_sheet(both, found["beyond_is"][4], distances)
+    drawn = {name: png(page) for name, page in pages.items()}
+    return drawn | ({"truncations.png": plot(curve, network)} if curve else {})
 
 
-def _restore(workdir: Path, config: ConfigDict) -> Restored:
-    folder = workdir / "checkpoints"
-    restored = None
-    if folder.is_dir():
-        checkpoints = Checkpoints(folder, config, read_only=True)
-        restored = checkpoints.restore_latest(abstract_state(config))
-        checkpoints.close()
-    if restored is None:
-        raise UserError(
-            f"--workdir={workdir}: the run has no checkpoint yet; let it train to its first (config."
-            "checkpoint_every), or stop it with Ctrl-C, which saves one"
-        )
-    return restored
-
-
-def _draw(
-    sampler: Sampler, config: ConfigDict, labels: np.ndarray, seed: int, console: Console
-) -> np.ndarray:
-    model = config.model
-    z = draw_latents(
-        jax.random.key(seed),
-        jnp.arange(len(labels)),
-        model.latent_dim,
-        model.latent_distribution,
-        sampler.truncation,
-    )
-    starts = range(0, len(labels), config.sampling.batch_size)
-    parts = [slice(start, start + config.sampling.batch_size) for start in starts]
-    hidden = not console.is_terminal
-    shown = track(parts, "drawing", console=console, transient=True, disable=hidden)
-    return np.concatenate([sampler.images(z[part], labels[part]) for part in shown])
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _signature(network: FeatureNetwork) -> str:
+    """The network's name and hash, as files of statistics have them."""
+    return f"{network.name} {network.weights_hash}"

@@ -1,104 +1,169 @@
-"""What a person sees of an evaluation: a table on the terminal, a picture of samples with a bar a class."""
+"""What a person sees of an evaluation on the terminal: scores, the five sections, a table of classes."""
 
+from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from biggan_jax.sampling.sheets import FONT_SIZE, MARGIN, sheet
-
-ROWS_SHOWN = 20  # of the table; with more classes, the least recognised ones
-BAR_HEIGHT = 120  # pixels of a full bar
-TRACK, BAR, REAL = "#e8e8e8", "#4878b0", "#202020"
+ROWS_SHOWN = 20  # of the table of classes; with more classes, the least recognised or least varied ones
+SHARES = ("precision", "recall", "coverage", "recognised", "cas")  # in per cent
 
 
-def table(report: dict[str, Any]) -> Group:
-    """The scores by class and over all classes, with all that they depend on underneath."""
-    page = Table(box=box.SIMPLE_HEAD, show_footer=True)
-    network = report["classifier"]
-    page.add_column("class", "all classes")
-    page.add_column("recognised", percent(report["recognised@classifier"]), justify="right")
-    page.add_column("real images recognised", percent(network["test_accuracy"]), justify="right")
-    page.add_column("diversity (real = 1)", ratio(report["diversity@classifier"]), justify="right")
-    classes = report["classes"]
-    if len(classes) > ROWS_SHOWN:
-        known = [row for row in classes if row["recognised@classifier"] is not None]
-        classes = sorted(known, key=lambda row: row["recognised@classifier"])[:ROWS_SHOWN]
-        page.title = f"the {ROWS_SHOWN} least recognised of {len(report['classes'])} classes"
-    for row in classes:
-        page.add_row(
-            row["name"],
-            percent(row["recognised@classifier"]),
-            percent(row["test_accuracy"]),
-            ratio(row["diversity@classifier"]),
+def page(report: dict[str, Any]) -> Group:
+    """All of it."""
+    parts: list[RenderableType] = [scores(report)]
+    parts += [Text(f"! {note}", "yellow") for note in report["notes"]]
+    parts.append(sections(report))
+    if report["classes"]:
+        parts.append(classes(report))
+    if report["truncations"]:
+        parts.append(truncations(report))
+    return Group(*parts, provenance(report))
+
+
+def scores(report: dict[str, Any]) -> Table:
+    """The scores of the samples, and of real images that were held out, in their place."""
+    table = Table(box=box.SIMPLE_HEAD, caption_justify="left")
+    if any(score.get("held_out") for score in report["scores"].values()):
+        table.caption = "  held out: real images unknown to the generator, in the samples' place"
+    table.add_column("score", no_wrap=True)
+    table.add_column("samples", justify="right", no_wrap=True)
+    table.add_column("held out", justify="right", no_wrap=True)
+    table.add_column("")
+    for name, score in report["scores"].items():
+        kind = name.split("@")[0]
+        held_out = score.get("held_out")
+        table.add_row(
+            name,
+            _number(kind, score["value"]) + _deviation(kind, score),
+            _number(kind, held_out["value"]) if held_out else "–",
+            ", ".join(_remarks(kind, score)),
         )
-    return Group(page, provenance(report))
+    return table
+
+
+def _number(kind: str, value: float | None) -> str:
+    if kind in SHARES:
+        return percent(value)
+    return f"{value:.5f}" if kind == "kid" and value is not None else ratio(value)
+
+
+def _deviation(kind: str, score: dict[str, Any]) -> str:
+    if kind == "is":
+        return f" ± {score['std']:.2f}"
+    return f" ± {score['standard_error']:.5f}" if kind == "kid" else ""
+
+
+def _remarks(kind: str, score: dict[str, Any]) -> Iterator[str]:
+    if kind == "is":
+        if "meaningful" not in score:
+            return
+        share = percent(score["share_of_real"], 0)
+        yield f"{share} of as many real images'" if score["meaningful"] else "not meaningful here: see 2"
+    elif kind == "fid" and score["expected_bias"] is not None:
+        yield f"about {ratio(score['expected_bias'])} of it is bias"
+    elif kind == "kid":
+        yield "± standard error"
+    elif kind == "density":
+        yield "perfect: 1"
+    elif kind == "diversity":
+        yield "real images: 1"
+    elif kind == "recognised":
+        yield "as the class asked for"
+    elif kind == "cas":
+        yield "of real images, having learnt from samples"
+
+
+def sections(report: dict[str, Any]) -> Group:
+    """The five sections, a paragraph each."""
+    parts: list[RenderableType] = [Text("Beyond the Inception Score", "bold")]
+    for section in report["beyond_is"]:
+        title = Text(f"{section['blind_spot']}. {section['title']}")
+        if section["measured"]:
+            title.append(*((": look here", "bold red") if section["flagged"] else (": fine", "green")))
+        parts += [title, Padding(Text(section["sentence"]), (0, 0, 0, 3))]
+    return Group(*parts)
+
+
+def classes(report: dict[str, Any]) -> Table:
+    """The scores by class and over all classes."""
+    name = report["network"]["network"]
+    rows = report["classes"]
+    columns = {
+        f"recognised@{name}": ("recognised", percent),
+        "test_accuracy": ("real images recognised", percent),
+        f"diversity@{name}": ("diversity (real = 1)", ratio),
+        f"fid@{name}": ("FID of the class", ratio),
+    }
+    columns = {key: column for key, column in columns.items() if key in rows[0]}
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
+    table.add_column("class", "all classes")
+    for key, (title, form) in columns.items():
+        table.add_column(title, form(_over_all(report, key)), justify="right")
+    if len(rows) > ROWS_SHOWN:
+        by = next(iter(columns))
+        known = [row for row in rows if row[by] is not None]
+        rows = sorted(known, key=lambda row: row[by], reverse=by.startswith("fid"))[:ROWS_SHOWN]
+        worst = {"recognised": "least recognised", "diversity": "least varied"}.get(by.split("@")[0], "worst")
+        table.title = f"the {ROWS_SHOWN} {worst} of {len(report['classes'])} classes"
+    for row in rows:
+        table.add_row(row["name"], *(form(row[key]) for key, (_, form) in columns.items()))
+    return table
+
+
+def _over_all(report: dict[str, Any], key: str) -> float | None:
+    if key == "test_accuracy":
+        return report["classifier"]["test_accuracy"]
+    # FID over all classes is no mean of theirs, and would mislead beneath them.
+    return None if key.startswith("fid") else report["scores"].get(key, {}).get("value")
+
+
+def truncations(report: dict[str, Any]) -> Table:
+    """FID and IS at each truncation."""
+    name = report["network"]["network"]
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("truncation", justify="right")
+    for kind in ("fid", "is"):
+        table.add_column(f"{kind}@{name}", justify="right")
+    for point in report["truncations"]:
+        found = [point.get(f"{kind}@{name}") for kind in ("fid", "is")]
+        truncation = f"{point['truncation']:g}" if point["truncation"] else "none"
+        table.add_row(truncation, *(ratio(score and score["value"]) for score in found))
+    return table
 
 
 def provenance(report: dict[str, Any]) -> str:
-    """Where the numbers come from: samples, data and classifier, a line each."""
-    network, statistics = report["classifier"], report["statistics"]
-    truncation = f"truncation {report['truncation']:g}" if report["truncation"] else "untruncated"
-    return (
-        f"{report['num_samples']:,} samples of step {report['step']:,}, {report['resolution']} px, "
-        f"{truncation}; {report['weights']} weights; {statistics['mode']} statistics "
-        f"({statistics['passes']} × {statistics['batch_size']})\n"
-        f"{report['data']['training']}\n"
-        f"classifier {network['hash']}: recognises {percent(network['test_accuracy'])} of "
-        f"{network['test_images']:,} real test images: what samples like them would reach"
-    )
-
-
-def picture(samples: np.ndarray, report: dict[str, Any], rows: int, columns: int) -> Image.Image:
-    """Samples in columns by class; under each column a bar, the share that is recognised.
-
-    Args:
-      samples: u8[N, H, W, 3]; sample i is of class i modulo the number of classes.
-      report: of `judge`.
-      rows: images in a column, at most.
-      columns: classes, at most; spread evenly over all of them.
-    """
-    classes = report["classes"]
-    shown = np.linspace(0, len(classes) - 1, min(len(classes), columns)).astype(int).tolist()
-    rows = min(rows, len(samples) // len(classes))
-    images = np.stack([samples[row * len(classes) : (row + 1) * len(classes)][shown] for row in range(rows)])
-    grid = sheet(images, [classes[label]["name"] for label in shown])
-    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", FONT_SIZE)
-    line = sum(font.getmetrics())
-    text = caption(report)
-    width = max(grid.width, round(max(font.getlength(row) for row in text.splitlines())) + 2 * MARGIN)
-    foot = grid.height + 2 * MARGIN + line + BAR_HEIGHT  # where bars stand
-    page = Image.new("RGB", (width, foot + 2 * MARGIN + line * (1 + text.count("\n")) + MARGIN), "white")
-    page.paste(grid)
-    draw = ImageDraw.Draw(page)
-    step = (grid.width - MARGIN) / len(shown)
-    for column, label in enumerate(shown):
-        left, right = MARGIN + column * step, (column + 1) * step - 1
-        share, real = classes[label]["recognised@classifier"], classes[label]["test_accuracy"]
-        draw.rectangle((left, foot - BAR_HEIGHT, right, foot), TRACK)
-        draw.rectangle((left, foot - BAR_HEIGHT * share, right, foot), BAR)
-        if real is not None:
-            height = foot - BAR_HEIGHT * real
-            draw.line((left, height, right, height), REAL, width=2)
-        middle = ((left + right) / 2, foot - BAR_HEIGHT - MARGIN / 2)
-        draw.text(middle, percent(share, 0), "black", font, anchor="ms")
-    draw.multiline_text((MARGIN, foot + 2 * MARGIN), text, "black", font, spacing=line - FONT_SIZE)
-    return page
-
-
-def caption(report: dict[str, Any]) -> str:
-    """What the picture's bars and lines are."""
-    network = report["classifier"]
-    return (
-        f"Bars: samples of step {report['step']:,} recognised as their class, "
-        f"{percent(report['recognised@classifier'])} of {report['num_samples']:,}.\n"
-        f"Lines: real test images, {percent(network['test_accuracy'])} of {network['test_images']:,} "
-        f"(classifier {network['hash']})."
-    )
+    """Where the numbers come from: samples, data and network, a line each."""
+    reference, network = report["reference"], report["network"]
+    if "step" in report:
+        statistics = report["statistics"]
+        truncation = f"truncation {report['truncation']:g}" if report["truncation"] else "untruncated"
+        samples = (
+            f"of step {report['step']:,}, {report['resolution']} px, {truncation}; {report['weights']} "
+            f"weights; {statistics['mode']} statistics ({statistics['passes']} × {statistics['batch_size']})"
+        )
+    else:
+        samples = f"in {report['file']}, {report['resolution']} px"
+    lines = [f"{report['num_samples']:,} samples {samples}"]
+    if "training" in reference:
+        lines.append(f"against {reference['images']:,} images: {reference['training']}")
+        if reference["held_out"]:
+            lines.append(f"held out {reference['held_out_images']:,}: {reference['held_out']}")
+    else:
+        count = "an unknown number of" if reference["images"] is None else f"{reference['images']:,}"
+        lines.append(f"against statistics of {count} images in {reference['source']}")
+    size = f"{network['input_size']} px, " if network["input_size"] else ""
+    lines.append(f"network {network['network']} {network['weights_hash'][:12]}: {size}{network['resize']}")
+    if "classifier" in report:
+        found = report["classifier"]
+        lines[-1] += (
+            f"; recognises {percent(found['test_accuracy'])} of {found['test_images']:,} real test images"
+        )
+    return "\n".join(lines)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -107,5 +172,5 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """`0.87`, or a dash where there is no number."""
-    return "–" if value is None else f"{value:.2f}"
+    """`12.87`, `0.0012`, or a dash where there is no number."""
+    return "–" if value is None else f"{value:.{2 if abs(value) >= 0.1 else 4}f}"

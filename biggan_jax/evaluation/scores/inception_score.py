@@ -88,6 +88,33 @@ class InceptionScoreSums:
         elif other._probability is not None:
             self._probability = self._probability + other._probability
 
+    def pack(self, classes: int) -> np.ndarray:
+        """All of it as u32[n], to send to other hosts: JAX's gather would turn float64 into float32.
+
+        Args:
+          classes: of the logits, which a host that has seen none does not know.
+        """
+        probability = self._probability
+        if probability is None:
+            probability = np.zeros((len(self._seen), classes))
+        return np.concatenate([self._seen, self._entropy, probability.ravel()]).view(np.uint32)
+
+    @classmethod
+    def unpack(
+        cls,
+        packed: ArrayLike,
+        total: int,
+        splits: int = SPLITS,
+        shuffle_seed: int | None = SHUFFLE_SEED,
+    ) -> "InceptionScoreSums":
+        """What `pack` packed; the other arguments are those it was made with."""
+        numbers = np.ascontiguousarray(packed, np.uint32).view(np.float64)
+        sums = cls(total, splits, shuffle_seed)
+        sums._seen = numbers[:splits].astype(int)
+        sums._entropy = numbers[splits : 2 * splits].copy()
+        sums._probability = numbers[2 * splits :].reshape(splits, -1).copy()
+        return sums
+
     def score(self) -> InceptionScore:
         """The score.
 

@@ -61,6 +61,17 @@ def test_hosts_and_batches_get_the_score_of_all_at_once():
         assert sums[0].score().std == pytest.approx(whole.std, rel=1e-12)
 
 
+def test_what_is_packed_for_other_hosts_comes_out_as_it_was_even_of_a_host_that_saw_nothing():
+    logits = draw(53)
+    seen, nothing = InceptionScoreSums(53), InceptionScoreSums(53)
+    seen.update(np.arange(53), logits)
+    packed = [sums.pack(classes=8) for sums in (nothing, seen)]
+    assert len(packed[0]) == len(packed[1]) and packed[0].dtype == np.uint32
+    whole = InceptionScoreSums.unpack(packed[0], 53)
+    whole.merge(InceptionScoreSums.unpack(packed[1], 53))
+    assert whole.score() == inception_score(logits)
+
+
 def test_samples_that_are_missing_or_come_twice_are_noticed():
     sums = InceptionScoreSums(20)
     sums.update(np.arange(19), draw(19))

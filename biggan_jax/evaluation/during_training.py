@@ -1,0 +1,147 @@
+"""Scores of the averaged generator for the rows of metrics, while a run trains."""
+
+import hashlib
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from biggan_jax.cli import UserError
+from biggan_jax.data import Source
+from biggan_jax.evaluation import reference as references
+from biggan_jax.evaluation.classifier import Settings
+from biggan_jax.evaluation.features import FeatureNetwork
+from biggan_jax.evaluation.image_sets import Drawn, Real
+from biggan_jax.evaluation.looking import fid_and_is, statistics
+from biggan_jax.evaluation.reference import Reference
+from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.scores.inception_score import SPLITS
+from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
+from biggan_jax.sampling.sampler import Sampler
+from biggan_jax.training import hosts
+from biggan_jax.training.workdir import write_whole
+
+SEED = 0  # of the samples' latents: the same at every step, and those of biggan_jax.evaluate
+
+
+class TrainingEvaluation:
+    """FID and IS by `config.evaluation`, in all processes of a run at once.
+
+    Samples are untruncated, drawn with standing statistics, as many of each class; real images are those that
+    the run learns from. So the numbers are those of `biggan_jax.evaluate` with as many samples and the same
+    real images.
+
+    Args:
+      config: the run's.
+      source: the images that the run learns from.
+      workdir: keeps the classifier and the real images' statistics, in its folder `evaluation`; None in all
+        processes but the first.
+      console: shows progress.
+
+    Raises:
+      UserError: `config.evaluation` cannot be done; the message names the field.
+    """
+
+    def __init__(self, config: ConfigDict, source: Source, workdir: epath.Path | None, console: Console):
+        self._config, self._source, self._console = config, source, console
+        self._folder = workdir / "evaluation" if workdir is not None else None
+        evaluation = config.evaluation
+        least = max(SPLITS, source.num_classes)
+        if evaluation.num_samples < least:
+            raise UserError(
+                f"config.evaluation.num_samples = {evaluation.num_samples}: give {least} or more, ten for IS "
+                "and one of each class"
+            )
+        self._real = Reference(source, None)
+        if evaluation.network == "classifier":
+            self._real = references.open_reference(
+                config.data.source,
+                config.model.resolution,
+                config.model.num_classes,
+                config.data.split,
+                training=source,
+            )
+            references.refuse_without_held_out(self._real)
+        self._opened: tuple[FeatureNetwork, Statistics] | None = None
+
+    def scores(self, params: Any, u: dict[str, Any]) -> dict[str, float]:
+        """`{"fid@classifier": …, "is@classifier": …}`, the same in all processes.
+
+        Args:
+          params: the averaged generator's parameters, whole in this process.
+          u: spectral norm's vectors.
+        """
+        if self._opened is None:
+            self._opened = self._open()
+        network, reference = self._opened
+        config = self._config
+        sampler = Sampler(config, params, u, truncation=0.0)
+        count, classes = config.evaluation.num_samples, self._source.num_classes
+        samples = Drawn(sampler, count, classes, SEED, config.model.resolution)
+        fid, score = fid_and_is(network, samples, reference, "evaluating", self._console)
+        found = {f"fid@{network.name}": fid.value}
+        return found | ({f"is@{network.name}": score.mean} if score else {})
+
+    def _open(self) -> tuple[FeatureNetwork, Statistics]:
+        """The network, and the statistics of the real images that it sees."""
+        config, resolution = self._config, self._config.model.resolution
+        network, _ = references.open_network(
+            config.evaluation.network,
+            self._real,
+            resolution,
+            self._folder,
+            Settings(random_flip=config.data.random_flip),
+            self._console,
+        )
+        real = Real(self._source, config.evaluation.reference_images)
+        about = {
+            "network": network.identity,
+            "reference": {"source": self._source.name, "description": self._source.description},
+            "reference_images": real.count,
+            "num_samples": config.evaluation.num_samples,
+            "resolution": resolution,
+            "truncation": 0.0,
+            "statistics": {
+                "mode": "standing",
+                "passes": config.sampling.standing_passes,
+                "batch_size": config.sampling.batch_size,
+            },
+            "weights": "average (EMA)",
+            "seed": SEED,
+        }
+        if self._folder is not None:
+            write_whole(self._folder / "during_training.json", json.dumps(about, indent=2).encode())
+        return network, self._statistics(network, real)
+
+    def _statistics(self, network: FeatureNetwork, real: Real) -> Statistics:
+        """Those kept in the workdir, or those of another look at all the images."""
+        signature = f"{network.name} {network.weights_hash}"
+        images = getattr(self._source, "fingerprint", self._source.description)
+        about = [signature, images, real.count, real.resolution]
+        name = f"reference-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}.npz"
+        path = self._folder / name if self._folder is not None else None
+        kept = None
+        if path is not None and path.exists():
+            try:
+                kept = read_statistics(path, network.features_dim, signature)
+            except UserError as error:
+                logging.warning("%s: looking at the real images anew", error)
+        if _from_first(np.array([kept is not None]))[0]:
+            width = network.features_dim
+            mean = _from_first(kept.mean if kept else np.zeros(width))
+            covariance = _from_first(kept.covariance if kept else np.zeros((width, width)))
+            return Statistics(mean, covariance, real.count)
+        found = statistics(network, real, "real images", self._console)
+        if path is not None:
+            write_statistics(path, found, signature)
+        return found
+
+
+def _from_first(array: np.ndarray) -> np.ndarray:
+    """The first process's array, in all of them."""
+    return hosts.gather(array[None], jax.process_count())[0]

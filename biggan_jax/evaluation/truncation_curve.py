@@ -1,0 +1,76 @@
+"""FID and IS over truncations: what variety costs in fidelity (Brock et al. 2019, section 3.1 and figure 17).
+
+Each truncation has standing statistics of its own and as many samples.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from biggan_jax.evaluation.features import FeatureNetwork
+from biggan_jax.evaluation.image_sets import Drawn
+from biggan_jax.evaluation.looking import fid_and_is
+from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.scoring import as_score
+from biggan_jax.training.curves import BLUE, DPI, GREY, ORANGE, STYLE
+
+Point = dict[str, Any]
+
+
+def truncation_curve(
+    network: FeatureNetwork,
+    draw: Callable[[float], Drawn],
+    truncations: Sequence[float],
+    reference: Statistics,
+    console: Console,
+) -> list[Point]:
+    """FID and IS at each truncation, in every process.
+
+    Args:
+      network: looks at the samples.
+      draw: gives the samples at a truncation.
+      truncations: thresholds; 0 is untruncated.
+      reference: the real images' statistics.
+      console: shows progress.
+    """
+    points = []
+    for truncation in truncations:
+        samples = draw(truncation)
+        title = f"truncation {truncation:g}" if truncation else "untruncated"
+        fid, score = fid_and_is(network, samples, reference, title, console)
+        point = {"truncation": truncation, "num_samples": samples.count, f"fid@{network.name}": as_score(fid)}
+        if score:
+            point[f"is@{network.name}"] = {"value": score.mean, "std": score.std, "splits": score.splits}
+        points.append(point)
+    return points
+
+
+def plot(points: Sequence[Point], network: str) -> bytes:
+    """The curve as PNG: FID against IS, each point with its truncation; FID alone where there is no IS."""
+    names = [f"{point['truncation']:g}" if point["truncation"] else "none" for point in points]
+    fid = np.array([point[f"fid@{network}"]["value"] for point in points])
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 4.2), layout="constrained")
+        axes = figure.subplots()
+        if f"is@{network}" in points[0]:
+            score = np.array([point[f"is@{network}"]["value"] for point in points])
+            std = np.array([point[f"is@{network}"]["std"] for point in points])
+            axes.errorbar(score, fid, xerr=std, color=BLUE, ecolor=GREY, elinewidth=0.6, marker="o", ms=4)
+            for x, y, name in zip(score, fid, names, strict=True):
+                axes.annotate(name, (x, y), (4, 4), textcoords="offset points", color=ORANGE)
+            axes.set_xlabel(f"IS@{network} (more is better)")
+        else:
+            axes.plot(names, fid, color=BLUE, marker="o", ms=4)
+            axes.set_xlabel("truncation")
+        axes.set_ylabel(f"FID@{network} (less is better)")
+        axes.set_title(f"{points[0]['num_samples']:,} samples at each truncation")
+        buffer = io.BytesIO()
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()

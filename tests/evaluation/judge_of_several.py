@@ -1,0 +1,44 @@
+"""One process of several that judge a run on blobs; test_judging_processes.py starts it.
+
+judge_of_several.py WORKDIR OUTPUT ADDRESS PROCESSES PROCESS_ID
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+from blob_runs import make_config, open_blobs, random_state
+from blobs import SETTINGS
+from etils import epath
+from rich.console import Console
+
+from biggan_jax.evaluation import during_training, judge, reference, wholes
+from biggan_jax.evaluation.during_training import TrainingEvaluation
+from biggan_jax.training import hosts
+
+if __name__ == "__main__":
+    workdir, output, address, processes, index = sys.argv[1:]
+    reference.open_source = open_blobs
+    during_training.Settings = judge.Settings = lambda random_flip: SETTINGS
+    wholes.LEAST = 100
+    if int(processes) > 1:
+        hosts.join(address, int(processes), int(index))
+    with hosts.parting():
+        console = Console(quiet=True)
+        # The others have no such folder: the first one's classifier and files count.
+        folder = epath.Path(output if jax.process_index() == 0 else "/nowhere")
+        request = judge.Request(
+            workdir=epath.Path(workdir), folder=folder, num_samples=601, truncations=(0.5,), cas=True
+        )
+        judgement = judge.judge(request, console)
+        assert (judgement is None) == (jax.process_index() > 0)
+        config = make_config(**{"evaluation.num_samples": 101})
+        state = random_state(config)
+        source = open_blobs("blobs", resolution=config.model.resolution)
+        evaluation = TrainingEvaluation(config, source, folder if jax.process_index() == 0 else None, console)
+        twice = [evaluation.scores(state.ema_params, state.generator.u) for _ in range(2)]
+        assert twice[0] == twice[1]
+        Path(output, f"training-{index}.json").write_text(json.dumps(twice[0]))
+        if judgement:
+            Path(output, "report.json").write_text(json.dumps(judgement.report))

@@ -1,0 +1,72 @@
+"""The number of devices and of processes changes no score."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from blob_runs import make_config, write_run
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+LAYOUTS = {"one device": (1, 1), "four devices": (1, 4), "two processes": (2, 2)}
+
+
+def free_address() -> str:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return f"localhost:{found.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory, kept):
+    """A folder for each layout, with the same classifier and what the layout's processes wrote."""
+    workdir, address = tmp_path_factory.mktemp("run"), free_address()
+    write_run(workdir, make_config())
+    found, running = {}, []
+    for name, (processes, devices) in LAYOUTS.items():
+        found[name] = tmp_path_factory.mktemp("layout")
+        shutil.copytree(kept[0], found[name] / "evaluation")
+        flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+        for index in range(processes):
+            where = [str(workdir), str(found[name]), address, str(processes), str(index)]
+            command = [sys.executable, str(HERE / "judge_of_several.py"), *where]
+            running.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    for process in running:
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err[-3000:]
+    return found
+
+
+def numbers(value, path=""):
+    """All numbers of a report, by where they stand."""
+    if isinstance(value, dict):
+        value = list(value.items())
+    elif isinstance(value, list):
+        value = list(enumerate(value))
+    else:
+        return {path: value} if isinstance(value, int | float) else {}
+    return {key: number for name, item in value for key, number in numbers(item, f"{path}/{name}").items()}
+
+
+def test_a_report_has_the_same_numbers_on_any_number_of_devices_and_processes(outputs):
+    first, *others = (
+        numbers(json.loads((folder / "report.json").read_text())) for folder in outputs.values()
+    )
+    assert len(first) > 200
+    for other in others:
+        assert other == pytest.approx(first, rel=1e-6, abs=1e-9)
+
+
+def test_every_process_of_a_run_gets_the_same_scores_as_a_run_of_one(outputs):
+    (alone,) = (json.loads(path.read_text()) for path in outputs["one device"].glob("training-*.json"))
+    both = [json.loads(path.read_text()) for path in outputs["two processes"].glob("training-*.json")]
+    assert len(both) == 2 and both[0] == both[1]
+    assert both[0] == pytest.approx(alone, rel=1e-6)
+    assert alone.keys() == {"fid@classifier", "is@classifier"}
