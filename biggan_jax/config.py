@@ -54,7 +54,7 @@ MINIMUM = {
     "sampling.truncation": 0,
     "data.max_refused": 0,
     "evaluation.every": 0,
-    "evaluation.num_samples": 2,
+    "evaluation.num_samples": 10,  # IS has ten splits
     "evaluation.reference_images": 0,
     "checkpoints.keep": 1,
     "checkpoints.keep_every": 0,

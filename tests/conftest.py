@@ -12,3 +12,16 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 for flag, value in {"xla_force_host_platform_device_count": 4, "xla_backend_optimization_level": 0}.items():
     if flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()
+
+import gc  # noqa: E402
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_are_let_go():
+    """Each keeps some memory maps, of which a process may have 65,530: over all tests they would run out."""
+    yield
+    jax.clear_caches()
+    gc.collect()

@@ -128,7 +128,7 @@ REFUSALS = [
     refusal("checkpoints.best", 2, "config.checkpoints.metric='d_loss'"),
     refusal("checkpoints.metric", "fid@classifier", "give config.evaluation.every", checkpoints__best=1),
     refusal("evaluation.every", 250, "multiple of config.log_every = 100; give 200"),
-    refusal("evaluation.num_samples", 1, "give 2 or more"),
+    refusal("evaluation.num_samples", 1, "give 10 or more"),
     refusal("evaluation.network", "", "such as 'classifier'"),
     refusal("checkpoints.keep_every", 1500, "multiple of config.checkpoint_every = 1000; give 2000"),
     refusal("checkpoints.keep_every", 1000, "there are no checkpoints to keep", checkpoint_every=0),
