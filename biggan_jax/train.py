@@ -50,14 +50,13 @@ def main(argv: Sequence[str]) -> int:
 
     hosts.join(*PLACE())
     if DRY_RUN.value:
-        from biggan_jax.training.dry_run import dry_run
-
-        return dry_run(CONFIG.value, WORKDIR.value)
-    from biggan_jax.training.loop import train
+        from biggan_jax.training.dry_run import dry_run as run
+    else:
+        from biggan_jax.training.loop import train as run
 
     try:
         with hosts.parting():
-            return train(CONFIG.value, WORKDIR.value)
+            return run(CONFIG.value, WORKDIR.value)
     except KeyboardInterrupt:  # the second Ctrl-C: an ordinary exit would wait for the threads of a save
         os._exit(EXIT_INTERRUPTED)
 

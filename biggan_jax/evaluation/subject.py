@@ -143,7 +143,7 @@ def restore(workdir: epath.Path, config: ConfigDict, step: int | None) -> Restor
 
 def _restore_step(checkpoints: Checkpoints, config: ConfigDict, step: int) -> Restored:
     try:
-        return checkpoints._restore(step, abstract_state(config))
+        return checkpoints.restore(step, abstract_state(config))
     except UserError:
         raise
     except Exception as error:  # whatever a damaged file makes orbax or its libraries raise

@@ -150,7 +150,7 @@ class Checkpoints:
         unreadable: list[int] = []
         for step in reversed(self.steps):
             try:
-                restored = self._restore(step, state)
+                restored = self.restore(step, state)
             except UserError:
                 raise
             except Exception as error:  # whatever a damaged file makes orbax or its libraries raise
@@ -186,7 +186,13 @@ class Checkpoints:
                 if later > step:
                     self._manager.delete(later)
 
-    def _restore(self, step: int, state: Any) -> Restored:
+    def restore(self, step: int, state: Any) -> Restored:
+        """Reads the checkpoint of `step`, as `restore_latest` does.
+
+        Raises:
+          UserError: it is of another architecture or optimiser.
+          Exception: whatever a damaged file makes orbax or its libraries raise.
+        """
         items = ocp.args.Composite(config=ocp.args.JsonRestore(), loop=ocp.args.JsonRestore())
         saved = self._manager.restore(step, args=items)
         fields = saved.config["fields"]

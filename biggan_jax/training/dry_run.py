@@ -20,12 +20,15 @@ CLASSES_NAMED = 20
 def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> int:
     """Says what a run would read, draws 64 images as it would see them, measures the pipeline, and stops.
 
-    Writes `workdir/dry_run.png`, which a run in the same workdir doesn't mind.
+    Writes `workdir/dry_run.png`, which a run in the same workdir doesn't mind. Of several processes, the
+    first alone does all that.
 
     Raises:
       UserError: as `train` would, for the config and the data.
     """
     validate(config, replicas=jax.device_count())
+    if jax.process_index():
+        return 0
     directory, data = run_directory(workdir), config.data
     source = open_source(
         data.source,
