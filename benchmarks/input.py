@@ -3,16 +3,17 @@
 Examples:
   python -m benchmarks.input
   python -m benchmarks.input --images=photos --resolution=64 --rounds=5 --json
+  python -m benchmarks.input --long_edge=4000 --count=20
   python -m benchmarks.input --batches=10000
 
 A row for every way, all on the same files in one run, in rounds, so that what else the machine does is spread
 over all rows; a number is the median of its rounds. It is images per CPU second, of all threads together,
 which is what one core does; × is the ratio to the first row.
 
-`Pillow loader` opens a file, converts to RGB, crops the centre, resizes (bilinear, as torchvision's Resize)
-and makes a float array of it, one picture after the other: what a worker of a PyTorch DataLoader does,
-without the batch and the way to the trainer. The other rows are whole batches as training gets them, shuffled
-and mirrored: from the folder of JPEGs, from the set that biggan_jax.prepare writes of it, and from memory.
+All rows are batches of shuffled pictures, half of them mirrored. `Pillow loader` opens a file, converts to
+RGB, crops the centre, resizes (bilinear, as torchvision's Resize), makes a float array of it and stacks a
+batch: what a worker of a PyTorch DataLoader does, without the way to the trainer. The others are as training
+gets them: from the folder of JPEGs, from the set that biggan_jax.prepare writes of it, and from memory.
 
 The second table is what one host of a pod must deliver at batch 2048 with two D batches a step, and how many
 cores like those of this machine do it. v3-128 is taken to make --steps_per_second; the others as much more as
@@ -93,18 +94,22 @@ def rate(stream: Generator[int, None, None], seconds: float) -> float:
 def pillow_loader(folder: Path, resolution: int) -> Generator[int, None, None]:
     """The ordinary way; counts the images of each batch."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    for start in itertools.count(0, BATCH_SIZE):
-        images = [load(paths[number % len(paths)], resolution) for number in range(start, start + BATCH_SIZE)]
-        yield len(images)
+    rng = np.random.default_rng(0)
+    while True:
+        rows = zip(rng.choice(len(paths), BATCH_SIZE), rng.random(BATCH_SIZE) < 0.5, strict=True)
+        batch = np.stack([load(paths[number], resolution, mirror) for number, mirror in rows])
+        yield len(batch)
 
 
-def load(path: Path, resolution: int) -> np.ndarray:
+def load(path: Path, resolution: int, mirror: bool) -> np.ndarray:
     """f32[3, resolution, resolution] in [-1, 1]."""
     image = Image.open(path).convert("RGB")
     side = min(image.size)
     left, top = ((size - side) // 2 for size in image.size)
     image = image.crop((left, top, left + side, top + side))
     image = image.resize((resolution, resolution), Image.Resampling.BILINEAR)
+    if mirror:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(image, np.float32).transpose(2, 0, 1) / 127.5 - 1
 
 
@@ -115,12 +120,12 @@ def pipeline(source: Source) -> Generator[int, None, None]:
         yield batch["labels"].size
 
 
-def make_photographs(folder: Path, count: int) -> None:
-    """JPEGs of about ImageNet's average: 500×375 pixels, 110 kB."""
+def make_photographs(folder: Path, count: int, long_edge: int = 500) -> None:
+    """JPEGs of 4:3, a quarter of them upright; of 500×375 pixels they weigh what ImageNet's do, 110 kB."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     for number in range(count):
-        height, width = (375, 500) if number % 4 else (500, 375)
+        height, width = (long_edge * 3 // 4, long_edge) if number % 4 else (long_edge, long_edge * 3 // 4)
         frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
         frequency[0, 0] = 1
         clouds = np.fft.irfft2(
@@ -185,7 +190,7 @@ def main(argv: Sequence[str]) -> None:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = Path(flags.FLAGS.images) if flags.FLAGS.images else temporary / "photographs"
         if not flags.FLAGS.images:
-            make_photographs(folder, 400)
+            make_photographs(folder, flags.FLAGS.count, flags.FLAGS.long_edge)
         console = Console(highlight=False)
         if flags.FLAGS.batches:
             write_prepared(
@@ -212,7 +217,9 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     # Here, so that the tests can import all benchmarks: their flags share names.
-    flags.DEFINE_string("images", None, "a folder of JPEGs (default: 400 made up, as large as ImageNet's)")
+    flags.DEFINE_string("images", None, "a folder of JPEGs (default: made up, as large as ImageNet's)")
+    flags.DEFINE_integer("count", 400, "how many are made up", lower_bound=1)
+    flags.DEFINE_integer("long_edge", 500, "pixels of their longer edge", lower_bound=16)
     flags.DEFINE_integer("resolution", 128, "pixels a side", lower_bound=8)
     flags.DEFINE_integer("rounds", 3, "how often each way is timed", lower_bound=1)
     flags.DEFINE_float("seconds", 3.0, "that each way reads for in a round", lower_bound=0.0)

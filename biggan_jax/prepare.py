@@ -10,7 +10,8 @@ resized by area, and stored as it is, without loss: 49 kB at 128 px, 63 GB for I
 
 Stopped or cut off, the same command goes on where it was; finished, it says so. Pictures that can't be used
 are left out and listed, in refused.txt too. What is written is a set of TensorFlow Datasets: elsewhere, read
-it with tfds.builder_from_directory. A bucket has to be mounted (gcsfuse) or copied to be read.
+it with tfds.builder_from_directory. A bucket takes the extra gcs; whoever trains from it, with
+--config.data.source=prepared:gs://…, first makes a copy in $BIGGAN_CACHE (~/.cache/biggan_jax).
 """
 
 import os

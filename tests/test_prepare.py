@@ -254,10 +254,9 @@ def test_a_prepared_set_of_another_resolution_is_refused_with_the_remedy(picture
         open_prepared(tmp_path / "out", resolution=32)
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "gs://bucket/set"])
-def test_what_is_no_prepared_set_is_refused_with_the_remedy(path):
-    with pytest.raises(DataError, match="write it with 'python -m biggan_jax.prepare|mount it"):
-        open_source(f"prepared:{path}", resolution=16)
+def test_what_is_no_prepared_set_is_refused_with_the_remedy():
+    with pytest.raises(DataError, match="write it with 'python -m biggan_jax.prepare"):
+        open_source("prepared:/nowhere", resolution=16)
 
 
 def test_two_processes_do_not_write_the_same_set(pictures, tmp_path):

@@ -12,17 +12,20 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import simplejpeg
 from PIL import Image
 
-from biggan_jax.data.tensorflow_runtime import import_tensorflow
-
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves so many times the pixels that are wanted. On
-# photographs the result is then within half a grey level, on average, of what the whole picture gives; with
-# half as many pixels it would be one and a half (tests/data/test_decode.py).
+# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves so many times the pixels that are wanted, a
+# side. On photographs the result is then within a grey level, on average, of what the whole picture gives; at
+# 1.4 times it would be one and a half (tests/data/test_decode.py).
 REDUCED_TO = 2
 EXIF_ORIENTATION = 0x0112
 MOST_PIXELS = 2**27
+
+# The C library gives memory back to the system after each picture, which has to clear it for the next one: as
+# much work as to decode it. It does so less once it has seen a block of this size come and go.
+np.empty(2**24, np.uint8)
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MOST_PIXELS is the limit here
 
@@ -64,22 +67,26 @@ def resize_by_area(pixels: np.ndarray, square: tuple[float, float, float], resol
     """
     left, top, side = square
     height, width, _ = pixels.shape
-    rows = _coverage(top, side, height, resolution) @ pixels.reshape(height, -1).astype(np.float32)
-    columns = np.ascontiguousarray(rows.reshape(resolution, width, 3).transpose(1, 0, 2)).reshape(width, -1)
-    resized = _coverage(left, side, width, resolution) @ columns
-    resized = np.rint(resized, out=resized).astype(np.uint8).reshape(resolution, resolution, 3)
-    return np.ascontiguousarray(resized.transpose(1, 0, 2))
+    lines = pixels.astype(np.float32).reshape(height, width * 3)
+    rows = _coverage(top, side, height, resolution) @ lines
+    columns = _coverage(left, side, width, resolution, channels=3) @ rows.T
+    resized = np.rint(columns, out=columns).astype(np.uint8)
+    return np.ascontiguousarray(resized.T).reshape(resolution, resolution, 3)
 
 
-@functools.lru_cache(maxsize=4096)
-def _coverage(start: float, side: float, size: int, resolution: int) -> scipy.sparse.csr_matrix:
-    """f32[resolution, size]: the part of each of `resolution` equal stretches that each pixel covers."""
+@functools.lru_cache(maxsize=1024)
+def _coverage(
+    start: float, side: float, size: int, resolution: int, channels: int = 1
+) -> scipy.sparse.csr_matrix:
+    """f32[resolution · channels, size · channels]: the part of each of `resolution` equal stretches that each
+    pixel covers; of pixels with several channels, the same for each."""
     edges = start + np.linspace(0, side, resolution + 1)
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     overlap = np.maximum(overlap, 0)
     # Divided by its sum, for at 1/8 of a JPEG's size the last pixel may stand for fewer than eight.
-    return scipy.sparse.csr_matrix((overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32))
+    parts = (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    return scipy.sparse.kron(parts, scipy.sparse.eye(channels, dtype=np.float32), format="csr")
 
 
 def _open(encoded: bytes) -> Image.Image:
@@ -102,7 +109,7 @@ def _decode(
 ) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Pixels around the square `left, top, side`, and where it lies in them."""
     if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
-        pixels = _decode_jpeg(encoded, square, resolution)
+        pixels = _decode_jpeg(encoded, picture.size, square, resolution)
         if pixels is not None:
             return pixels
     left, top, side = square
@@ -116,25 +123,19 @@ def _decode(
 
 
 def _decode_jpeg(
-    encoded: bytes, square: tuple[int, int, int], resolution: int
+    encoded: bytes, size: tuple[int, int], square: tuple[int, int, int], resolution: int
 ) -> tuple[np.ndarray, tuple[float, float, float]] | None:
-    """As `_decode`, a quarter faster; None if TensorFlow finds the file broken, for Pillow to say how."""
-    tf = import_tensorflow()
+    """As `_decode`, faster than Pillow; None if the file is broken or of a rare kind, for Pillow to say."""
     ratio = next((ratio for ratio in (8, 4, 2) if square[2] >= ratio * REDUCED_TO * resolution), 1)
+    width, height = (-(-pixels // ratio) for pixels in size)
+    try:
+        pixels = simplejpeg.decode_jpeg(encoded, min_height=height, min_width=width, min_factor=ratio)
+    except ValueError:
+        return None
     right, bottom = (-(-(start + square[2]) // ratio) for start in square[:2])
     left, top, side = (value / ratio for value in square)
     x, y = int(left), int(top)
-    try:
-        pixels = tf.io.decode_and_crop_jpeg(
-            encoded,
-            [y, x, bottom - y, right - x],
-            channels=3,
-            ratio=ratio,
-            dct_method="INTEGER_ACCURATE",  # unlike the default, gives the pixels that Pillow gives
-        )
-    except tf.errors.InvalidArgumentError:
-        return None
-    return pixels.numpy(), (left - x, top - y, side)
+    return pixels[y:bottom, x:right], (left - x, top - y, side)
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ stored as they are, because to decode a PNG of 128 px takes longer than all else
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,17 @@ def open_records(path: str, split: str, resolution: int) -> RecordSource:
     """Opens a split of a prepared set, to be read from its files.
 
     Raises:
-      DataError: there is no finished set, it is of another resolution or kind, or has no such split.
+      DataError: there is no finished set, it is of another resolution or kind, or has no such split; or it is
+        in a bucket and could not be copied.
     """
-    folder, name = Path(path).expanduser(), f"prepared:{path}"
+    name = f"prepared:{path}"
     if "://" in path:
-        raise DataError(f"{name} lies in a bucket: mount it (gcsfuse) or copy it, and give the folder's path")
-    if not (folder / STATE).is_file():
-        raise DataError(
-            f"{name} is no prepared set: write it with 'python -m biggan_jax.prepare --source=… "
-            f"--resolution={resolution} --output={path}'"
-        )
-    if not json.loads((folder / STATE).read_text())["finished"]:
-        raise DataError(f"{name} was not finished: the command that began it goes on where it stopped")
+        from biggan_jax.data.bucket import local_copy  # here: others do without its packages
+
+        folder = local_copy(path)
+    else:
+        folder = Path(path).expanduser()
+        check_finished(folder, name)
     tfds = import_tfds()
 
     builder = tfds.builder_from_directory(folder)
@@ -61,6 +61,17 @@ def open_records(path: str, split: str, resolution: int) -> RecordSource:
             f"{image.shape[0]}, or prepare the set anew with --resolution={resolution}"
         )
     return open_builder(builder, name, split, resolution, decode=pixels_of)
+
+
+def check_finished(place: os.PathLike, name: str) -> None:
+    """Raises `DataError` unless there is a prepared set, and a finished one, in a folder or bucket."""
+    if not (place / STATE).exists():
+        raise DataError(
+            f"{name} is no prepared set: write it with 'python -m biggan_jax.prepare --source=… "
+            f"--resolution=… --output={place}'"
+        )
+    if not json.loads((place / STATE).read_text())["finished"]:
+        raise DataError(f"{name} was not finished: the command that began it goes on where it stopped")
 
 
 def pixels_of(stored: bytes, resolution: int) -> np.ndarray:

@@ -1,7 +1,11 @@
-"""One file of a prepared set: written whole or not at all, with what is to be known of it beside it."""
+"""Files of a prepared set: written whole or not at all, each shard with what is to be known of it beside it.
+
+In a bucket an object appears when its upload is complete; a shard is written on this machine first.
+"""
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import tempfile
@@ -12,10 +16,31 @@ from typing import Any
 from etils import epath
 
 from biggan_jax.data.source import DataError
+from biggan_jax.training.workdir import is_object_store, is_storage_error
 
 # One record a group, so that each can be read by itself; pixels hardly shrink, and unpacking takes as long as
 # all else that reading does.
 WRITER = "group_size:1,uncompressed"
+
+
+def open_place(name: str, what: str) -> epath.Path:
+    """A folder of this machine or of a bucket, there or not.
+
+    Args:
+      name: a path or gs://BUCKET/FOLDER.
+      what: stands before it in messages, such as "--output=".
+
+    Raises:
+      DataError: it is a URL of another kind, names no bucket, or the extra `gcs` is not installed.
+    """
+    scheme, separator, rest = name.partition("://")
+    if not separator:
+        return epath.Path(name).expanduser()
+    if scheme != "gs" or not rest.strip("/"):
+        raise DataError(f"{what}{name}: give a folder's path or gs://BUCKET/FOLDER")
+    if importlib.util.find_spec("gcsfs") is None:
+        raise DataError(f"{what}{name} needs the package gcsfs: pip install 'biggan-jax[gcs]'")
+    return epath.Path(name)
 
 
 def write_shard(
@@ -39,15 +64,14 @@ def write_shard(
     """
     from array_record.python import array_record_module
 
-    remote = "://" in os.fspath(file)
     with contextlib.ExitStack() as stack:
-        if remote:
+        if is_object_store(file):
             local = Path(stack.enter_context(tempfile.TemporaryDirectory())) / file.name
         else:
             local = Path(file.parent) / f"unfinished-{file.name}"
         stack.callback(local.unlink, missing_ok=True)
         examples = 0
-        try:
+        with reported(local, "written"):
             writer = array_record_module.ArrayRecordWriter(os.fspath(local), WRITER)
             for records, count in parts:
                 for record in records:
@@ -56,12 +80,6 @@ def write_shard(
                 yield count, examples
             writer.close()
             written = array_record_module.ArrayRecordReader(os.fspath(local)).num_records()
-        except (RuntimeError, ValueError, OSError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(
-                f"{local} could not be written ({error}): make room, then the same command goes on"
-            ) from error
         if written != examples:
             raise DataError(
                 f"{local} has {written} records of {examples}: make room, then the same command goes on"
@@ -73,9 +91,9 @@ def write_shard(
             "sha256": hashlib.sha256(content).hexdigest(),
             "refused": refused,
         }
-        write_json(epath.Path(f"{file}.json"), shard)
-        if remote:
-            epath.Path(local).copy(file, overwrite=True)
+        write_json(description_of(file), shard)
+        if is_object_store(file):
+            write_file(file, content)
         else:
             local.rename(file)
     return shard
@@ -83,8 +101,13 @@ def write_shard(
 
 def whole_shard(file: epath.Path) -> dict[str, Any] | None:
     """The description of a shard that is there and whole; else None."""
-    shard = read_json(epath.Path(f"{file}.json"))
+    shard = read_json(description_of(file))
     return shard if shard and file.exists() and file.stat().length == shard["bytes"] else None
+
+
+def description_of(file: epath.Path) -> epath.Path:
+    """Where it is said what a shard holds."""
+    return file.with_name(f"{file.name}.json")
 
 
 def read_json(path: epath.Path) -> Any:
@@ -93,12 +116,44 @@ def read_json(path: epath.Path) -> Any:
 
 
 def write_json(path: epath.Path, content: Any) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all; raises as `write_file` does."""
+    write_file(path, json.dumps(content, indent=1).encode())
+
+
+def write_file(path: epath.Path, content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+      DataError: it could not be written.
+    """
+    with reported(path, "written"):
+        if is_object_store(path):
+            path.write_bytes(content)
+        else:
+            unfinished = path.with_name(f"unfinished-{path.name}")
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+
+
+@contextlib.contextmanager
+def reported(path: os.PathLike, doing: str) -> Iterator[None]:
+    """Turns an error of disk or bucket into a `DataError`: what could not be `doing`, why, and a remedy."""
     try:
-        unfinished = path.with_name(f"unfinished-{path.name}")
-        unfinished.write_text(json.dumps(content, indent=1))
-        unfinished.replace(path)
-    except OSError as error:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        # ArrayRecord says by RuntimeError or ValueError that a disk is full.
+        if not (is_storage_error(error) or isinstance(error, (RuntimeError, ValueError))):
+            raise
+        remedy = "make room"
+        if is_object_store(path):
+            bucket = "/".join(os.fspath(path).split("/")[:3])
+            remedy = (
+                f"see that there is a bucket {bucket} and that you may use it (gcloud storage ls {bucket}; "
+                "gcloud auth application-default login)"
+            )
+        reason = str(error) or type(error).__name__
         raise DataError(
-            f"{path} could not be written ({error}): make room, then the same command goes on"
+            f"{path} could not be {doing} ({reason}): {remedy}; the same command goes on"
         ) from error

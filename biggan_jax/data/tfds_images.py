@@ -5,8 +5,6 @@ that the pipeline asks for, which takes ArrayRecord files.
 """
 
 import bisect
-import contextlib
-import fcntl
 import functools
 import itertools
 import os
@@ -14,7 +12,7 @@ import socket
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import numpy as np
 from biggan_jax.data.records import MAX_REFUSED, RecordSource
 from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
+from biggan_jax.data.waiting import only_one
 
 RANDOM_ACCESS = "array_record"
 
@@ -146,7 +145,7 @@ def prepared_builder(name: str) -> Any:
             f"TensorFlow Datasets has no {name!r} ({_first_line(error)}): see "
             "https://www.tensorflow.org/datasets/catalog for its names"
         ) from error
-    with _only_one(Path(_data_dir()), builder.name):
+    with only_one(Path(_data_dir()), builder.name, "preparing"):
         # Opened anew: another process may have prepared it meanwhile.
         builder = tfds.builder(name, data_dir=_data_dir())
         if builder.is_prepared():
@@ -190,19 +189,6 @@ def _data_dir() -> str:
 
 def _formats(builder: Any) -> list[str]:
     return [file_format.value for file_format in builder.info.available_file_formats()]
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path, name: str) -> Iterator[None]:
-    """Lets one process at a time through; the system frees the place of one that dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f".{name}.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another process is preparing {name} in {folder}: waiting for it", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _check_network(builder: Any) -> None:

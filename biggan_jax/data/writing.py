@@ -15,9 +15,10 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -25,10 +26,19 @@ from etils import epath
 from biggan_jax.data import folder, prepared, tfds_images
 from biggan_jax.data.decode import REDUCED_TO, UnusablePicture
 from biggan_jax.data.records import MOST_AT_ONCE, RecordSource, listing
-from biggan_jax.data.shards import read_json, whole_shard, write_json, write_shard
+from biggan_jax.data.shards import (
+    open_place,
+    read_json,
+    reported,
+    whole_shard,
+    write_file,
+    write_json,
+    write_shard,
+)
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
 from biggan_jax.data.waiting import track
+from biggan_jax.training.workdir import is_object_store
 
 SHARD_BYTES = 2**27
 RECORD_BYTES = 64  # of a record beside its pixels
@@ -93,10 +103,12 @@ def write_prepared(sources: dict[str, RecordSource], output: str, max_refused: f
     Raises:
       DataError: the output holds something else, there is too little room, or too many pictures are unusable.
     """
-    place = epath.Path(output).expanduser()
+    place = open_place(output, "--output=")
     plan = _plan(sources)
-    known = read_json(place / prepared.STATE)
-    if known is None and place.exists() and any(path.name != ".lock" for path in place.iterdir()):
+    with reported(place, "read"):
+        known = read_json(place / prepared.STATE)
+        used = known is None and place.exists() and any(path.name != ".lock" for path in place.iterdir())
+    if used:
         raise DataError(f"--output={output} is not empty: give a new folder")
     if known is not None and known["plan"] != plan:
         changes = [key for key in plan if known["plan"].get(key) != plan[key]]
@@ -106,7 +118,6 @@ def write_prepared(sources: dict[str, RecordSource], output: str, max_refused: f
         )
     if known is not None and known["finished"]:
         return Summary(**known["summary"] | {"was_finished": True})
-    place.mkdir(parents=True, exist_ok=True)
     with _only_writer(place):
         write_json(place / prepared.STATE, {"plan": plan, "finished": False})
         shards = {split: _write_split(place, split, source, max_refused) for split, source in sources.items()}
@@ -142,7 +153,8 @@ def _write_split(
     count = max(1, round(source.num_examples * size / SHARD_BYTES))
     edges = [shard * source.num_examples // count for shard in range(count + 1)]
     files = [place / f"{prepared.NAME}-{split}.array_record-{i:05}-of-{count:05}" for i in range(count)]
-    shards = [whole_shard(file) for file in files]
+    there = {path.name for path in place.iterdir()}  # a bucket answers this faster than it does for each
+    shards = [whole_shard(file) if file.name in there else None for file in files]
     done = sum(edges[i + 1] - edges[i] for i, shard in enumerate(shards) if shard)
     refused = {name: reason for shard in shards if shard for name, reason in shard["refused"].items()}
     _check_room(place, (source.num_examples - done) * size)
@@ -206,40 +218,18 @@ def _finish(
     place: epath.Path, sources: dict[str, RecordSource], shards: dict[str, list[dict[str, Any]]]
 ) -> Summary:
     """Writes TFDS's metadata and the list of refused pictures."""
-    tfds = import_tfds()
     first = next(iter(sources.values()))
-    splits = []
-    for split, parts in shards.items():
-        template = tfds.core.ShardedFileTemplate(
-            data_dir=place, dataset_name=prepared.NAME, split=split, filetype_suffix="array_record"
-        )
-        splits.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[part["examples"] for part in parts],
-                num_bytes=sum(part["bytes"] for part in parts),
-                filename_template=template,
-            )
-        )
-    tfds.folder_dataset.write_metadata(
-        data_dir=place,
-        features=prepared.features(first.resolution, list(first.class_names)),
-        split_infos=splits,
-        filename_template=tfds.core.ShardedFileTemplate(
-            data_dir=place, dataset_name=prepared.NAME, filetype_suffix="array_record"
-        ),
-        version=prepared.VERSION,
-        check_data=False,
-        description=f"{first.name} at {first.resolution} px: {RESIZE}",
-        metadata=tfds.core.MetadataDict(source=first.name, resolution=first.resolution, resize=RESIZE),
-    )
+    with tempfile.TemporaryDirectory() as temporary:
+        _write_metadata(Path(temporary), first, shards)
+        for file in Path(temporary).iterdir():
+            write_file(place / file.name, file.read_bytes())
     refused = {name: reason for source in sources.values() for name, reason in source.refused.items()}
     refused |= {
         name: why for parts in shards.values() for part in parts for name, why in part["refused"].items()
     }
     if refused:
         lines = [f"{name}\t{reason}\n" for name, reason in sorted(refused.items())]
-        (place / "refused.txt").write_text("".join(lines))
+        write_file(place / "refused.txt", "".join(lines).encode())
     return Summary(
         images={split: sum(part["examples"] for part in parts) for split, parts in shards.items()},
         classes=first.num_classes,
@@ -250,8 +240,43 @@ def _finish(
     )
 
 
+def _write_metadata(place: Path, source: RecordSource, shards: dict[str, list[dict[str, Any]]]) -> None:
+    """Writes the files in which TFDS describes the set to an empty folder."""
+    tfds = import_tfds()
+
+    def files(**fields: str) -> Any:
+        return tfds.core.ShardedFileTemplate(
+            data_dir=place, dataset_name=prepared.NAME, filetype_suffix="array_record", **fields
+        )
+
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[part["examples"] for part in parts],
+            num_bytes=sum(part["bytes"] for part in parts),
+            filename_template=files(split=split),
+        )
+        for split, parts in shards.items()
+    ]
+    names = [place / name for split in splits for name in split.filenames]
+    for name in names:
+        name.touch()  # TFDS looks at the names of the shards only
+    tfds.folder_dataset.write_metadata(
+        data_dir=place,
+        features=prepared.features(source.resolution, list(source.class_names)),
+        split_infos=splits,
+        filename_template=files(),
+        version=prepared.VERSION,
+        check_data=False,
+        description=f"{source.name} at {source.resolution} px: {RESIZE}",
+        metadata=tfds.core.MetadataDict(source=source.name, resolution=source.resolution, resize=RESIZE),
+    )
+    for name in names:
+        name.unlink()
+
+
 def _check_room(place: epath.Path, needed: int) -> None:
-    if "://" in os.fspath(place):
+    if is_object_store(place):
         return
     free = shutil.disk_usage(place).free
     if needed > free:
@@ -263,9 +288,10 @@ def _check_room(place: epath.Path, needed: int) -> None:
 
 @contextlib.contextmanager
 def _only_writer(place: epath.Path) -> Iterator[None]:
-    if "://" in os.fspath(place):
+    if is_object_store(place):  # no locks there: a second writer would write the same files
         yield
         return
+    place.mkdir(parents=True, exist_ok=True)
     with open(place / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,11 +25,14 @@ def test_the_made_up_photographs_weigh_what_imagenets_weigh(tmp_path):
     assert len(sizes) == 8 and 80_000 < np.mean(sizes) < 140_000
 
 
-def test_the_ordinary_loader_gives_channels_first_floats_around_zero(tmp_path):
+def test_the_ordinary_loader_gives_channels_first_floats_around_zero_and_mirrors_them(tmp_path):
     benchmark.make_photographs(tmp_path / "photographs", 1)
-    image = benchmark.load(tmp_path / "photographs" / "00000.jpg", 32)
+    image, mirrored = (
+        benchmark.load(tmp_path / "photographs" / "00000.jpg", 32, way) for way in (False, True)
+    )
     assert image.shape == (3, 32, 32) and image.dtype == np.float32
     assert -1 <= image.min() < image.max() <= 1
+    np.testing.assert_array_equal(mirrored, image[:, :, ::-1])
 
 
 def test_a_prepared_set_is_faster_than_jpeg_on_one_core(tmp_path):

@@ -1,0 +1,98 @@
+"""Prepared sets in a bucket: copied to this machine once, for they are read in any order, record by record.
+
+The copy stays in $BIGGAN_CACHE/prepared, by default in ~/.cache/biggan_jax, until somebody deletes it. A set
+that is written anew is copied anew; a copy that was cut off goes on with the shards that are missing.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from biggan_jax.data.prepared import STATE, check_finished
+from biggan_jax.data.shards import description_of, open_place, read_json, reported, whole_shard, write_file
+from biggan_jax.data.source import DataError
+from biggan_jax.data.waiting import only_one, track
+
+AT_ONCE = 4  # shards
+CHUNK = 2**22
+MEGABYTE = 10**6
+
+logging.getLogger("fsspec").setLevel(logging.WARNING)  # it tells of each file that it opens
+
+
+def local_copy(path: str) -> Path:
+    """The folder of this machine that holds the set at `path`, gs://BUCKET/FOLDER; copied unless it is there.
+
+    Raises:
+      DataError: there is no finished set, it lost files or bytes, or it could not be read, or there is too
+        little room for it.
+    """
+    place, name = open_place(path, "prepared:"), f"prepared:{path}"
+    with reported(place, "read"):
+        check_finished(place, name)
+        state = (place / STATE).read_bytes()
+    cache = Path(os.environ.get("BIGGAN_CACHE") or Path.home() / ".cache" / "biggan_jax") / "prepared"
+    folder = epath.Path(cache / hashlib.sha256(os.fsencode(place) + state).hexdigest()[:32])
+    with only_one(cache, folder.name, f"copying {name}"):
+        if not (folder / STATE).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with reported(place, "read"):
+                _copy(place, folder, json.loads(state)["summary"]["bytes"])
+            write_file(folder / STATE, state)  # last: now the copy is whole
+    return Path(folder)
+
+
+def _copy(place: epath.Path, folder: epath.Path, size: int) -> None:
+    """Copies all but the state; the shards have `size` bytes."""
+    files = {file.name: file for file in place.iterdir() if file.name != STATE}
+    shards = {name: file for name, file in files.items() if description_of(file).name in files}
+    for name, file in files.items():
+        if name not in shards:
+            write_file(folder / name, file.read_bytes())
+    said = {name: read_json(description_of(folder / name)) for name in shards}
+    if sum(shard["bytes"] for shard in said.values()) != size:
+        raise DataError(f"prepared:{place} has lost shards: delete it, and prepare it anew")
+
+    missing = [name for name in shards if not whole_shard(folder / name)]
+    needed, free = sum(said[name]["bytes"] for name in missing), shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"prepared:{place} is copied to {folder.parent}, which has {free / 1e9:.2f} GB free, and "
+            f"{needed / 1e9:.2f} GB are to be copied: make room, or set BIGGAN_CACHE to another folder"
+        )
+
+    def copy(name: str) -> int:
+        _copy_shard(shards[name], folder / name, said[name]["sha256"])
+        return said[name]["bytes"]
+
+    def copied() -> Iterator[tuple[int, Any]]:
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                for copied_bytes in pool.map(copy, missing):
+                    yield copied_bytes // MEGABYTE, None
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    for _ in track(copied(), f"copying {place}, MB", size // MEGABYTE, (size - needed) // MEGABYTE):
+        pass
+
+
+def _copy_shard(shard: epath.Path, to: epath.Path, sha256: str) -> None:
+    unfinished, digest = to.with_name(f"unfinished-{to.name}"), hashlib.sha256()
+    with shard.open("rb") as source, unfinished.open("wb") as target:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            with reported(unfinished, "written"):
+                target.write(chunk)
+    if digest.hexdigest() != sha256:
+        unfinished.unlink()
+        raise DataError(f"{shard} is not as it was written (SHA-256): delete it, and prepare the set again")
+    unfinished.replace(to)
