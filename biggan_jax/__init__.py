@@ -1,1 +1,38 @@
-"""BigGAN and BigGAN-deep in JAX and Flax (Brock, Donahue, Simonyan 2019, arXiv 1809.11096)."""
+"""BigGAN and BigGAN-deep in JAX and Flax (Brock, Donahue, Simonyan 2019, arXiv 1809.11096).
+
+A generator in three lines, of a folder that `python -m biggan_jax.export` or `.import_weights` has written:
+
+    import biggan_jax
+    generator = biggan_jax.load("EXPORT")
+    images = generator.sample(classes=["sandal", 7], truncation=0.5, seed=0)  # u8[2, H, W, 3]
+"""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biggan_jax.sampling.sampler import Sampler
+
+__all__ = ["load"]
+
+
+def load(
+    export: str | os.PathLike, *, batch_size: int | None = None, devices: Sequence[Any] | None = None
+) -> "Sampler":
+    """Loads an exported generator onto all devices of this process.
+
+    Args:
+      export: the folder.
+      batch_size: images that a device draws at once, see `Sampler`; None for as many as fit.
+      devices: JAX devices; all of this process if None.
+
+    Raises:
+      UserError: it is no export, or a file of it is missing, damaged or changed.
+    """
+    from pathlib import Path  # here: `import biggan_jax` alone loads nothing
+
+    from biggan_jax.sampling.export_files import read_export
+    from biggan_jax.sampling.sampler import Sampler
+
+    return Sampler(read_export(Path(export)), batch_size=batch_size, devices=devices)

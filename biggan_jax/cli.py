@@ -5,10 +5,12 @@ A command is a thin module whose docstring holds its examples (`--help` shows it
 """
 
 import difflib
+import functools
 import logging
 import os
 import re
 import runpy
+import select
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,6 +19,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 EXIT_CODE = 2
+EXIT_READER_LEFT = 141  # 128 + SIGPIPE, of which other programs die
 FLAGS = flags.FLAGS
 FLAG_TYPES = {
     "int": "a whole number",
@@ -59,27 +62,49 @@ def define_processes() -> Callable[[], tuple[str | None, int | None, int | None]
     return lambda: (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
 
 
-def run(main: Callable[[Sequence[str]], int | None]) -> None:
+def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) -> None:
     """Parses the command line, calls `main(argv)` and leaves the process with what it returns.
 
+    With `arguments`, `argv` may hold more than the program's name: what is no flag, such as names of files.
     A `UserError`, from the command line or from `main`, is printed as `error: …` without a traceback, and the
-    exit code is 2. Every other exception keeps its traceback.
+    exit code is 2. Where the reader of a pipe has left, as `… | head` does, the exit is silent, with the code
+    that shells give. Every other exception keeps its traceback.
     """
     # On a machine without accelerators it tells, at length, which ones it looked for and did not find.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     try:
-        app.run(main, flags_parser=parse)
+        try:
+            app.run(main, flags_parser=functools.partial(parse, arguments=arguments))
+        except SystemExit:
+            sys.stdout.flush()  # what it raises at the interpreter's own exit could not be caught
+            raise
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_CODE)
+    except (BrokenPipeError, SystemExit) as error:
+        if not _reader_left(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_READER_LEFT)
 
 
-def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> list[str]:
-    """Parses `argv`, the program's name first, into `flag_values`, and returns what is left: that name.
+def _reader_left(error: BaseException) -> bool:
+    """Whether the error is that standard output is a pipe, and nobody reads it any more."""
+    if isinstance(error, SystemExit):  # rich has caught the error itself, and seen to standard output
+        return isinstance(error.__context__, BrokenPipeError)
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))  # otherwise the pipe is another one, or a socket
+
+
+def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments: bool = False) -> list[str]:
+    """Parses `argv`, the program's name first, into `flag_values`, and returns what is left.
+
+    That is the name and, with `arguments`, all that is no flag, wherever it stands.
 
     Raises:
       UserError: an unknown flag or config field, a value of the wrong type, a config file that is missing
-        or broken, no config file at all, or an argument that is not a flag.
+        or broken, no config file at all, or an argument that is not a flag where there may be none.
     """
     try:
         rest = flag_values(argv)
@@ -93,7 +118,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> list[st
             raise UserError(_expected(error, flag_values) or f"{error} (--help lists the flags)") from error
     if "config" in flag_values and flag_values["config"].value is None:
         raise UserError("--config=FILE is missing: choose one of configs/, such as configs/fashion_mnist.py")
-    if len(rest) > 1:
+    if len(rest) > 1 and not arguments:
         raise UserError(f"{rest[1]!r} is not a flag: write --name=value (--help lists the flags)")
     return rest
 
@@ -123,6 +148,8 @@ class _ConfigFile(flags.ArgumentParser):
         try:
             get_config = runpy.run_path(file).get("get_config")
             config = get_config(*argument) if get_config else None
+        except UserError as error:
+            raise UserError(f"--config={path}: {error}") from error
         except Exception as error:
             raise UserError(f"--config={path}: {_place(error, file)}{_message(error)}") from error
         if get_config is None:

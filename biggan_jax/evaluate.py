@@ -3,13 +3,15 @@
   python -m biggan_jax.evaluate --workdir=runs/demo
   python -m biggan_jax.evaluate --workdir=runs/demo --num_samples=10000 --truncations=0.3,0.5,1,0
   python -m biggan_jax.evaluate --workdir=runs/imagenet128 --network=inception --num_samples=50000
+  python -m biggan_jax.evaluate --weights=exports/garments --truncation=0.5 --output=judged
   python -m biggan_jax.evaluate --samples=samples.npz --reference=fashion_mnist
   python -m biggan_jax.evaluate --samples=samples.npz --reference=imagenet_fid.npz --network=inception
 
 Samples are those of a run, drawn by the averaged generator of its newest checkpoint (or --step) with standing
-statistics, as many of each class, or those of an .npz with arr_0, images u8[N, H, H, 3], and arr_1, labels
-i32[N]. They are compared with the images that the run learns from, and with some that it does not: the split
-"validation" or "test", or what --config.data.split='train[:90%]' left over.
+statistics, as many of each class; or those of an export, with the statistics that it holds; or those of an
+.npz with arr_0, images u8[N, H, H, 3], and arr_1, labels i32[N]. They are compared with the images that the
+run learns from, and with some that it does not: the split "validation" or "test", or what
+--config.data.split='train[:90%]' left over.
 
 Every score ends in the network that it is measured by, and compares only with scores of the same one:
 
@@ -19,7 +21,8 @@ Every score ends in the network that it is measured by, and compares only with s
   module:function   one of your own: images u8[N, H, W, 3] to features [N, D], or features and logits
 
 Prints the scores, writes them to evaluation.json, and draws evaluation.png (samples), nearest.png (samples
-beside the training images nearest to them) and truncations.png, all in the workdir, or in --output.
+beside the training images nearest to them) and truncations.png, all in the workdir, or in --output. With them
+comes report.html: all of it, and what the run has noted of itself, as one page that needs no other file.
 
 Several processes, told of each other as for biggan_jax.train, share the work.
 """
@@ -36,6 +39,9 @@ from biggan_jax import cli
 from biggan_jax.training.interruption import EXIT_INTERRUPTED
 
 WORKDIR = flags.DEFINE_string("workdir", None, "of a run, a directory or gs://BUCKET/DIRECTORY")
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "in place of a run: a folder that biggan_jax.export or .import_weights has written"
+)
 SAMPLES = flags.DEFINE_string(
     "samples", None, "in place of a run: an .npz of images (arr_0) and labels (arr_1)"
 )
@@ -53,7 +59,11 @@ NETWORK = flags.DEFINE_string(
 )
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 2_000, "samples of a run, over all classes", lower_bound=1)
 TRUNCATION = flags.DEFINE_float(
-    "truncation", 0.0, "draw latents beyond this threshold again; 0 = untruncated", lower_bound=0.0
+    "truncation",
+    None,
+    "draw latents beyond this threshold again, 0 = untruncated; of published weights, the factor of the "
+    "latents, 1 = untruncated (default: untruncated)",
+    lower_bound=0.0,
 )
 TRUNCATIONS = flags.DEFINE_list("truncations", [], "FID and IS at each of these, as a curve: 0.3,0.5,1,0")
 SEED = flags.DEFINE_integer("seed", 0, "of the samples' latents", lower_bound=0)
@@ -82,8 +92,10 @@ PLACE = cli.define_processes()
 def main(argv: Sequence[str]) -> int:
     """Judges, and shows what was found; returns the exit code."""
     del argv
-    if (WORKDIR.value is None) == (SAMPLES.value is None):
-        raise cli.UserError("give one of --workdir=DIR, of a run, and --samples=FILE.npz")
+    if [WORKDIR.value, WEIGHTS.value, SAMPLES.value].count(None) != 2:
+        raise cli.UserError("give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz")
+    if STEP.value is not None and WORKDIR.value is None:
+        raise cli.UserError(f"--step={STEP.value}: only a run (--workdir) has checkpoints; leave it out")
     truncations = tuple(map(_truncation, TRUNCATIONS.value))
     from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
 
@@ -100,16 +112,21 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     import jax
     from rich.console import Console
 
+    from biggan_jax.evaluation.html_report import report_page
     from biggan_jax.evaluation.judge import Request, judge
     from biggan_jax.evaluation.report import page
     from biggan_jax.training.workdir import run_directory, write_whole
 
     workdir = run_directory(WORKDIR.value) if WORKDIR.value else None
-    folder = OUTPUT.value or workdir or Path(SAMPLES.value).with_suffix("")
+    weights, samples = _path(WEIGHTS.value), _path(SAMPLES.value)
+    if weights and not OUTPUT.value:
+        raise cli.UserError("--output=DIR is missing: where to write what is found of the export")
+    folder = OUTPUT.value or workdir or samples.with_suffix("")
     console = Console(highlight=False, quiet=jax.process_index() > 0)
     request = Request(
         workdir=workdir,
-        samples=_path(SAMPLES.value),
+        weights=weights,
+        samples=samples,
         step=STEP.value,
         reference=REFERENCE.value,
         network=NETWORK.value,
@@ -128,12 +145,14 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     judgement = judge(request, console)
     if judgement is None:
         return
-    console.print(page(judgement.report))
-    files = {"evaluation.json": json.dumps(judgement.report, indent=2, allow_nan=False).encode()}
-    files |= judgement.pictures
+    report, drawn = judgement
+    files = {"evaluation.json": json.dumps(report, indent=2, allow_nan=False).encode()} | drawn
     for name, content in files.items():
         write_whole(request.folder / name, content)
-    console.print(f"written to {request.folder}: {', '.join(files)}", soft_wrap=True)
+    content = report_page(report, drawn, workdir).encode(errors="replace")  # names may be no text
+    write_whole(request.folder / "report.html", content)
+    console.print(page(report))
+    console.print(f"written to {request.folder}: report.html, {', '.join(files)}", soft_wrap=True)
 
 
 def _truncation(text: str) -> float:

@@ -39,6 +39,10 @@ DTYPES = {
 # (type, key, number of elements) → the elements, or None where only the structure is wanted
 FindStorage = Callable[[np.dtype, str, int], np.ndarray | None]
 
+# Many tensors may be views of the same numbers, but each is copied: of so many times the file, no more.
+MOST_COPIES = 8
+MOST_AXES = 32
+
 
 def read(path: Path) -> Any:
     """What `torch.save` wrote to `path`: usually a dictionary of arrays, maybe with others inside.
@@ -76,6 +80,8 @@ def _parse_zip(content: bytes) -> Any:
             raise _Refused("this is a TorchScript program; what is read here is a state dict")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
             raise _Refused("it is a compressed zip, which torch.save does not write")
+        if sum(member.file_size for member in archive.infolist()) > len(content):
+            raise _Refused("its parts overlap, or are shorter than they say")
         if "data.pkl" not in members:
             raise _Refused("it is a zip without data.pkl, so not of torch.save")
         if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
@@ -89,7 +95,7 @@ def _parse_zip(content: bytes) -> Any:
                 raise ValueError(f"storage {key} has not the {count} numbers of {dtype} it should have")
             return storages[key]
 
-        return _run(io.BytesIO(archive.read(members["data.pkl"])), find)
+        return _run(io.BytesIO(archive.read(members["data.pkl"])), find, MOST_COPIES * len(content))
 
 
 def _parse_legacy(content: bytes) -> Any:
@@ -101,7 +107,8 @@ def _parse_legacy(content: bytes) -> Any:
     if magic != LEGACY_MAGIC:
         raise _Refused(f"it is no file of torch.save: it begins with {content[:16]!r}")
     if (protocol := _run(stream)) != LEGACY_PROTOCOL:
-        raise _Refused(f"it is of protocol {protocol!r} of torch.save, not {LEGACY_PROTOCOL}")
+        number = protocol if isinstance(protocol, int) else "?"
+        raise _Refused(f"it is of protocol {number} of torch.save, not {LEGACY_PROTOCOL}")
     if _run(stream)["little_endian"] is not True:
         raise _Refused("it was written on a big-endian machine: save it again on another")
 
@@ -110,7 +117,7 @@ def _parse_legacy(content: bytes) -> Any:
     _run(stream, lambda dtype, key, count: wanted.update({key: (dtype, count)}))
     storages: dict[str, np.ndarray] = {}
     for key in _run(stream):
-        dtype, count = wanted[key]
+        dtype, count = wanted[_plain(key)]
         (stored,) = struct.unpack("<q", stream.read(8))
         if stored != count:
             raise ValueError(f"storage {key} has {stored} numbers, not {count}")
@@ -122,7 +129,7 @@ def _parse_legacy(content: bytes) -> Any:
             raise ValueError(f"storage {key} is wanted in two types or sizes")
         return storages[key]
 
-    return _run(stream, find)
+    return _run(stream, find, MOST_COPIES * len(content))
 
 
 def _tensor(storage: np.ndarray | None, offset: int, shape: Any, strides: Any, *_: Any) -> np.ndarray | None:
@@ -133,7 +140,7 @@ def _tensor(storage: np.ndarray | None, offset: int, shape: Any, strides: Any, *
         isinstance(number, int) and number >= 0 for number in (offset, *shape, *strides)
     ):
         raise ValueError("a tensor's offset, shape or strides are not whole numbers from 0")
-    if len(shape) != len(strides) or math.prod(shape) > len(storage):
+    if len(shape) != len(strides) or len(shape) > MOST_AXES or math.prod(shape) > len(storage):
         raise ValueError(f"a tensor of shape {list(shape)} in a storage of {len(storage)} numbers")
     if 0 in shape:
         return np.empty(shape, storage.dtype)
@@ -176,17 +183,28 @@ def _storage(identity: Any, find: FindStorage | None) -> np.ndarray | None:
     """Of ("storage", type, key, device, number of elements[, what it is a part of])."""
     kind, dtype, key, _, count, *view = identity
     if kind != "storage" or not isinstance(dtype, np.dtype) or any(view) or find is None:
-        raise ValueError(f"no storage: {identity!r}")
+        raise ValueError("what is named is no storage")
     if not isinstance(key, str) or not isinstance(count, int):
-        raise ValueError(f"no storage: {identity!r}")
+        raise ValueError("what is named is no storage")
     return find(dtype, key, count)
 
 
-def _run(stream: io.BytesIO, find: FindStorage | None = None) -> Any:
-    """Carries out the one pickle (protocol 2) that begins where `stream` stands, and stops behind it."""
+def _plain(key: Any) -> str | int:
+    """A dictionary's key. Tuples of tuples, of a few bytes, could take forever to hash, or to print."""
+    if not isinstance(key, str | int):
+        raise ValueError(f"a {type(key).__name__} is a key")
+    return key
+
+
+def _run(stream: io.BytesIO, find: FindStorage | None = None, most_bytes: float = math.inf) -> Any:
+    """Carries out the one pickle (protocol 2) that begins where `stream` stands, and stops behind it.
+
+    All tensors together may take `most_bytes`.
+    """
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
+    made = 0
 
     def pop(count: int) -> list[Any]:
         if not 0 <= count <= len(stack):
@@ -239,10 +257,10 @@ def _run(stream: io.BytesIO, find: FindStorage | None = None) -> Any:
                 stack.append({})
             case "SETITEM":
                 key, value = pop(2)
-                container(dict)[key] = value
+                container(dict)[_plain(key)] = value
             case "SETITEMS":
                 items = pop_mark()
-                container(dict).update(zip(items[::2], items[1::2], strict=True))
+                container(dict).update(zip(map(_plain, items[::2]), items[1::2], strict=True))
             case "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]
             case "BINGET" | "LONG_BINGET":
@@ -254,6 +272,9 @@ def _run(stream: io.BytesIO, find: FindStorage | None = None) -> Any:
                 if not isinstance(function, _Function) or not isinstance(arguments, tuple):
                     raise ValueError("the pickle calls what is no function")
                 stack.append(function.call(*arguments))
+                made += getattr(stack[-1], "nbytes", 0)
+                if made > most_bytes:
+                    raise _Refused(f"its tensors would take more than {MOST_COPIES} times the file's size")
             case "BUILD":  # the versions of the modules, which a state dict carries as an attribute
                 pop(1)
                 container(dict)

@@ -1,5 +1,6 @@
 """Mistakes at the keyboard get one clear line and exit code 2; bugs keep their traceback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -214,6 +215,45 @@ def test_bugs_keep_their_traceback():
     )
     assert result.returncode == 1
     assert "Traceback" in result.stderr and "ValueError: a bug" in result.stderr
+
+
+PRINT = "def main(argv): print('much' * 100_000)"
+TABLE = "import rich.console\ndef main(argv): rich.console.Console().print('much ' * 100_000)"
+LITTLE = "def main(argv): print('little')"  # which waits in the buffer until the end
+OTHERS = "import os\ndef main(argv):\n    r, w = os.pipe()\n    os.close(r)\n    os.write(w, b'x')"
+
+
+def piped(code: str, reader: str, *words: str, unbuffered: str = "") -> subprocess.CompletedProcess:
+    """`python -c code words | reader`, and the exit code of the first."""
+    program = f"from biggan_jax import cli\n{code}\ncli.run(main)"
+    pipe = f'"$@" | {reader}; exit ${{PIPESTATUS[0]}}'
+    return subprocess.run(
+        ["bash", "-c", pipe, "bash", sys.executable, "-c", program, *words],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("code", "words"), [(PRINT, ()), (TABLE, ()), (LITTLE, ()), (LITTLE, ("--help",))], ids=str
+)
+def test_a_command_whose_reader_leaves_is_silent(code, words, unbuffered):
+    done = piped(code, "true", *words, unbuffered=unbuffered)  # it ends long before Python has started
+    assert done.stderr == "" and done.returncode == 141
+
+
+def test_a_pipe_that_is_not_standard_output_may_not_break_silently():
+    done = piped(OTHERS, "cat")
+    assert done.returncode == 1 and "BrokenPipeError" in done.stderr
+
+
+def test_a_reader_that_stays_gets_everything_and_the_code_is_the_commands():
+    assert piped(LITTLE, "cat").stdout == "little\n" and piped(LITTLE, "cat").returncode == 0
+    assert piped("def main(argv): return 75", "cat").returncode == 75
 
 
 def test_help_shows_examples_and_flags_and_succeeds():

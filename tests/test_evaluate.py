@@ -1,4 +1,4 @@
-"""The command: from a run's workdir or a file to the tables, evaluation.json and pictures."""
+"""The command: from a run's workdir or a file to the tables, evaluation.json, pictures and report.html."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from pages import Page, assert_needs_no_other_file
 from PIL import Image
 
 from biggan_jax.config import default_config
@@ -80,8 +81,15 @@ def test_a_run_is_judged_from_its_workdir_alone(workdir):
     assert [point["truncation"] for point in report["truncations"]] == [0.5, 0]
     assert "training the classifier on 8,000 real images" in done.stdout
     shown = ("Ankle boot", "step 30", "truncation 0.8", report["classifier"]["hash"], "fid@classifier")
-    for word in (*shown, "5. Training images by heart", "evaluation.png", "nearest.png", "truncations.png"):
+    files = ("report.html", "evaluation.png", "nearest.png", "truncations.png")
+    for word in (*shown, "5. Training images by heart", *files):
         assert word in done.stdout, word
+    content = (workdir / "report.html").read_text()
+    assert_needs_no_other_file(content)
+    page = Page(content)
+    assert "Ankle boot" in page.texts("td") and len(page.images()) == 2 and len(page.all("svg")) == 1
+    for section in report["beyond_is"]:
+        assert " ".join(section["sentence"].split()) in page.texts("p")
     with Image.open(workdir / "evaluation.png") as page:
         assert page.width > 10 * 96 and page.height > 3 * 96
     with Image.open(workdir / "nearest.png") as page:
@@ -104,6 +112,9 @@ def test_samples_of_a_file_are_judged_beside_it_by_a_function_of_ones_own(tmp_pa
     assert report["scores"]["fid@mine:means"]["value"] > 1_000
     assert report["file"] == f"{tmp_path}/drawn.npz" and len(report["classes"]) == 10
     assert "mine:means gives no logits, so there is no IS" in done.stdout
+    page = Page((tmp_path / "drawn" / "report.html").read_text())
+    assert "mine:means gives no logits, so there is no IS." in page.texts("p", "note")
+    assert page.texts("h1") == [f"Evaluation of {tmp_path}/drawn.npz"]
 
 
 def test_a_folder_without_a_run_is_an_error_in_one_line(tmp_path):
@@ -124,7 +135,7 @@ def test_a_step_without_a_checkpoint_is_an_error_that_lists_those_there_are(work
 def test_neither_or_both_of_run_and_file_is_an_error(flags):
     done = run(*flags)
     assert done.returncode == 2
-    assert done.stderr == "error: give one of --workdir=DIR, of a run, and --samples=FILE.npz\n"
+    assert done.stderr == "error: give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz\n"
 
 
 def test_inceptions_weights_that_are_missing_are_an_error_that_says_where_they_are(workdir):

@@ -176,6 +176,28 @@ def test_a_storage_of_another_size_than_announced_is_damage(legacy):
 
 
 @FORMATS
+def test_tensors_that_would_take_many_times_the_file_are_refused(legacy):
+    storages = {}
+    one = pickled(np.zeros(50_000, np.float32), storages)
+    assert len(torch_files.parse(wrap(program(b"(" + 3 * one + b"t"), legacy, storages), "name")) == 3
+    content = wrap(program(b"(" + 20 * one + b"t"), legacy, storages)
+    with pytest.raises(UserError, match="would take more than 8 times the file's size"):
+        torch_files.parse(content, "name")
+
+
+@FORMATS
+def test_what_would_take_forever_to_hash_or_to_print_is_refused_at_once(legacy):
+    """Tuples of the same tuple twice, sixty deep: 2**60 of them for who goes through all."""
+    nest = b"N\x85q\x00" + b"".join(b"h%c\x86q%c" % (n, n + 1) for n in range(60))
+    for instructions in (b"}" + nest + b"Ns", b"}(" + nest + b"Nu", b"(" + nest + 4 * b"h\x3c" + b"tQ"):
+        with pytest.raises(UserError, match="damaged"):
+            torch_files.parse(wrap(program(instructions), legacy), "name")
+    magic = pickle.dumps(torch_writer.HEADER[0], 2)
+    with pytest.raises(UserError, match="protocol [?] of torch.save"):
+        torch_files.parse(magic + program(nest), "name")
+
+
+@FORMATS
 def test_a_file_cut_short_anywhere_is_reported_and_no_other_error_escapes(legacy):
     content = torch_writer.save(NESTED, legacy)
     for length in range(0, len(content) - 1, 3):

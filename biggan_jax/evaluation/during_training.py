@@ -23,6 +23,7 @@ from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scores.inception_score import SPLITS
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.sampling.sampler import Sampler
+from biggan_jax.sampling.standing import ready
 from biggan_jax.training import hosts
 from biggan_jax.training.workdir import write_whole
 
@@ -80,9 +81,8 @@ class TrainingEvaluation:
             self._opened = self._open()
         network, reference = self._opened
         config = self._config
-        sampler = Sampler(config, params, u, truncation=0.0)
-        count, classes = config.evaluation.num_samples, self._source.num_classes
-        samples = Drawn(sampler, count, classes, SEED, config.model.resolution)
+        sampler = Sampler(ready(config, params, u, [0.0]), batch_size=config.sampling.batch_size)
+        samples = Drawn(sampler, config.evaluation.num_samples, self._source.num_classes, SEED)
         fid, score = fid_and_is(network, samples, reference, "evaluating", self._console)
         found = {f"fid@{network.name}": fid.value}
         return found | ({f"is@{network.name}": score.mean} if score else {})

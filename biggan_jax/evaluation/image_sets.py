@@ -75,17 +75,21 @@ class Drawn(ImageSet):
       count: how many.
       classes: all get as many, or one more.
       seed: of the sequence of latents.
+      truncation: of the latents; None for the sampler's own.
     """
 
-    def __init__(self, sampler: Sampler, count: int, classes: int, seed: int, resolution: int):
-        self.count, self.resolution = count, resolution
-        self._sampler, self._seed = sampler, seed
+    def __init__(
+        self, sampler: Sampler, count: int, classes: int, seed: int, truncation: float | None = None
+    ):
+        self.count, self.resolution = count, sampler.resolution
+        self._sampler, self._seed, self._truncation = sampler, seed, truncation
         self.labels = np.arange(count, dtype=np.int32) % classes
 
     def batches(self, numbers: range, size: int) -> Iterator[Images]:
         for part in _parts(numbers, size):
             labels = self.labels[part.start : part.stop]
-            yield Images(part.start, self._sampler.draw(labels, self._seed, part.start), labels)
+            images = self._sampler.sample(labels, self._truncation, self._seed, part.start)
+            yield Images(part.start, images, labels)
 
 
 class Given(ImageSet):

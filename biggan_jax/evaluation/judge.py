@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
 
@@ -20,10 +19,18 @@ from biggan_jax.evaluation.looking import look
 from biggan_jax.evaluation.reference import Reference, open_network, open_reference
 from biggan_jax.evaluation.scores.sample_file import write_samples
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
-from biggan_jax.evaluation.subject import Subject, of_file, of_run, refuse_other_labels, restore, saved_config
+from biggan_jax.evaluation.subject import (
+    Drawer,
+    Subject,
+    of_export,
+    of_file,
+    of_run,
+    refuse_other_labels,
+)
 from biggan_jax.evaluation.truncation_curve import plot, truncation_curve
 from biggan_jax.evaluation.verdict import Compared, Verdict
 from biggan_jax.sampling.sheets import png
+from biggan_jax.sampling.truncation import refuse_impossible
 
 ROWS, COLUMNS = 8, 10  # of the picture of a file's samples
 
@@ -33,13 +40,14 @@ class Request:
     """What is to be judged, and by what: the flags of biggan_jax.evaluate, which say more.
 
     Attributes:
-      workdir: of a run, or None if `samples` are judged.
-      samples: a file of samples, or None.
+      workdir: of a run; of this, `weights` and `samples` one is given, the others are None.
+      weights: of an export.
+      samples: a file of samples.
       step: of the checkpoint; None for the newest.
       reference: a data source, or a file of statistics; None for the run's own data.
       network: `classifier`, or as for `features.open_feature_network`.
       num_samples: over all classes.
-      truncation: threshold beyond which latents are drawn again; 0 for none.
+      truncation: of the latents; None for none.
       truncations: further ones, for the curve.
       seed: of the latents.
       train_split: real images that the generator learns from; None for the run's own.
@@ -52,12 +60,13 @@ class Request:
     """
 
     workdir: epath.Path | None = None
+    weights: Path | None = None
     samples: Path | None = None
     step: int | None = None
     reference: str | None = None
     network: str = "classifier"
     num_samples: int = 2_000
-    truncation: float = 0.0
+    truncation: float | None = None
     truncations: tuple[float, ...] = ()
     seed: int = 0
     train_split: str | None = None
@@ -84,20 +93,24 @@ def judge(request: Request, console: Console) -> Judgement | None:
         samples, no weights of the network, or a folder that cannot be written.
     """
     first = jax.process_index() == 0
-    config = saved_config(request.workdir) if request.workdir else None
-    subject = None if config else of_file(request.samples)
-    _refuse_impossible(request, config)
-    resolution = config.model.resolution if config else subject.origin["resolution"]
-    reference = _open_reference(request, config, resolution)
+    drawer, subject = None, None
+    if request.workdir:
+        drawer = of_run(request.workdir, request.step)
+    elif request.weights:
+        drawer = of_export(request.weights)
+    else:
+        subject = of_file(request.samples)
+    _refuse_impossible(request, drawer)
+    resolution = drawer.model.resolution if drawer else subject.origin["resolution"]
+    reference = _open_reference(request, drawer, resolution)
     if request.cas:
         verdict.refuse_cas(subject is None or subject.images.labelled, reference)
-    if config:
-        classes = _classes(request, config, reference)
-        restored = restore(request.workdir, config, request.step)
+    if drawer:
+        classes = _classes(request, drawer, reference)
     elif reference:
         classes = reference.training.num_classes
         refuse_other_labels(request.samples, subject.images.labels, classes, reference.training.name)
-    settings = Settings(random_flip=bool(config and config.data.random_flip))
+    settings = Settings(random_flip=bool(drawer and drawer.random_flip))
     network, classifier = open_network(
         request.network,
         reference,
@@ -106,13 +119,9 @@ def judge(request: Request, console: Console) -> Judgement | None:
         settings,
         console,
     )
-    if config:
-        console.print(
-            f"drawing {request.num_samples:,} samples of step {restored.step:,}, after "
-            f"{config.sampling.standing_passes} passes for batch norm's statistics"
-        )
-        count, truncation, seed = request.num_samples, request.truncation, request.seed
-        subject = of_run(config, restored, count=count, classes=classes, truncation=truncation, seed=seed)
+    if drawer:
+        console.print(f"drawing {request.num_samples:,} samples of {drawer.said}")
+        subject = drawer.subject(request.num_samples, classes, request.truncation, request.seed)
 
     keep = request.cas or request.save_samples is not None
     if keep:
@@ -138,38 +147,35 @@ def judge(request: Request, console: Console) -> Judgement | None:
         )
     pairs = blind_spots.suspicious_pairs(said.memory) if said.memory else []
     found = _report(request, reference, compared, subject, network, classifier, said, pairs, curve)
-    return Judgement(found, _pictures(request, reference, subject, config, found, pairs, curve, network.name))
+    return Judgement(found, _pictures(request, reference, subject, drawer, found, pairs, curve, network.name))
 
 
-def _refuse_impossible(request: Request, config: ConfigDict | None) -> None:
+def _refuse_impossible(request: Request, drawer: Drawer | None) -> None:
     if request.samples and request.save_samples:
         raise UserError(f"--save_samples={request.save_samples}: they are in {request.samples} already")
-    wanted = [("truncation", value) for value in (request.truncation,) if value]
+    wanted = [("truncation", request.truncation)] if request.truncation is not None else []
     for name, value in wanted + [("truncations", value) for value in request.truncations]:
-        if config is None:
+        if drawer is None:
             raise UserError(f"--{name}={value:g}: samples of a file are drawn already; leave it out")
-        if value and config.model.latent_distribution != "normal":
-            raise UserError(
-                f"--{name}={value:g}: this run's latents are {config.model.latent_distribution}, and only "
-                f"normal ones can be truncated; leave --{name} out"
-            )
+        refuse_impossible(drawer.truncation_kind, value, drawer.model.latent_distribution)
 
 
-def _open_reference(request: Request, config: ConfigDict | None, resolution: int) -> Reference | None:
+def _open_reference(request: Request, drawer: Drawer | None, resolution: int) -> Reference | None:
     """Real images, or None where the reference is a file of statistics."""
     own = request.reference is None
-    if own and config is None:
+    if own and not (drawer and drawer.source):
+        given = f"--weights={request.weights}" if drawer else f"--samples={request.samples}"
         raise UserError(
-            f"--samples={request.samples}: say what to compare them with: --reference=SOURCE, such as "
-            "fashion_mnist or folder:PATH, or --reference=FILE.npz"
+            f"{given}: say what to compare them with: --reference=SOURCE, such as fashion_mnist or "
+            "folder:PATH, or --reference=FILE.npz"
         )
     if not own and request.reference.endswith(".npz"):
         return None
     reference = open_reference(
-        config.data.source if own else request.reference,
+        drawer.source if own else request.reference,
         resolution,
-        config.model.num_classes if own else None,
-        request.train_split or (config.data.split if own else "train"),
+        drawer.model.num_classes if own else None,
+        request.train_split or (drawer.split if own else "train"),
         request.test_split,
     )
     held_out = reference.held_out
@@ -181,10 +187,10 @@ def _open_reference(request: Request, config: ConfigDict | None, resolution: int
     return reference
 
 
-def _classes(request: Request, config: ConfigDict, reference: Reference | None) -> int:
+def _classes(request: Request, drawer: Drawer, reference: Reference | None) -> int:
     """How many classes the samples are drawn of."""
     own = reference and request.reference is None
-    classes = reference.training.num_classes if own else config.model.num_classes
+    classes = reference.training.num_classes if own else drawer.model.num_classes
     least = max(2 * classes, scoring.LEAST_TO_COMPARE)
     if request.num_samples < least:
         raise UserError(
@@ -271,7 +277,7 @@ def _pictures(
     request: Request,
     reference: Reference | None,
     subject: Subject,
-    config: ConfigDict | None,
+    drawer: Drawer | None,
     found: dict[str, Any],
     pairs: list[tuple[int, int, float]],
     curve: list[dict[str, Any]],
@@ -280,8 +286,8 @@ def _pictures(
     """What is drawn, by the files' names."""
     pages: dict[str, Image.Image] = {}
     rows, columns = ROWS, COLUMNS
-    if config:
-        rows, columns = config.sampling.samples_per_class, config.sampling.max_classes
+    if drawer:
+        rows, columns = drawer.rows, drawer.columns
     shown = pictures.shown_classes(found["classes"], columns)
     if shown:
         labels = subject.images.labels

@@ -1,6 +1,9 @@
-"""What a person sees of an evaluation on the terminal: scores, the five sections, a table of classes."""
+"""What a person sees of an evaluation on the terminal: scores, the five sections, a table of classes.
 
-from collections.abc import Iterator
+The rows of the tables are those of `html_report` too.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich import box
@@ -8,6 +11,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from biggan_jax.sampling.truncation import describe
 
 ROWS_SHOWN = 20  # of the table of classes; with more classes, the least recognised or least varied ones
 SHARES = ("precision", "recall", "coverage", "recognised", "cas")  # in per cent
@@ -34,16 +39,22 @@ def scores(report: dict[str, Any]) -> Table:
     table.add_column("samples", justify="right", no_wrap=True)
     table.add_column("held out", justify="right", no_wrap=True)
     table.add_column("")
+    for row in score_rows(report):
+        table.add_row(*row)
+    return table
+
+
+def score_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Of each score its name, what samples and what held-out images get, and a remark."""
     for name, score in report["scores"].items():
         kind = name.split("@")[0]
         held_out = score.get("held_out")
-        table.add_row(
+        yield (
             name,
             _number(kind, score["value"]) + _deviation(kind, score),
             _number(kind, held_out["value"]) if held_out else "–",
             ", ".join(_remarks(kind, score)),
         )
-    return table
 
 
 def _number(kind: str, value: float | None) -> str:
@@ -91,15 +102,7 @@ def sections(report: dict[str, Any]) -> Group:
 
 def classes(report: dict[str, Any]) -> Table:
     """The scores by class and over all classes."""
-    name = report["network"]["network"]
-    rows = report["classes"]
-    columns = {
-        f"recognised@{name}": ("recognised", percent),
-        "test_accuracy": ("real images recognised", percent),
-        f"diversity@{name}": ("diversity (real = 1)", ratio),
-        f"fid@{name}": ("FID of the class", ratio),
-    }
-    columns = {key: column for key, column in columns.items() if key in rows[0]}
+    rows, columns = report["classes"], class_columns(report)
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     table.add_column("class", "all classes")
     for key, (title, form) in columns.items():
@@ -115,6 +118,18 @@ def classes(report: dict[str, Any]) -> Table:
     return table
 
 
+def class_columns(report: dict[str, Any]) -> dict[str, tuple[str, Callable[[float | None], str]]]:
+    """Title and form of the numbers that a row of a class has, by their key in it."""
+    name = report["network"]["network"]
+    columns = {
+        f"recognised@{name}": ("recognised", percent),
+        "test_accuracy": ("real images recognised", percent),
+        f"diversity@{name}": ("diversity (real = 1)", ratio),
+        f"fid@{name}": ("FID of the class", ratio),
+    }
+    return {key: column for key, column in columns.items() if key in report["classes"][0]}
+
+
 def _over_all(report: dict[str, Any], key: str) -> float | None:
     if key == "test_accuracy":
         return report["classifier"]["test_accuracy"]
@@ -124,16 +139,23 @@ def _over_all(report: dict[str, Any], key: str) -> float | None:
 
 def truncations(report: dict[str, Any]) -> Table:
     """FID and IS at each truncation."""
-    name = report["network"]["network"]
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("truncation", justify="right")
-    for kind in ("fid", "is"):
-        table.add_column(f"{kind}@{name}", justify="right")
-    for point in report["truncations"]:
-        found = [point.get(f"{kind}@{name}") for kind in ("fid", "is")]
-        truncation = f"{point['truncation']:g}" if point["truncation"] else "none"
-        table.add_row(truncation, *(ratio(score and score["value"]) for score in found))
+    header, *rows = truncation_rows(report)
+    for title in header:
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def truncation_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The header, then a row for each truncation."""
+    names = [f"{kind}@{report['network']['network']}" for kind in ("fid", "is")]
+    yield "truncation", *names
+    for point in report["truncations"]:
+        found = (point.get(name) for name in names)
+        truncation = f"{point['truncation']:g}" if point["truncation"] else "none"
+        yield truncation, *(ratio(score and score["value"]) for score in found)
 
 
 def provenance(report: dict[str, Any]) -> str:
@@ -141,10 +163,14 @@ def provenance(report: dict[str, Any]) -> str:
     reference, network = report["reference"], report["network"]
     if "step" in report:
         statistics = report["statistics"]
-        truncation = f"truncation {report['truncation']:g}" if report["truncation"] else "untruncated"
+        truncation = describe("threshold", report["truncation"])
         samples = (
             f"of step {report['step']:,}, {report['resolution']} px, {truncation}; {report['weights']} "
             f"weights; {statistics['mode']} statistics ({statistics['passes']} × {statistics['batch_size']})"
+        )
+    elif "weights" in report:
+        samples = (
+            f"of the export {report['file']}, {report['resolution']} px, truncation {report['truncation']:g}"
         )
     else:
         samples = f"in {report['file']}, {report['resolution']} px"

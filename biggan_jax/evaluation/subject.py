@@ -1,22 +1,24 @@
-"""Samples that are to be judged, of a run or of a file, and where they come from."""
+"""Samples that are to be judged, of a run, an export or a file, and where they come from."""
 
-import json
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
 from biggan_jax.cli import UserError
-from biggan_jax.config import default_config, validate
 from biggan_jax.evaluation.image_sets import Drawn, Given, ImageSet
 from biggan_jax.evaluation.scores.sample_file import read_samples
-from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.training.checkpoints import Checkpoints, Restored
-from biggan_jax.training.state import abstract_state
-from biggan_jax.training.workdir import flatten
+from biggan_jax.sampling.export_files import read_export
+from biggan_jax.sampling.sampler import Sampler, largest_batch
+from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.truncation import Kind
+from biggan_jax.training.provenance import ON_THIS_MACHINE
+from biggan_jax.training.saved_run import restore, saved_config
 
 
 class Subject(NamedTuple):
@@ -25,7 +27,7 @@ class Subject(NamedTuple):
     Attributes:
       images: the samples.
       origin: what every score of them carries.
-      draw: as many of the same run at another truncation; None for those of a file.
+      draw: as many by the same generator at another truncation; None for those of a file.
     """
 
     images: ImageSet
@@ -33,30 +35,110 @@ class Subject(NamedTuple):
     draw: Callable[[float], Drawn] | None
 
 
-def of_run(
-    config: ConfigDict, restored: Restored, *, count: int, classes: int, truncation: float, seed: int
-) -> Subject:
-    """Samples of a checkpoint's averaged generator, with standing statistics."""
-    sampling = config.sampling
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawer:
+    """What samples are drawn by.
 
-    def draw(truncation: float) -> Drawn:
-        sampler = Sampler(config, restored.state.ema_params, restored.state.generator.u, truncation)
-        return Drawn(sampler, count, classes, seed, config.model.resolution)
+    Attributes:
+      model: the `model` section of its config.
+      truncation_kind: how its truncations are meant, see `sampling.truncation`.
+      truncation: the one where none is asked for.
+      source: of the images that it has learnt from, as `data.source` has it; None if that is not known.
+      split: of the source.
+      random_flip: whether it has learnt from mirrored images too.
+      rows, columns: of a picture of its samples, at most.
+      said: what it is, for the person who waits.
+      origin: what every score of its samples carries, with `truncation`, `seed`, `num_samples`.
+      open: what draws at a truncation.
+    """
 
-    origin = {
-        "step": restored.step,
-        "weights": "average (EMA)",
-        "statistics": {
-            "mode": "standing",
-            "passes": sampling.standing_passes,
-            "batch_size": sampling.batch_size,
+    model: ConfigDict
+    truncation_kind: Kind
+    truncation: float
+    source: str | None
+    split: str
+    random_flip: bool
+    rows: int = 8
+    columns: int = 10
+    said: str
+    origin: dict[str, Any]
+    open: Callable[[float], Sampler]
+
+    def subject(self, count: int, classes: int, truncation: float | None, seed: int) -> Subject:
+        """So many samples, of all classes alike."""
+        truncation = self.truncation if truncation is None else truncation
+
+        def draw(truncation: float) -> Drawn:
+            return Drawn(self.open(truncation), count, classes, seed, truncation)
+
+        origin = {"truncation": truncation, "seed": seed, "num_samples": count}
+        return Subject(draw(truncation), self.origin | origin, draw)
+
+
+def of_run(workdir: epath.Path, step: int | None) -> Drawer:
+    """The averaged generator of a run's checkpoint of this step, or of the newest, with standing statistics.
+
+    Raises:
+      UserError: there is no such run or checkpoint.
+    """
+    config = saved_config(workdir)
+    restored, sampling = restore(workdir, config, step), config.sampling
+
+    def open_at(truncation: float) -> Sampler:
+        params, u = restored.state.ema_params, restored.state.generator.u
+        return Sampler(ready(config, params, u, [truncation]), batch_size=sampling.batch_size)
+
+    statistics = {"passes": sampling.standing_passes, "batch_size": sampling.batch_size}
+    return Drawer(
+        model=config.model,
+        truncation_kind="threshold",
+        truncation=0.0,
+        source=config.data.source,
+        split=config.data.split,
+        random_flip=config.data.random_flip,
+        rows=sampling.samples_per_class,
+        columns=sampling.max_classes,
+        said=f"step {restored.step:,}, after {sampling.standing_passes} passes for batch norm's statistics",
+        origin={
+            "step": restored.step,
+            "weights": "average (EMA)",
+            "statistics": {"mode": "standing"} | statistics,
+            "resolution": config.model.resolution,
         },
-        "truncation": truncation,
-        "seed": seed,
-        "num_samples": count,
-        "resolution": config.model.resolution,
-    }
-    return Subject(draw(truncation), origin, draw)
+        open=open_at,
+    )
+
+
+def of_export(folder: Path) -> Drawer:
+    """The generator of an export, with the statistics that it holds.
+
+    Raises:
+      UserError: it is none, or damaged.
+    """
+    exported = read_export(folder)
+    model, provenance = exported.model, exported.provenance
+    sampler = Sampler(exported, batch_size=largest_batch(model, jax.local_devices()[0]))
+    data = provenance.get("data", {})
+    source = data.get("source")
+    if source and source.partition(":")[0] in ON_THIS_MACHINE:
+        source = None  # an export has no paths of the machine that made it
+    stored = provenance.get("statistics", {"mode": "stored"})
+    return Drawer(
+        model=model,
+        truncation_kind=exported.truncation_kind,
+        truncation=sampler.truncation,
+        source=source,
+        split=data.get("split", "train"),
+        random_flip=False,  # as far as is known
+        said=f"the export {folder.name}",
+        origin={
+            "file": str(folder),
+            "weights": {key: provenance[key] for key in ("format", "step", "files") if key in provenance},
+            "statistics": stored | {"truncations": list(sampler.truncations)},
+            "resolution": model.resolution,
+        },
+        open=lambda _: sampler,
+    )
 
 
 def of_file(path: Path) -> Subject:
@@ -86,65 +168,3 @@ def refuse_other_labels(path: Path, labels: np.ndarray | None, classes: int, ref
             f"{path} holds labels up to {labels.max()}, but {reference} has {classes} classes: leave the "
             "labels (arr_1) out, or compare with another --reference"
         )
-
-
-def saved_config(workdir: epath.Path) -> ConfigDict:
-    """The config of the run in `workdir`.
-
-    Raises:
-      UserError: there is none, or it is not one of this version's.
-    """
-    path = workdir / "config.json"
-    try:
-        saved = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UserError(
-            f"--workdir={workdir}: no run here (there is no config.json); give the --workdir of "
-            "python -m biggan_jax.train"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read {path} ({error}); start the training command again, which writes it"
-        ) from error
-    config = default_config()
-    try:
-        config.update_from_flattened_dict(flatten(saved))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is of another version of this package: {error}") from error
-    validate(config)
-    return config
-
-
-def restore(workdir: epath.Path, config: ConfigDict, step: int | None) -> Restored:
-    """The run's checkpoint of this step, or the newest that can be read.
-
-    Raises:
-      UserError: there is none, or it cannot be read.
-    """
-    folder = workdir / "checkpoints"
-    restored = None
-    if folder.is_dir():
-        checkpoints = Checkpoints(folder, config, read_only=True)
-        if step is None:
-            restored = checkpoints.restore_latest(abstract_state(config))
-        elif step in checkpoints.steps:
-            restored = _restore_step(checkpoints, config, step)
-        elif checkpoints.steps:
-            listed = ", ".join(map(str, checkpoints.steps))
-            raise UserError(f"--step={step}: the checkpoints in {folder} are of the steps {listed}")
-        checkpoints.close()
-    if restored is None:
-        raise UserError(
-            f"--workdir={workdir}: the run has no checkpoint yet; let it train to its first (config."
-            "checkpoint_every), or stop it with Ctrl-C, which saves one"
-        )
-    return restored
-
-
-def _restore_step(checkpoints: Checkpoints, config: ConfigDict, step: int) -> Restored:
-    try:
-        return checkpoints.restore(step, abstract_state(config))
-    except UserError:
-        raise
-    except Exception as error:  # whatever a damaged file makes orbax or its libraries raise
-        raise UserError(f"--step={step}: its checkpoint cannot be read ({error}); choose another") from error

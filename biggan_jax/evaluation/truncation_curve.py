@@ -52,7 +52,17 @@ def truncation_curve(
 
 
 def plot(points: Sequence[Point], network: str) -> bytes:
-    """The curve as PNG: FID against IS, each point with its truncation; FID alone where there is no IS."""
+    """The curve as PNG."""
+    buffer = io.BytesIO()
+    figure = draw(points, network)
+    FigureCanvasAgg(figure)
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def draw(points: Sequence[Point], network: str) -> Figure:
+    """FID against IS, each point with its truncation; FID alone where there is no IS. Save it in STYLE."""
     names = [f"{point['truncation']:g}" if point["truncation"] else "none" for point in points]
     fid = np.array([point[f"fid@{network}"]["value"] for point in points])
     with rc_context(STYLE):
@@ -70,7 +80,4 @@ def plot(points: Sequence[Point], network: str) -> bytes:
             axes.set_xlabel("truncation")
         axes.set_ylabel(f"FID@{network} (less is better)")
         axes.set_title(f"{points[0]['num_samples']:,} samples at each truncation")
-        buffer = io.BytesIO()
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+    return figure

@@ -96,7 +96,7 @@ class Generator(nn.Module):
 
         Args:
           z: f32[N, latent_dim], from the distribution the model is trained with.
-          labels: i32[N] in [0, num_classes).
+          labels: i32[N] in [0, num_classes), or weights of all classes f32[N, num_classes] to mix them.
           stored_statistics: batch norm by the collection `statistics`, not by this batch.
 
         Returns:
@@ -107,7 +107,8 @@ class Generator(nn.Module):
         width = blocks[0].in_channels
         x = Linear(INITIAL_RESOLUTION**2 * width, dtype=self.dtype, name="linear")(first)
         x = x.reshape(-1, INITIAL_RESOLUTION, INITIAL_RESOLUTION, width)
-        norm = functools.partial(ConditionalBatchNorm, self.num_classes, self.batch_norm, self.dtype)
+        tables = None if self.shared_embedding else self.num_classes
+        norm = functools.partial(ConditionalBatchNorm, tables, self.batch_norm, self.dtype)
         block_class = DeepGeneratorBlock if self.architecture.deep else GeneratorBlock
         if self.remat:
             block_class = nn.remat(block_class, static_argnums=(3,))

@@ -6,6 +6,10 @@ The distributions are those of Brock et al. 2019, appendix E; truncation is sect
 import jax
 import jax.numpy as jnp
 
+from biggan_jax.sampling.truncation import Kind, refuse_impossible
+
+SCALED_LIMIT = 2.0  # where normal latents are cut off that truncation then scales
+
 
 def _normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.normal(key, shape)
@@ -32,7 +36,12 @@ DISTRIBUTIONS = {
 
 
 def draw_latents(
-    key: jax.Array, indices: jax.Array, latent_dim: int, distribution: str = "normal", truncation: float = 0.0
+    key: jax.Array,
+    indices: jax.Array,
+    latent_dim: int,
+    distribution: str = "normal",
+    truncation: float = 0.0,
+    kind: Kind = "threshold",
 ) -> jax.Array:
     """Draws the latents with the given indices in the sequence that `key` names.
 
@@ -41,7 +50,8 @@ def draw_latents(
       indices: i32[N], positions in the global batch.
       latent_dim: length of a latent.
       distribution: a name in `DISTRIBUTIONS`.
-      truncation: threshold beyond which a component of a normal latent is drawn again; 0 for none.
+      truncation: of normal latents.
+      kind: what `truncation` means, see `sampling.truncation`.
 
     Returns:
       f32[N, latent_dim].
@@ -51,12 +61,12 @@ def draw_latents(
     """
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"latent distribution {distribution!r}: choose one of {tuple(DISTRIBUTIONS)}")
-    if truncation < 0 or (truncation and distribution != "normal"):
-        raise ValueError(
-            f"truncation = {truncation} with {distribution} latents: truncation takes a threshold above 0 "
-            "and the normal distribution; give 0 for none"
-        )
-    if truncation:
+    refuse_impossible(kind, truncation, distribution)
+    if kind == "scale" and distribution == "normal":
+
+        def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+            return truncation * jax.random.truncated_normal(key, -SCALED_LIMIT, SCALED_LIMIT, shape)
+    elif kind == "threshold" and truncation:
 
         def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
             return jax.random.truncated_normal(key, -truncation, truncation, shape)

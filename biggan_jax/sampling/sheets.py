@@ -1,6 +1,7 @@
 """Sheets: a grid of images with the class names above its columns, as the paper's figures show samples."""
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,15 +15,18 @@ TITLE_LINES = 2
 FONT_SIZE = 14
 
 
-def sheet(images: np.ndarray, column_titles: Sequence[str]) -> Image.Image:
+def sheet(
+    images: np.ndarray, column_titles: Sequence[str], row_titles: Sequence[str] | None = None
+) -> Image.Image:
     """Draws a sheet.
 
     Args:
       images: u8[rows, columns, H, W, 3].
       column_titles: one a column; what does not fit into two lines above its column ends in an ellipsis.
+      row_titles: one a row, left of it, if there are any.
 
     Raises:
-      ValueError: images of another shape or type, or another number of titles than columns.
+      ValueError: images of another shape or type, or another number of titles than columns or rows.
     """
     images = np.asarray(images)
     if images.ndim != 5 or images.shape[-1] != 3 or images.dtype != np.uint8 or 0 in images.shape:
@@ -31,27 +35,41 @@ def sheet(images: np.ndarray, column_titles: Sequence[str]) -> Image.Image:
     rows, columns, height, width, _ = images.shape
     if len(column_titles) != columns:
         raise ValueError(f"column_titles: {len(column_titles)} of them for {columns} columns of images")
+    if row_titles is not None and len(row_titles) != rows:
+        raise ValueError(f"row_titles: {len(row_titles)} of them for {rows} rows of images")
 
-    scale = -(-SMALLEST_TILE // min(height, width))
-    tiles = images.repeat(scale, axis=2).repeat(scale, axis=3)
-    tile_height, tile_width = height * scale, width * scale
+    tiles = enlarged(images)
+    tile_height, tile_width = tiles.shape[2:4]
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", FONT_SIZE)
     titles = [wrap(title, font, tile_width) for title in column_titles]
     line_height = sum(font.getmetrics())
     top = MARGIN + line_height * max(map(len, titles)) + MARGIN
+    names = [wrap(title, font, tile_width) for title in row_titles or ()]
+    widest = max((font.getlength(line) for lines in names for line in lines), default=0)
+    edge = MARGIN + (math.ceil(widest) + MARGIN if widest else 0)
 
-    size = (MARGIN + columns * (tile_width + MARGIN), top + rows * (tile_height + MARGIN))
+    size = (edge + columns * (tile_width + MARGIN), top + rows * (tile_height + MARGIN))
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
     for column, lines in enumerate(titles):
-        left = MARGIN + column * (tile_width + MARGIN)
+        left = edge + column * (tile_width + MARGIN)
         for above, line in enumerate(reversed(lines), start=1):  # the last line stands right above the images
             draw.text(
                 (left + tile_width / 2, top - MARGIN - above * line_height), line, "black", font, anchor="ma"
             )
         for row in range(rows):
             page.paste(Image.fromarray(tiles[row, column]), (left, top + row * (tile_height + MARGIN)))
+    for row, lines in enumerate(names):
+        middle = top + row * (tile_height + MARGIN) + tile_height / 2 - (len(lines) - 1) / 2 * line_height
+        for below, line in enumerate(lines):
+            draw.text((edge - MARGIN, middle + below * line_height), line, "black", font, anchor="rm")
     return page
+
+
+def enlarged(images: np.ndarray) -> np.ndarray:
+    """Images `[…, H, W, 3]` by a whole factor, so that no side has less than `SMALLEST_TILE` pixels."""
+    scale = -(-SMALLEST_TILE // min(images.shape[-3:-1]))
+    return images.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
 
 def png(page: Image.Image) -> bytes:

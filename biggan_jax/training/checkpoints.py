@@ -93,6 +93,15 @@ class Checkpoints:
         """Those of the checkpoints there are, ascending."""
         return sorted(self._manager.all_steps())
 
+    @property
+    def best(self) -> int | None:
+        """The step of the best one by `config.checkpoints.metric`; None if none has that number."""
+        step, metric = self._manager.best_step(), self._config["checkpoints"]["metric"]
+        if step is None:
+            return None
+        value = (self._manager.metrics(step) or {}).get(metric)
+        return None if value is None or math.isnan(value) else step
+
     def save(
         self, step: int, state: Any, loop: dict[str, Any], scores: Mapping[str, float | None] | None = None
     ) -> None:

@@ -1,4 +1,4 @@
-"""The curves of a run as one picture: losses, logits, gradients, singular values and speed against the step.
+"""The curves of a run: losses, logits, gradients, speed, scores and singular values against the step.
 
 What a collapse looks like beforehand (Brock et al. 2019, section 4 and appendix F): the largest singular
 values of G's weights leave their slow growth, then D's loss falls to 0 and the gradients jump.
@@ -36,7 +36,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
     "axes.grid": True,
-    "grid.color": "#e4e4e4",
+    "grid.color": "#80808038",
     "grid.linewidth": 0.6,
     "xtick.color": GREY,
     "ytick.color": GREY,
@@ -77,32 +77,38 @@ def draw_curves(rows: Sequence[Row]) -> bytes:
     """Draws the rows of a run.
 
     Args:
-      rows: as in `metrics.jsonl`, oldest first. Each has `step`, and any of the numbers that PANELS names and
-        of `singular_values/…/1`; None is a gap. Where the count in `rollbacks` goes up, or a loss or norm
-        becomes None, which stands for NaN and infinities, a vertical line says so.
+      rows: as in `metrics.jsonl`, oldest first. Each has `step`, and any of the numbers that PANELS names, of
+        scores (`fid@…`) and of `singular_values/…/1`; None is a gap. Where the count in `rollbacks` goes up,
+        or a loss or norm becomes None, which stands for NaN and infinities, a vertical line says so.
 
     Returns:
       A PNG file.
     """
     columns = _columns(rows)
-    panels = [*PANELS, *_singular_value_panels(columns)]
-    shown = [panel for panel in panels if panel.curves.keys() & columns.keys()] or list(PANELS)
+    shown = _panels_with_curves(columns) or list(PANELS)
     height = -(-len(shown) // 2)
-    last = max((row["step"] for row in rows), default=1)
-    happened = events(rows)
     with rc_context(STYLE):
         figure = Figure((2 * PANEL[0], height * PANEL[1]), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
         grid = figure.subplots(height, 2, squeeze=False).flat
         for axes, panel in zip(grid, shown, strict=False):
-            _draw_panel(axes, panel, columns, happened)
-            axes.set_xlim(0, 1.01 * last)
+            _draw_panel(axes, panel, columns, rows)
         for axes in grid[len(shown) :]:
             axes.set_visible(False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def draw_panels(rows: Sequence[Row]) -> dict[str, Figure]:
+    """The same, but each panel that has curves as a figure of its own, by its title. Save them in STYLE."""
+    columns, found = _columns(rows), {}
+    with rc_context(STYLE):
+        for panel in _panels_with_curves(columns):
+            found[panel.title] = figure = Figure(PANEL, layout="constrained")
+            _draw_panel(figure.subplots(), panel, columns, rows)
+    return found
 
 
 def thin(steps: np.ndarray, values: np.ndarray, points: int = POINTS) -> tuple[np.ndarray, ...]:
@@ -138,25 +144,30 @@ def _columns(rows: Sequence[Row]) -> dict[str, Column]:
     lists: dict[str, tuple[list, list]] = {}
     for row in rows:
         for key, value in row.items():
-            if key in PLAIN_KEYS or key.endswith("/1"):
+            if key in PLAIN_KEYS or key.endswith("/1") or "@" in key:
                 steps, values = lists.setdefault(key, ([], []))
                 steps.append(row["step"])
                 values.append(value)
     return {key: tuple(np.array(x, np.float64) for x in column) for key, column in lists.items()}
 
 
-def _draw_panel(
-    axes: Axes, panel: Panel, columns: Mapping[str, Column], events: Sequence[tuple[float, str, str]]
-) -> None:
+def _panels_with_curves(columns: Mapping[str, Column]) -> list[Panel]:
+    scores = (Panel(key, {key: ("", BLUE)}) for key in sorted(columns) if "@" in key)
+    panels = (*PANELS, *scores, *_singular_value_panels(columns))
+    return [panel for panel in panels if panel.curves.keys() & columns.keys()]
+
+
+def _draw_panel(axes: Axes, panel: Panel, columns: Mapping[str, Column], rows: Sequence[Row]) -> None:
     axes.set_title(panel.title)
+    axes.set_xlim(0, 1.01 * max((row["step"] for row in rows), default=1))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("step", loc="right")
     drawn = []
     for key, (label, color) in panel.curves.items():
         steps, values = columns.get(key, NO_COLUMN)
-        rows, (steps, means, lows, highs) = len(steps), thin(steps, values)
+        points, (steps, means, lows, highs) = len(steps), thin(steps, values)
         axes.plot(steps, means, color=color, label=label or None, marker="." if len(steps) == 1 else None)
-        if rows > len(steps):
+        if points > len(steps):
             axes.fill_between(steps, lows, highs, color=color, alpha=0.18, linewidth=0)
         drawn += [lows[np.isfinite(lows)], highs[np.isfinite(highs)]]
     values = np.concatenate(drawn) if drawn else np.zeros(0)
@@ -164,7 +175,7 @@ def _draw_panel(
         _scale_log(axes, values[values > 0])
     elif len(values):
         _scale_linear(axes, values, from_zero=len(panel.curves) == 1)
-    for step, text, color in events:
+    for step, text, color in events(rows):
         axes.axvline(step, color=color, linewidth=0.9, linestyle=(0, (4, 2)))
         axes.annotate(
             text,

@@ -8,8 +8,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from biggan_jax.data import Source, batches
-from biggan_jax.sampling.sampler import Sampler, fixed_latents
+from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.sheets import png, sheet
+from biggan_jax.sampling.standing import ready
 from biggan_jax.training.state import TrainState
 
 MOST_BATCHES_LOOKED_AT = 64  # of 256 real images, for the sheet of real ones
@@ -18,10 +19,10 @@ MOST_BATCHES_LOOKED_AT = 64  # of 256 real images, for the sheet of real ones
 def samples_sheet(config: ConfigDict, state: TrainState, source: Source) -> bytes:
     """A sheet of the averaged generator's samples as PNG, a class a column, of the same latents each time."""
     classes, rows = shown_classes(config, source), config.sampling.samples_per_class
-    z, labels = fixed_latents(config, rows, classes, config.seed)
-    # From the host to one device: a sheet is not worth every replica's time.
     params, u = jax.device_get((state.ema_params, state.generator.u))
-    images = Sampler(config, params, u).images(z, labels)
+    sampler = Sampler(ready(config, params, u), batch_size=config.sampling.batch_size)
+    z = sampler.latents(rows, seed=config.seed)
+    images = sampler.images(np.repeat(z, len(classes), axis=0), classes * rows)
     return _png(images.reshape(rows, len(classes), *images.shape[1:]), classes, source)
 
 

@@ -1,6 +1,7 @@
 """What a run keeps in its workdir. Of several processes, the first alone has a record.
 
 workdir/config.json             the config in use
+        classes.json            the classes' names, in the order of their labels
         metrics.jsonl           a row every `log_every` steps and at the last (see metrics.py)
         tensorboard/            the same
         curves.png              the same, drawn
@@ -24,6 +25,7 @@ from biggan_jax.training.collapse import Collapse, Watch
 from biggan_jax.training.curves import draw_curves, read_rows
 from biggan_jax.training.metrics import FILE_NAME, Metrics
 from biggan_jax.training.pictures import real_sheet, samples_sheet
+from biggan_jax.training.saved_run import CLASSES
 from biggan_jax.training.state import TrainState
 from biggan_jax.training.workdir import config_to_json, write_whole
 
@@ -60,6 +62,10 @@ class Record:
     def begin(self, step: int) -> None:
         """Opens what rows are written to, for a run that is taken up at `step`."""
         write_whole(self.workdir / "config.json", json.dumps(config_to_json(self._config), indent=2).encode())
+        write_whole(
+            self.workdir / CLASSES,
+            json.dumps(self._source.class_names, indent=2, ensure_ascii=False).encode(),
+        )
         real = self.workdir / "samples" / "real.png"
         if not real.exists():
             write_whole(real, real_sheet(self._config, self._source))

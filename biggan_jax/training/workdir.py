@@ -19,6 +19,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from biggan_jax.cli import UserError
+from biggan_jax.config import flatten
 
 _AGAIN = "run the same command again; it goes on from the last checkpoint"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -102,14 +103,6 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
 def config_to_json(config: ConfigDict) -> dict[str, Any]:
     """The config as what JSON can hold (tuples become lists), so that a saved one compares equal to it."""
     return json.loads(config.to_json())
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"channels": 64}}` → `{"model.channels": 64}`."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

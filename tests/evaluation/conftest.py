@@ -1,10 +1,13 @@
-"""The classifier that this room's tests share: trained once."""
+"""The classifier and the run that this room's tests share: each made once."""
+
+import shutil
 
 import pytest
+from blob_runs import make_config, open_blobs, write_run
 from blobs import SETTINGS, make_blobs
 from rich.console import Console
 
-from biggan_jax.evaluation import classifier
+from biggan_jax.evaluation import classifier, judge, reference
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +31,28 @@ def no_training(monkeypatch):
         pytest.fail("trained a classifier")
 
     monkeypatch.setattr(classifier, "_train", refuse)
+
+
+@pytest.fixture(scope="session")
+def pristine_run(tmp_path_factory, kept):
+    workdir = tmp_path_factory.mktemp("run")
+    write_run(workdir, make_config())
+    shutil.copytree(kept[0], workdir / "evaluation")
+    return workdir
+
+
+@pytest.fixture
+def run(tmp_path, pristine_run, monkeypatch):
+    """The workdir of a run on blobs that has a checkpoint and a classifier."""
+    shutil.copytree(pristine_run, tmp_path, dirs_exist_ok=True)
+
+    monkeypatch.setattr(reference, "open_source", open_blobs)
+    monkeypatch.setattr(judge, "Settings", lambda random_flip: SETTINGS)
+    return tmp_path
+
+
+@pytest.fixture
+def untouched_run(run, no_training):
+    """The same before its first evaluation; fails the test if a classifier is trained."""
+    shutil.rmtree(run / "evaluation")
+    return run

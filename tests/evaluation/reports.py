@@ -65,6 +65,7 @@ def _section(number, title, flagged, sentence):
     return {
         "blind_spot": number,
         "title": title,
+        "blindness": f"Nobody sees {title.lower()}.",
         "measured": True,
         "flagged": flagged,
         "sentence": sentence,

@@ -12,13 +12,14 @@ from biggan_jax.data.records import RecordSource
 from biggan_jax.evaluation import image_sets
 from biggan_jax.evaluation.image_sets import Drawn, Given, Real, gathered, in_memory
 from biggan_jax.sampling.sampler import Sampler
+from biggan_jax.sampling.standing import ready
 
 
 @pytest.fixture(scope="module")
 def drawn():
     config = make_config()
     state = random_state(config)
-    return Drawn(Sampler(config, state.ema_params, state.generator.u), 50, 3, seed=4, resolution=16)
+    return Drawn(Sampler(ready(config, state.ema_params, state.generator.u), batch_size=16), 50, 3, seed=4)
 
 
 def of_files():
@@ -86,7 +87,7 @@ def test_a_part_of_a_source_is_a_random_one_without_repetition():
 
 def test_more_images_than_memory_is_for_are_refused_before_any_is_made(monkeypatch):
     monkeypatch.setattr(image_sets, "IN_MEMORY_BYTES", 49 * 16 * 16 * 3)
-    nobody = types.SimpleNamespace(draw=lambda *_: pytest.fail("drew"))
+    nobody = types.SimpleNamespace(resolution=16, sample=lambda *_: pytest.fail("drew"))
     for whole_set in (in_memory, gathered):
         with pytest.raises(UserError, match="50 images of 16 px are too many.*take 49 at most"):
-            whole_set(Drawn(nobody, 50, 3, 0, 16))
+            whole_set(Drawn(nobody, 50, 3, 0))

@@ -14,6 +14,8 @@ from biggan_jax.models.layers import (
     Conv,
     Linear,
     SelfAttention,
+    attend,
+    attend_one_by_one,
 )
 
 EPSILON = 1e-4
@@ -146,7 +148,7 @@ def test_last_batch_norm_has_one_gain_and_bias_a_channel_one_and_zero_at_first(x
 
 def test_conditional_batch_norm_projects_the_condition_to_gain_around_one_and_bias(x, rng):
     condition = rng.normal(size=(5, 7))
-    module = ConditionalBatchNorm(CLASSES, ALL, dtype=jnp.float64)
+    module = ConditionalBatchNorm(None, ALL, dtype=jnp.float64)
     params = params_of(module, x, condition, False)
     assert {name: set(layer) for name, layer in params.items()} == {"gain": {"kernel"}, "bias": {"kernel"}}
     gain = 1 + condition @ params["gain"]["kernel"]
@@ -166,7 +168,7 @@ def test_conditional_batch_norm_by_labels_takes_gain_and_bias_from_a_table(x):
 
 def test_conditional_batch_norm_with_stored_statistics_is_the_same_alone_and_in_a_batch(x, rng):
     condition = rng.normal(size=(5, 7))
-    module = ConditionalBatchNorm(CLASSES, ALL, dtype=jnp.float64)
+    module = ConditionalBatchNorm(None, ALL, dtype=jnp.float64)
     statistics = {"normalize": {"mean": rng.normal(size=8), "variance": rng.uniform(0.5, 2, 8)}}
     variables = {"params": params_of(module, x, condition, False), "statistics": statistics}
     together = module.apply(variables, x, condition, True)
@@ -180,6 +182,24 @@ def test_attention_equals_a_loop_over_pixels_with_max_pooled_keys_and_values(x):
     shapes = {name: layer["kernel"].shape[2:] for name, layer in params.items() if name != "gamma"}
     assert shapes == {"theta": (8, 1), "phi": (8, 1), "g": (8, 4), "o": (4, 8)}
     np.testing.assert_allclose(module.apply({"params": params}, x), plain.attention(x, params), atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_is_the_same_for_all_images_at_once_and_one_by_one(rng, dtype):
+    images = [jnp.asarray(rng.normal(size=(3, *shape)), dtype) for shape in ((16, 2), (4, 2), (4, 5))]
+
+    def loss(function):
+        return lambda *images: (function(*images).astype("float32") ** 2).sum()
+
+    tolerance = {"float32": 1e-6, "bfloat16": 1e-2}[dtype]
+    for wrap in (lambda f: f, lambda f: jax.grad(loss(f), argnums=(0, 1, 2))):
+        at_once, one_by_one = (jax.tree.leaves(wrap(f)(*images)) for f in (attend, attend_one_by_one))
+        for one, other in zip(at_once, one_by_one, strict=True):
+            assert one.dtype == other.dtype == dtype
+            scale = np.abs(one.astype("float32")).max()
+            np.testing.assert_allclose(
+                one.astype("float32"), other.astype("float32"), atol=tolerance * float(scale)
+            )
 
 
 def test_attention_is_the_identity_until_gamma_is_learnt(x):

@@ -1,5 +1,6 @@
 """Drawing: spectral norm divided in, standing statistics, and images that do not depend on their batch."""
 
+import dataclasses
 import logging
 
 import jax
@@ -12,7 +13,8 @@ from biggan_jax.config import default_config
 from biggan_jax.models import make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
 from biggan_jax.sampling.latents import draw_labels, draw_latents
-from biggan_jax.sampling.sampler import Sampler, fixed_latents
+from biggan_jax.sampling.sampler import Sampler, largest_batch
+from biggan_jax.sampling.standing import ready
 
 CLASSES, LATENT, SIZE = 3, 4, 8
 BATCH, PASSES = 4, 3
@@ -64,9 +66,14 @@ def params(config):
     return make_params(config, seed=1)
 
 
+def make_sampler(config, params, truncations=None, devices=None):
+    exported = ready(config, params, make_vectors(params), truncations, devices=devices)
+    return Sampler(exported, batch_size=BATCH, devices=devices)
+
+
 @pytest.fixture(scope="module")
 def sampler(config, params):
-    return Sampler(config, params, make_vectors(params))
+    return make_sampler(config, params)
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +99,12 @@ def ten():
     return rng.normal(size=(10, LATENT)).astype(np.float32), rng.integers(0, CLASSES, 10)
 
 
-def test_standing_statistics_are_the_mean_over_passes_at_the_truncation_in_use(sampler, reference):
+def test_standing_statistics_are_the_mean_over_passes_at_the_truncation_in_use(
+    config, params, sampler, reference
+):
+    statistics = ready(config, params, make_vectors(params)).statistics
     for path, (mean, variance) in reference.stored.items():
-        found = sampler.statistics
+        found = statistics[sampler.truncation]
         for name in (*path.split("/"), "normalize"):
             found = found[name]
         np.testing.assert_allclose(found["mean"], mean, atol=1e-4, err_msg=path)
@@ -126,19 +136,23 @@ def test_drawing_nothing_gives_no_images(sampler):
 def test_drawing_by_seed_and_position_uses_the_truncation(sampler, config):
     labels = np.array([0, 1, 2, 0, 1])
     z = draw_latents(jax.random.key(7), jnp.arange(5), LATENT, truncation=config.sampling.truncation)
-    np.testing.assert_array_equal(sampler.draw(labels, seed=7), sampler.images(z, labels))
-    np.testing.assert_array_equal(sampler.draw(labels[:2], seed=7), sampler.draw(labels, seed=7)[:2])
-    assert (sampler.draw(labels, seed=8) != sampler.draw(labels, seed=7)).any()
+    np.testing.assert_array_equal(sampler.sample(labels, seed=7), sampler.images(z, labels))
+    np.testing.assert_array_equal(sampler.sample(labels[:2], seed=7), sampler.sample(labels, seed=7)[:2])
+    assert (sampler.sample(labels, seed=8) != sampler.sample(labels, seed=7)).any()
 
 
-def test_truncation_given_to_the_sampler_replaces_the_configs(config, params, sampler):
-    other = Sampler(config, params, make_vectors(params), truncation=0.2)
-    assert (other.truncation, sampler.truncation) == (0.2, 0.8)
-    changed = [
-        not np.allclose(a, b)
-        for a, b in zip(jax.tree.leaves(other.statistics), jax.tree.leaves(sampler.statistics), strict=True)
-    ]
-    assert any(changed)
+def test_each_truncation_has_latents_and_statistics_of_its_own(config, params, sampler):
+    both = make_sampler(config, params, [0.2, 0.8])
+    assert (
+        both.truncations == (0.2, 0.8) and both.truncation == 0.8
+    )  # there are none of the whole distribution
+    labels = np.arange(5) % CLASSES
+    np.testing.assert_array_equal(both.sample(labels, 0.8), sampler.sample(labels))
+    alone = make_sampler(config, params, [0.2])
+    np.testing.assert_array_equal(both.sample(labels, 0.2), alone.sample(labels))
+    assert np.abs(both.latents(50, 0.2)).max() <= 0.2 < np.abs(both.latents(50, 0.8)).max()
+    z = both.latents(5, 0.2)
+    assert (both.images(z, labels, 0.2) != both.images(z, labels, 0.8)).any()  # of the statistics
 
 
 def test_new_weights_of_the_same_network_compile_nothing_anew(config, sampler, ten, caplog):
@@ -146,7 +160,7 @@ def test_new_weights_of_the_same_network_compile_nothing_anew(config, sampler, t
     new = make_params(make_config(), seed=2)
     vectors = make_vectors(new)
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
-        images = Sampler(make_config(), new, vectors).images(*ten)
+        images = Sampler(ready(make_config(), new, vectors), batch_size=BATCH).images(*ten)
         assert not [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()]
         jax.jit(lambda x: x * 3 + 1)(np.ones(7))  # and a compilation would have been seen
         assert "Compiling" in caplog.text
@@ -156,11 +170,12 @@ def test_new_weights_of_the_same_network_compile_nothing_anew(config, sampler, t
 @pytest.mark.parametrize(
     ("z", "labels", "words"),
     [
-        (np.zeros((2, LATENT + 1)), [0, 1], r"\(2, 5\) with labels.*\[N, 4\]"),
-        (np.zeros((3, LATENT)), [0, 1], r"\(3, 4\) with labels of shape \(2,\)"),
-        (np.zeros((2, LATENT)), [0, CLASSES], "labels from 0 to 3.*0 to 2"),
-        (np.zeros((2, LATENT)), [-1, 0], "labels from -1 to 0"),
-        (np.zeros((2, LATENT)), [[0, 1], [1, 2]], r"labels of shape \(2, 2\)"),
+        (np.zeros((2, LATENT + 1)), [0, 1], r"\(2, 5\) with classes.*\[N, 4\]"),
+        (np.zeros((3, LATENT)), [0, 1], r"\(3, 4\) with classes of shape \(2,\)"),
+        (np.zeros((2, LATENT)), [0, CLASSES], "class 3: there are classes 0 to 2"),
+        (np.zeros((2, LATENT)), [-1, 0], "class -1: there are"),
+        (np.zeros((2, LATENT)), [True, 0], "class True: give a number or a name"),
+        (np.zeros((2, LATENT)), [[0, 1], [1, 2]], r"classes of shape \(2, 2\).*weights \[N, 3\]"),
     ],
 )
 def test_latents_and_labels_that_do_not_fit_are_refused(sampler, z, labels, words):
@@ -168,28 +183,102 @@ def test_latents_and_labels_that_do_not_fit_are_refused(sampler, z, labels, word
         sampler.images(z, labels)
 
 
-def test_sheets_latents_share_a_latent_in_each_row_and_a_class_in_each_column():
-    config = make_config()
-    z, labels = fixed_latents(config, rows=2, classes=[2, 0, 1], seed=3)
-    np.testing.assert_array_equal(labels, [2, 0, 1, 2, 0, 1])
-    np.testing.assert_array_equal(z[:3], np.repeat(z[:1], 3, axis=0))
-    np.testing.assert_array_equal(z[3:], np.repeat(z[3:4], 3, axis=0))
-    assert not np.allclose(z[0], z[3]) and np.abs(z).max() <= config.sampling.truncation
-    more_rows, _ = fixed_latents(config, rows=5, classes=[0], seed=3)
-    np.testing.assert_array_equal(more_rows[:2], z[::3])
-
-
 def test_the_number_of_devices_changes_no_bit_of_statistics_or_images(config, params):
     labels = np.arange(11) % CLASSES  # two whole batches and a part of one
-    one, several = (Sampler(config, params, make_vectors(params), devices=jax.devices()[:n]) for n in (1, 3))
-    for a, b in zip(jax.tree.leaves(one.statistics), jax.tree.leaves(several.statistics), strict=True):
-        np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(one.draw(labels, seed=2), several.draw(labels, seed=2))
+    devices = jax.devices()[:1], jax.devices()[:3]
+    vectors = make_vectors(params)
+    found = [ready(config, params, vectors, devices=some).statistics[0.8] for some in devices]
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    one, several = (make_sampler(config, params, devices=some) for some in devices)
+    np.testing.assert_array_equal(one.sample(labels, seed=2), several.sample(labels, seed=2))
 
 
 def test_a_sequence_drawn_in_parts_is_the_one_drawn_at_once(sampler):
     labels = np.arange(10) % CLASSES
-    whole = sampler.draw(labels, seed=3)
-    parts = [sampler.draw(labels[:3], seed=3), sampler.draw(labels[3:], seed=3, start=3)]
+    whole = sampler.sample(labels, seed=3)
+    parts = [sampler.sample(labels[:3], seed=3), sampler.sample(labels[3:], seed=3, start=3)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-    assert (whole[3:] != sampler.draw(labels[3:], seed=3)).any()
+    assert (whole[3:] != sampler.sample(labels[3:], seed=3)).any()
+
+
+def test_weights_of_one_class_draw_that_class_and_halves_the_mean_of_two_embeddings(sampler, config, params):
+    z = sampler.latents(3, seed=1)
+    one_hot = np.eye(CLASSES)[[2, 0, 1]]
+    np.testing.assert_array_equal(sampler.images(z, one_hot), sampler.images(z, [2, 0, 1]))
+    embedding = np.array(params["class_embedding"]["embedding"])
+    embedding[0] = (embedding[0] + embedding[1]) / 2
+    other = jax.tree.map(np.array, params)
+    other["class_embedding"]["embedding"] = embedding
+    half = sampler.images(z[:1], [[0.5, 0.5, 0]], dtype="float32")
+    exported = ready(config, params, make_vectors(params))
+    mixed = Sampler(
+        dataclasses.replace(exported, params=exported.params | {"class_embedding": other["class_embedding"]})
+    )
+    np.testing.assert_allclose(half, mixed.images(z[:1], [0], dtype="float32"), atol=1e-5)
+
+
+def test_class_weights_mix_the_tables_of_a_network_without_a_shared_embedding():
+    config = make_config()
+    config.model.update(shared_embedding=False, hierarchical_latents=False)
+    exported = ready(config, params := make_params(config, seed=3), make_vectors(params))
+    sampler = Sampler(exported)
+    z = sampler.latents(2)
+    np.testing.assert_array_equal(sampler.images(z, np.eye(CLASSES)[[1, 2]]), sampler.images(z, [1, 2]))
+    assert (sampler.images(z, [1, 2]) != sampler.images(z, [2, 1])).any()
+
+
+def test_interpolation_begins_and_ends_at_its_ends_and_goes_straight(sampler):
+    images = sampler.interpolate((0, 2), (5, 9), steps=3, dtype="float32")
+    ends = [sampler.sample([label], seed=seed, dtype="float32")[0] for label, seed in ((0, 5), (2, 9))]
+    np.testing.assert_allclose(images[[0, 2]], ends, atol=1e-5)
+    z = (sampler.latents(1, seed=5) + sampler.latents(1, seed=9)) / 2
+    np.testing.assert_allclose(images[1:2], sampler.images(z, [[0.5, 0, 0.5]], dtype="float32"), atol=1e-5)
+    with pytest.raises(ValueError, match="steps = 1: give 2 or more"):
+        sampler.interpolate((0, 1), (0, 0), steps=1)
+
+
+def test_float_images_round_to_the_bytes(sampler, ten):
+    floats = sampler.images(*ten, dtype="float32")
+    assert floats.dtype == np.float32 and np.abs(floats).max() <= 1
+    np.testing.assert_array_equal(np.round((floats + 1) * 127.5).astype(np.uint8), sampler.images(*ten))
+    with pytest.raises(ValueError, match="dtype = 'float16': choose"):
+        sampler.images(*ten, dtype="float16")
+
+
+@pytest.fixture(scope="module")
+def named(config, params):
+    names = ("tench, Tinca tinca", "Sandal", "great white shark, white shark")
+    exported = ready(config, params, make_vectors(params))
+    return Sampler(dataclasses.replace(exported, class_names=names))
+
+
+def test_classes_go_by_names_synonyms_and_numbers(named):
+    assert named.labels(["sandal", 0, "Tinca Tinca", "white shark"]).tolist() == [1, 0, 0, 2]
+    assert named.labels("SANDAL").tolist() == [1] and named.labels(2).tolist() == [2]
+    assert named.labels(np.array([2, 1])).tolist() == [2, 1]
+
+
+def test_unknown_names_are_refused_with_similar_ones(named, sampler):
+    with pytest.raises(ValueError, match="'sandals' is not known; did you mean 'Sandal'"):
+        named.labels(["sandals"])
+    with pytest.raises(ValueError, match="'shark'.*did you mean 'great white shark, white shark'"):
+        named.labels("shark")
+    with pytest.raises(ValueError, match="names of these classes are not known; give numbers"):
+        sampler.labels("sandal")
+
+
+def test_without_a_batch_size_few_images_take_small_batches_and_are_the_same_but_for_rounding(
+    config, params, sampler, ten
+):
+    free = Sampler(ready(config, params, make_vectors(params)))
+    np.testing.assert_allclose(
+        free.images(*ten, dtype="float32"), sampler.images(*ten, dtype="float32"), atol=1e-5
+    )
+
+
+def test_larger_maps_take_smaller_batches():
+    small, large = default_config(), default_config()
+    small.model.update(resolution=32, attention_resolution=0)
+    large.model.resolution, large.model.latent_dim = 512, 128
+    sizes = [largest_batch(config.model, jax.devices()[0]) for config in (small, large)]
+    assert sizes[0] > sizes[1] >= 1 and all(size & (size - 1) == 0 for size in sizes)

@@ -88,3 +88,18 @@ def test_a_wrong_shape_type_or_number_of_titles_is_refused():
 def test_the_png_holds_the_same_pixels():
     page = sheet(numbered(2, 2, 16), ["one", "two"])
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(page)))), np.asarray(page))
+
+
+def test_row_titles_stand_left_of_their_own_row_and_move_no_image():
+    plain, titled = (
+        np.asarray(sheet(numbered(3, 2, 32), ["a", "b"], names)) for names in (None, ["", "xy", ""])
+    )
+    added = titled.shape[1] - plain.shape[1]
+    assert added > 0 and titled.shape[0] == plain.shape[0]
+    np.testing.assert_array_equal(titled[:, added + MARGIN :], plain[:, MARGIN:])
+    inked = np.flatnonzero((titled[:, : added + MARGIN] != WHITE).any(axis=(1, 2)))
+    top, _ = tile_corner(1, 0, 96, len(titled), 3)
+    assert top < inked.min() and inked.max() < top + 96
+    assert abs((inked.min() + inked.max()) / 2 - (top + 48)) < 8
+    with pytest.raises(ValueError, match="1 of them for 3 rows"):
+        sheet(numbered(3, 2, 32), ["a", "b"], ["x"])

@@ -12,7 +12,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from PIL import Image
 
-from biggan_jax.training.curves import POINTS, draw_curves, events, read_rows, thin
+from biggan_jax.training.curves import POINTS, draw_curves, draw_panels, events, read_rows, thin
 
 LOOK = {
     f"singular_values/{network}/{place}": sigma
@@ -92,6 +92,31 @@ def test_singular_values_are_drawn_where_there_was_a_look_from_input_to_output(d
     ]
     ((steps, values),) = curves[name.format("generator"), "linear"]  # the largest of each weight alone
     assert steps.tolist() == [3, 6, 9] and values.tolist() == [9, 9, 9]
+
+
+def test_scores_that_few_rows_have_are_drawn_in_a_panel_each(drawn):
+    scores = {3: {"fid@classifier": 9.0, "is@classifier": 2.0}, 6: {"fid@classifier": 4.0}}
+    curves, panels = drawn([row(step, **scores.get(step, {})) for step in range(1, 8)])
+    ((steps, values),) = curves["fid@classifier", None]
+    assert steps.tolist() == [3, 6] and values.tolist() == [9, 4]
+    assert "is@classifier" in panels and panels["fid@classifier"].get_ylim()[0] == 0
+
+
+def test_each_panel_that_has_curves_is_a_figure_of_its_own_too():
+    rows = [{"step": step, "d_loss": float(step), "fid@classifier": 3.0} for step in range(1, 6)]
+    found = draw_panels([*rows, row(6, d_loss=None), {"step": 9}])
+    assert list(found) == [
+        "Hinge losses",
+        "D's mean logits",
+        "Gradient norms",
+        "Images a second",
+        "fid@classifier",
+    ]
+    assert list(draw_panels(rows)) == ["Hinge losses", "fid@classifier"] and draw_panels([]) == {}
+    (axes,) = found["Hinge losses"].axes
+    assert axes.get_xlim()[1] >= 9 and axes.get_title(loc="left") == "Hinge losses"
+    assert axes.lines[0].get_ydata()[:5].tolist() == [1, 2, 3, 4, 5]
+    assert [text.get_text() for text in axes.texts] == ["not finite"]
 
 
 def test_a_long_run_is_drawn_with_few_points_of_which_none_is_lost(drawn):

@@ -15,6 +15,7 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.sampling.exported import Exported, Network
 from biggan_jax.sampling.weights.biggan_pytorch_model import (
     State,
     attention_places,
@@ -22,7 +23,7 @@ from biggan_jax.sampling.weights.biggan_pytorch_model import (
     infer_model,
 )
 from biggan_jax.sampling.weights.files import read_state
-from biggan_jax.sampling.weights.imported import Imported, Network, Provenance, freeze
+from biggan_jax.sampling.weights.freezing import freeze
 from biggan_jax.sampling.weights.layout import (
     Shape,
     Tensor,
@@ -59,7 +60,7 @@ class Names(NamedTuple):
 
 def read_biggan_pytorch(
     generator: Path, discriminator: Path | None = None, *, truncation: float = 0.0, epsilon: float = 1e-5
-) -> Imported:
+) -> Exported:
     """Reads G's state dict, and D's for training to go on from.
 
     Args:
@@ -89,14 +90,14 @@ def read_biggan_pytorch(
     arrays = _collect(wanted, state, source)
     undivided = network(arrays)
     frozen, trainable = freeze(undivided, power_iteration_sigmas(undivided, _unit), source)
-    return Imported(
+    return Exported(
         model=model,
         params=frozen,
         statistics={truncation: _averages(statistics, arrays)},
         truncation_kind="threshold",
         generator=trainable,
         discriminator=opponent_state and _discriminator(opponent_state, model, opponent),
-        provenance=Provenance(FORMAT, tuple(files)),
+        provenance={"format": FORMAT, "files": dict(files)},
     )
 
 

@@ -12,10 +12,17 @@ from biggan_jax.cli import UserError
 
 def read_bytes(path: Path) -> bytes:
     """A file's content, or a UserError that names it."""
+    refuse_devices(path)
     try:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def refuse_devices(path: Path) -> None:
+    """Raises UserError for what would never end or never answer, be it behind a link."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path} is no file; get it again")
 
 
 def sha256(path: Path) -> str:

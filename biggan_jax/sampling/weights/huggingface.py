@@ -16,8 +16,9 @@ from ml_collections import ConfigDict
 
 from biggan_jax.cli import UserError
 from biggan_jax.models.architecture import INITIAL_RESOLUTION
+from biggan_jax.sampling.exported import Exported
 from biggan_jax.sampling.weights.files import read_bytes, read_state
-from biggan_jax.sampling.weights.imported import Imported, Provenance, freeze
+from biggan_jax.sampling.weights.freezing import freeze
 from biggan_jax.sampling.weights.layout import Shape, Tensor, collect, from_torch, generator_shapes, network
 from biggan_jax.sampling.weights.model_section import model_section
 
@@ -27,7 +28,7 @@ LARGEST = 1_000_000
 NUMBERS = ("output_dim", "z_dim", "channel_width", "num_classes", "attention_layer_position", "n_stats")
 
 
-def read_huggingface(folder: Path) -> Imported:
+def read_huggingface(folder: Path) -> Exported:
     """Reads a generator from a folder of `pytorch-pretrained-biggan`.
 
     Raises:
@@ -61,7 +62,7 @@ def read_huggingface(folder: Path) -> Imported:
         matrix = weights[leaf].reshape(-1, len(u)).astype(np.float64)
         sigmas[leaf] = float(arrays[f"v/{leaf}"] @ matrix @ u)
     frozen, trainable = freeze(undivided, sigmas, str(path))
-    return Imported(
+    return Exported(
         model=model,
         params=frozen,
         statistics={
@@ -73,7 +74,7 @@ def read_huggingface(folder: Path) -> Imported:
         truncation_kind="scale",
         generator=trainable,
         discriminator=None,
-        provenance=Provenance(FORMAT, (("config.json", config_sha256), (path.name, sha256))),
+        provenance={"format": FORMAT, "files": {"config.json": config_sha256, path.name: sha256}},
     )
 
 

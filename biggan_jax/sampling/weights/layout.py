@@ -16,7 +16,7 @@ from biggan_jax.cli import UserError
 from biggan_jax.models import make_discriminator, make_generator
 from biggan_jax.models.architecture import INITIAL_RESOLUTION
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.sampling.weights.imported import Network
+from biggan_jax.sampling.exported import Network
 
 MOST_NAMES = 12
 

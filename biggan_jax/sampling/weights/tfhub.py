@@ -4,6 +4,7 @@ From a module's folder, or a checkpoint under the same names, TensorFlow's check
 averaged weights and u0. Statistics by truncation are constants in the graph, which is read and never run.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +17,9 @@ from flax.traverse_util import unflatten_dict
 from biggan_jax.cli import UserError
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.sampling.weights.files import read_bytes, sha256
-from biggan_jax.sampling.weights.imported import Imported, Provenance, freeze
+from biggan_jax.sampling.exported import Exported
+from biggan_jax.sampling.weights.files import read_bytes, refuse_devices, sha256
+from biggan_jax.sampling.weights.freezing import freeze
 from biggan_jax.sampling.weights.layout import (
     Shape,
     Tensor,
@@ -41,7 +43,7 @@ STEP = 0.02  # between the truncations that a module has statistics for, the las
 ROWS = (50, 51)  # from 0.02 on (BigGAN), or from 0 on (BigGAN-deep)
 
 
-def read_tfhub(path: Path) -> Imported:
+def read_tfhub(path: Path) -> Exported:
     """Reads a generator from a module or a checkpoint.
 
     Of statistics there is one set a truncation if the module's graph is at hand. A checkpoint alone may have
@@ -78,15 +80,15 @@ def read_tfhub(path: Path) -> Imported:
         statistics = {1.0: unflatten_dict(leaves_of_one, sep="/")}
     undivided = network(arrays)
     frozen, trainable = freeze(undivided, power_iteration_sigmas(undivided, _unit), source)
-    files = [*sorted(prefix.parent.glob(f"{prefix.name}.*")), *([graph] if graph else [])]
-    return Imported(
+    files = [*_parts(prefix), *([graph] if graph else [])]
+    return Exported(
         model=model,
         params=frozen,
         statistics=statistics,
         truncation_kind="scale",
         generator=trainable,
         discriminator=None,
-        provenance=Provenance(FORMAT, tuple((file.name, sha256(file)) for file in files)),
+        provenance={"format": FORMAT, "files": {file.name: sha256(file) for file in files}},
     )
 
 
@@ -112,16 +114,30 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
     return prefix, None
 
 
+def _parts(prefix: Path) -> list[Path]:
+    """The files of a checkpoint."""
+    return sorted(path for path in prefix.parent.iterdir() if path.name.startswith(f"{prefix.name}."))
+
+
 def _open(prefix: Path) -> tuple[Any, str, dict[str, Shape]]:
     """A reader, the scope that all names begin with, and the variables' shapes by the rest of the name."""
     tf = import_tensorflow()
+    for path in _parts(prefix):
+        refuse_devices(path)
     try:
         reader = tf.train.load_checkpoint(str(prefix))
-        shapes = reader.get_variable_to_shape_map()
+        shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        held = sum(path.stat().st_size for path in _parts(prefix))
     except Exception as error:  # whatever a damaged file makes TensorFlow raise
         raise UserError(
             f"{prefix} is damaged, or no checkpoint of TensorFlow ({_first_line(error)}); get it again"
         ) from error
+    # Before memory is taken for them: a few bytes may declare any shape.
+    declared = sum(
+        math.prod(shape) * types[name].size for name, shape in shapes.items() if types[name].is_floating
+    )
+    if declared > held:
+        raise UserError(f"{prefix} is damaged: its variables would take more bytes than it has; get it again")
     scopes = {name.partition("Generator/")[0] for name in shapes if "Generator/" in name}
     if len(scopes) != 1:
         some = ", ".join(sorted(shapes)[:4])

@@ -15,4 +15,4 @@ def images_of(imported, z, labels, truncation=0.0):
 def inputs(imported, count=2, seed=3):
     rng = np.random.default_rng(seed)
     z = np.float32(rng.normal(size=(count, imported.model.latent_dim)))
-    return z, rng.integers(imported.num_classes, size=count)
+    return z, rng.integers(imported.model.num_classes, size=count)

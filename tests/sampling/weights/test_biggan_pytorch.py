@@ -21,6 +21,7 @@ from biggan_jax.sampling.weights.biggan_pytorch import read_biggan_pytorch
 
 CIFAR = {"widths": [16, 16, 16, 16], "embedding": 0, "chunk": 7}
 SPLIT_128 = {"widths": [128, 128, 64, 32, 16, 8], "attention": 3}
+SPLIT_256 = {"widths": [64, 64, 32, 32, 16, 8, 4], "attention": 3}
 UNSPLIT_16 = {"widths": [24, 16, 8], "attention": 0, "unsplit": True}
 DEEP_64 = {"widths": [64, 64, 32, 16, 8], "deep": True, "attention": 5, "colours": 5}
 DEEP_16 = {"widths": [24, 16, 8], "deep": True, "attention": 1, "colours": 5}
@@ -36,16 +37,19 @@ def write(path, state, legacy=False):
     [
         (CIFAR, dict(resolution=32, channels=4, latent_dim=7, shared_embedding=False)),
         (SPLIT_128, dict(resolution=128, channels=8, latent_dim=24, hierarchical_latents=True)),
+        (SPLIT_256, dict(resolution=256, channels=4, generator_channels=(), latent_dim=28)),
         (UNSPLIT_16, dict(generator_channels=(3, 2, 1), latent_dim=4, hierarchical_latents=False)),
         (DEEP_16, dict(architecture="biggan_deep", resolution=16, channels=8, attention_resolution=8)),
     ],
-    ids=["32 px, tables by class", "128 px, split z", "16 px, own widths, whole z", "16 px, deep"],
+    ids=["32 px, tables by class", "128 px, split z", "256 px", "16 px, own widths, whole z", "16 px, deep"],
 )
 def test_images_are_those_of_the_files_own_network(tmp_path, make, expected):
     state = generator_state(**make)
     imported = read_biggan_pytorch(write(tmp_path / "G_ema.pth", state))
     assert {field: imported.model[field] for field in expected} == expected
-    assert imported.num_classes == 5 and imported.model.epsilon == 1e-5 and imported.discriminator is None
+    assert (
+        imported.model.num_classes == 5 and imported.model.epsilon == 1e-5 and imported.discriminator is None
+    )
     z, labels = inputs(imported)
     wanted = generate(state, z, labels)
     assert 0.1 < np.std(wanted) < 0.9
@@ -61,9 +65,10 @@ def test_images_are_those_of_the_files_own_network(tmp_path, make, expected):
     [
         (CIFAR, [24, 24, 24, 24], (1, 1, 0, 0), {}),
         (SPLIT_128, [8, 16, 32, 64, 128, 128], (1, 1, 1, 1, 1, 0), {"attention": 0}),
+        (SPLIT_256, [4, 8, 16, 32, 32, 64, 64], (1, 1, 1, 1, 1, 1, 0), {"attention": 1}),
         (DEEP_16, [8, 8, 16], (1, 1), {"deep": True, "attention": 0}),
     ],
-    ids=["32 px, wider than G", "128 px", "16 px, deep"],
+    ids=["32 px, wider than G", "128 px", "256 px", "16 px, deep"],
 )
 def test_logits_are_those_of_the_files_own_network(tmp_path, generator, widths, downsample, make):
     state = discriminator_state(widths, downsample, **make)
@@ -145,8 +150,8 @@ def test_the_files_are_known_by_their_hashes(tmp_path):
     g = write(tmp_path / "G.pth", generator_state(**CIFAR))
     d = write(tmp_path / "D.pth", discriminator_state([16] * 4, (1, 1, 0, 0)))
     provenance = read_biggan_pytorch(g, d).provenance
-    assert provenance.format == "biggan-pytorch"
-    assert dict(provenance.files) == {
+    assert provenance["format"] == "biggan-pytorch"
+    assert provenance["files"] == {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (g, d)
     }
 

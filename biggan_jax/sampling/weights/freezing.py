@@ -1,72 +1,15 @@
-"""What reading published weights gives: a network of this package, its statistics, and their origin."""
+"""Dividing published weights by the σ that their own code would divide them by."""
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from ml_collections import ConfigDict
 
 from biggan_jax.cli import UserError
 from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.sampling.exported import Network
 
 COLOURS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A network as it is trained: weights not yet divided by their σ.
-
-    Attributes:
-      params: the flax parameters, float32.
-      u: spectral norm's vector of each weight, by the weight's path ("block_0/conv_1/kernel").
-    """
-
-    params: Tree
-    u: dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Provenance:
-    """Where weights come from.
-
-    Attributes:
-      format: its name, such as "huggingface".
-      files: the name and the SHA-256 of each file that was read.
-    """
-
-    format: str
-    files: tuple[tuple[str, str], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Imported:
-    """A generator that is ready to draw.
-
-    Attributes:
-      model: the `model` section of a config; `make_generator(model)` is the network.
-      params: its parameters, every weight divided by its σ as the file's own code would divide it.
-      statistics: batch norm's standing statistics (flax collection) by truncation; none if the file has none.
-      truncation_kind: how those truncations are meant. "scale": z = t · (a normal cut off at ±2), as with the
-        published modules, and 0 is z = 0. "threshold": a normal cut off at ±t, as in the paper and in
-        `sampling.latents`, and 0 is a normal that is not cut off.
-      generator: the same network for training to go on from.
-      discriminator: its opponent, or None.
-      provenance: the format and the files.
-    """
-
-    model: ConfigDict
-    params: Tree
-    statistics: dict[float, Tree]
-    truncation_kind: Literal["scale", "threshold"]
-    generator: Network
-    discriminator: Network | None
-    provenance: Provenance
-
-    @property
-    def num_classes(self) -> int:
-        return self.model.num_classes
 
 
 def freeze(network: Network, sigmas: Mapping[str, float], source: str) -> tuple[Tree, Network]:

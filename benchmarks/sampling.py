@@ -1,0 +1,247 @@
+"""Images a second of BigGAN-deep, beside pytorch-pretrained-biggan with the same weights.
+
+Examples:
+  python -m benchmarks.sampling
+  python -m benchmarks.sampling --resolution=256 --batch_sizes=1,8 --rounds=3 --json
+
+Needs the extra `peers`. Weights are random, in the published shapes, written by pytorch-pretrained-biggan and
+read by `sampling.weights.huggingface`; before anything is timed, both must draw the same images. Each goes
+from latents in NumPy to images in NumPy, in float32, as its users call it: PyTorch eagerly and in inference
+mode, here through `Sampler.images`. On a CPU both have as many threads as the process has cores; where there
+is an accelerator, each takes the first that it can use.
+
+A row for every batch size and way, all in one run, in rounds in which the ways take turns, so that what else
+the machine does is spread over all rows. × is images a second over those of pytorch-pretrained-biggan, by the
+medians of the rounds. A busy machine holds PyTorch up more than it does XLA, so there is the same of the
+fastest rounds, too: that is nearer to what an idle one would show.
+"""
+
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from biggan_jax import cli
+from biggan_jax.models.architecture import GENERATOR_CHANNELS
+
+HERE, PEER = "here", "pytorch"
+TRUNCATION = 0.4  # one that statistics are stored for
+TOLERANCE = 1e-4  # of images in [-1, 1]
+POWER_ITERATIONS = 3  # until a σ is near the largest singular value, as in trained weights
+
+Draw = Callable[[np.ndarray, np.ndarray], np.ndarray]  # latents and labels to images f32[N, H, W, 3]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A way at a batch size, and what was found.
+
+    Attributes:
+      batch_size: images of a call.
+      way: `HERE` or `PEER`, which is pytorch-pretrained-biggan.
+      device: what it ran on.
+      seconds: median of a call's.
+      images_per_second: of a call.
+      ratio: images a second over those of `PEER` at this batch size.
+      fastest_seconds: of a call's.
+      fastest_ratio: of the fastest calls.
+      difference: largest from the images of `PEER`, of pixels in [-1, 1].
+    """
+
+    batch_size: int
+    way: str
+    device: str
+    seconds: float
+    images_per_second: float
+    ratio: float
+    fastest_seconds: float
+    fastest_ratio: float
+    difference: float
+
+
+def measure(
+    resolution: int, channels: int, batch_sizes: Sequence[int], rounds: int, tell: Callable[[str], None]
+) -> list[Row]:
+    """Times both ways.
+
+    Raises:
+      ValueError: they draw different images.
+    """
+    import torch
+
+    logging.getLogger("pytorch_pretrained_biggan").setLevel(logging.WARNING)  # it tells its whole config
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    tell("making the weights")
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_weights(Path(folder), resolution, channels)
+        peer, there = of_peer(Path(folder))
+        ways = {PEER: peer, HERE: of_here(Path(folder))}
+    devices = {PEER: there, HERE: jax.devices()[0].device_kind}
+    random, rows = np.random.default_rng(0), []
+    for size in batch_sizes:
+        z = TRUNCATION * random.standard_normal((size, 128)).clip(-2, 2).astype(np.float32)
+        labels = random.integers(0, 1000, size)
+        tell(f"batch size {size}: first images")
+        images = {way: draw(z, labels) for way, draw in ways.items()}
+        difference = float(np.abs(images[HERE] - images[PEER]).max())
+        if not difference < TOLERANCE:
+            raise ValueError(
+                f"the two draw different images: their pixels in [-1, 1] differ by {difference:.3g}"
+            )
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(1, rounds + 1):
+            tell(f"batch size {size}: round {number} of {rounds}")
+            for way, draw in ways.items():
+                start = time.perf_counter()
+                draw(z, labels)
+                seconds[way].append(time.perf_counter() - start)
+        median, fastest = (
+            {way: pick(taken) for way, taken in seconds.items()} for pick in (statistics.median, min)
+        )
+        rows += [
+            Row(
+                batch_size=size,
+                way=way,
+                device=devices[way],
+                seconds=median[way],
+                images_per_second=size / median[way],
+                ratio=median[PEER] / median[way],
+                fastest_seconds=fastest[way],
+                fastest_ratio=fastest[PEER] / fastest[way],
+                difference=0.0 if way == PEER else difference,
+            )
+            for way in ways
+        ]
+    return rows
+
+
+def write_random_weights(folder: Path, resolution: int, channels: int) -> None:
+    """A folder as pytorch-pretrained-biggan writes it, of its published widths times `channels` / 128."""
+    import torch
+    from pytorch_pretrained_biggan import BigGAN, BigGANConfig
+
+    widths = itertools.pairwise(GENERATOR_CHANNELS[resolution])
+    config = BigGANConfig(
+        output_dim=resolution,
+        channel_width=channels,
+        layers=[[up, before, after if up else before] for before, after in widths for up in (False, True)],
+        attention_layer_position=8,
+    )
+    torch.manual_seed(0)
+    model = BigGAN(config).train()
+    one = torch.eye(config.num_classes)[:1]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith("generator.bn."):  # the package leaves them as it found the memory
+                parameter.normal_(float(name.endswith("weight")), 0.3)
+            elif name.endswith("gamma"):
+                parameter.fill_(0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_means"):
+                buffer.normal_(0, 0.3)
+            elif name.endswith("running_vars"):
+                buffer.uniform_(0.5, 2.0)
+        for _ in range(POWER_ITERATIONS):
+            model(torch.randn(1, config.z_dim), one, 1.0)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(config.to_json_string())
+
+
+def of_peer(folder: Path) -> tuple[Draw, str]:
+    """The peer's way, and the device it takes."""
+    import torch
+    from pytorch_pretrained_biggan import BigGAN
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model: Any = BigGAN.from_pretrained(str(folder)).eval().to(device)
+    classes = torch.eye(model.config.num_classes)
+
+    def draw(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            inputs = (torch.from_numpy(z).to(device), classes[labels].to(device))
+            return model(*inputs, TRUNCATION).cpu().numpy().transpose(0, 2, 3, 1)
+
+    return draw, torch.cuda.get_device_name() if device == "cuda" else device
+
+
+def of_here(folder: Path) -> Draw:
+    """This package's way, on the first device."""
+    from biggan_jax.sampling.sampler import Sampler
+    from biggan_jax.sampling.weights.huggingface import read_huggingface
+
+    sampler = Sampler(read_huggingface(folder), devices=jax.devices()[:1])
+    return lambda z, labels: sampler.images(z, labels, TRUNCATION, "float32")
+
+
+def table(rows: Sequence[Row], title: str) -> Table:
+    """The rows as a table."""
+    page = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for column in ("batch", "way", "seconds", "images/s", "×", "fastest", "×", "differs by"):
+        page.add_column(column, justify="left" if column == "way" else "right", no_wrap=True)
+    for row in rows:
+        page.add_row(
+            str(row.batch_size),
+            row.way,
+            f"{row.seconds:.3f}",
+            f"{row.images_per_second:.2f}",
+            f"{row.ratio:.2f}",
+            f"{row.fastest_seconds:.3f}",
+            f"{row.fastest_ratio:.2f}",
+            f"{row.difference:.1e}" if row.way != PEER else "",
+        )
+    return page
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures and prints; returns the exit code."""
+    del argv
+    given = flags.FLAGS
+    if not given.batch_sizes or not all(word.isdecimal() and int(word) for word in given.batch_sizes):
+        raise cli.UserError(
+            f"--batch_sizes={','.join(given.batch_sizes)}: give whole numbers above 0 with commas between "
+            "them"
+        )
+    try:
+        import pytorch_pretrained_biggan  # noqa: F401
+    except ImportError as error:
+        raise cli.UserError("this takes pytorch-pretrained-biggan: pip install -e '.[peers]'") from error
+    sizes = [int(word) for word in given.batch_sizes]
+    resolution, channels = int(given.resolution), given.channels
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    rows = measure(resolution, channels, sizes, given.rounds, tell)
+    if given.json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+    else:
+        cores = len(os.sched_getaffinity(0))
+        places = ", ".join(f"{row.way} on {row.device}" for row in rows[:2])
+        title = f"BigGAN-deep, {resolution} px, ch {channels}: {places}, {cores} CPU cores"
+        Console(highlight=False).print(table(rows, title))
+    return 0
+
+
+if __name__ == "__main__":
+    # Here, so that the tests can import all benchmarks: their flags share names.
+    flags.DEFINE_enum("resolution", "128", ["128", "256", "512"], "pixels a side")
+    flags.DEFINE_integer("channels", 128, "base width (the paper's ch)", lower_bound=8)
+    flags.DEFINE_list("batch_sizes", "1,16", "images of a call")
+    flags.DEFINE_integer("rounds", 5, "how often each way is timed", lower_bound=1)
+    flags.DEFINE_bool("json", False, "print JSON in place of the table")
+    cli.run(main)

@@ -1,0 +1,56 @@
+"""Serves a page on this machine to play with an exported generator.
+
+  python -m biggan_jax.playground --weights=exports/garments
+  python -m biggan_jax.playground --weights=exports/imagenet128 --port=8080
+
+Choose a class, a seed and a truncation, click two of the pictures and go from one to the other. The page is
+at http://127.0.0.1:7860 for this machine alone; --host=0.0.0.0 shows it to the network.
+
+Needs Gradio: pip install 'biggan-jax[playground]'
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from biggan_jax import cli
+
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "folder that biggan_jax.export or biggan_jax.import_weights has written", required=True
+)
+HOST = flags.DEFINE_string("host", "127.0.0.1", "address to listen at; 0.0.0.0 for all of this machine's")
+PORT = flags.DEFINE_integer("port", 7860, "to listen at", lower_bound=1, upper_bound=65535)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serves the page until Ctrl-C; returns the exit code."""
+    del argv
+    if importlib.util.find_spec("gradio") is None:
+        raise cli.UserError("the page needs Gradio: pip install 'biggan-jax[playground]'")
+    import biggan_jax
+
+    generator = biggan_jax.load(WEIGHTS.value)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
+    import gradio as gr
+
+    from biggan_jax.sampling.page import FONTS, page
+
+    print("compiling; Ctrl-C ends", flush=True)
+    try:
+        page(generator).launch(
+            server_name=HOST.value,
+            server_port=PORT.value,
+            theme=gr.themes.Default(**FONTS),
+            show_error=True,
+        )
+    except OSError as error:
+        raise cli.UserError(
+            f"cannot listen at {HOST.value}:{PORT.value} ({error}); choose another --port or --host"
+        ) from error
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

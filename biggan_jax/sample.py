@@ -1,0 +1,283 @@
+"""Draws samples of a generator: sheets, interpolations, animations, and large sets.
+
+  python -m biggan_jax.sample --weights=exports/garments --output=sheet.png
+  python -m biggan_jax.sample --workdir=runs/demo --classes=sandal,7 --truncation=0.5 --output=two.png
+  python -m biggan_jax.sample --weights=EXPORT --classes=tench --truncations=0.2,0.5,1,0 --output=sweep.png
+  python -m biggan_jax.sample --weights=EXPORT --classes=sandal,bag --interpolate=class --output=way.png
+  python -m biggan_jax.sample --weights=EXPORT --classes=sandal,bag --interpolate=both --output=way.gif
+  python -m biggan_jax.sample --weights=EXPORT --interpolate=z --rows=4 --output=moving.mp4
+  python -m biggan_jax.sample --weights=EXPORT --num_samples=50000 --output=samples.npz
+  python -m biggan_jax.sample --weights=EXPORT --latents=latents.npz --output=images.npz
+
+The generator is an export's, or the averaged one of a run's newest checkpoint (or --step), whose standing
+statistics are gathered first, at the truncation asked for. Classes go by number or by name; ImageNet's by any
+of their names, such as tench, and names with a comma in double quotes: --classes='"tench, Tinca tinca",7'.
+
+What is drawn is by the ending of --output:
+
+  .png         a latent a row, a class a column; with --truncations a truncation a column; with --interpolate
+               a way from image to image a row
+  .gif, .mp4   with --interpolate: all ways side by side, there and back, so that it loops; MP4 needs
+               pip install 'biggan-jax[video]'
+  .npz         with --num_samples: arr_0 u8[N, H, W, 3] and arr_1, the labels, i32[N], as ADM's evaluator and
+               biggan_jax.evaluate take them; as many of each class, or one more. With --latents: images
+               f32[N, H, W, 3] in [-1, 1] of z f32[N, latent_dim] and labels i32[N] in another; z is taken
+               as it is, and labels f32[N, classes] mix the classes
+
+--interpolate=z goes from one latent to another, in each of --classes; class goes from each class to the next
+with one latent; both changes the two together.
+
+A set of --num_samples is drawn on all devices, and by several processes told of each other as for
+biggan_jax.train. Image i depends on the seed and i alone: the number of devices changes nothing. Interrupted,
+the same command goes on where it was; until the end its parts are beside the file, which take as much space.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from biggan_jax import cli
+from biggan_jax.training.interruption import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from biggan_jax.sampling.exported import Exported
+    from biggan_jax.sampling.sampler import Sampler
+
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "folder that biggan_jax.export or biggan_jax.import_weights has written"
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "in its place, of a run: a directory or gs://BUCKET/DIRECTORY")
+STEP = flags.DEFINE_integer("step", None, "of the run's checkpoint (default: the newest)", lower_bound=0)
+OUTPUT = flags.DEFINE_string("output", None, "file to write: .png, .gif, .mp4 or .npz", required=True)
+CLASSES = flags.DEFINE_list(
+    "classes", None, "names or numbers (default: of pictures ten, spread over all; of sets all)"
+)
+TRUNCATION = flags.DEFINE_float(
+    "truncation", None, "of the latents (default: none, or the widest that there are statistics for)"
+)
+SEED = flags.DEFINE_integer("seed", 0, "of the latents", lower_bound=0, upper_bound=2**32 - 1)
+ROWS = flags.DEFINE_integer(
+    "rows",
+    None,
+    "latents of a picture (default: 8; with --truncations 4, --interpolate 1)",
+    lower_bound=1,
+)
+TRUNCATIONS = flags.DEFINE_list("truncations", None, "a column for each, in place of classes: 0.2,0.5,1,0")
+INTERPOLATE = flags.DEFINE_enum("interpolate", None, ["z", "class", "both"], "what changes on the way")
+STEPS = flags.DEFINE_integer(
+    "steps", None, "images from one end to the other (default: 8, of animations 32)", lower_bound=2
+)
+FPS = flags.DEFINE_integer("fps", 12, "frames of an animation a second", lower_bound=1, upper_bound=50)
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "samples of a set", lower_bound=1)
+LATENTS = flags.DEFINE_string("latents", None, "an .npz of z f32[N, latent_dim] and labels")
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "images that a device draws at once, of an .npz (default: by memory)",
+    lower_bound=1,
+)
+PLACE = cli.define_processes()
+
+# What is asked for, by which flag if by one, and in which form: the flags that it heeds besides.
+PICTURE = ("classes", "seed", "rows")
+WAY = (*PICTURE, "truncation", "steps")
+HEEDED = {
+    (None, ".png"): (*PICTURE, "truncation"),
+    ("truncations", ".png"): PICTURE,
+    ("interpolate", ".png"): WAY,
+    ("interpolate", ".gif"): (*WAY, "fps"),
+    ("interpolate", ".mp4"): (*WAY, "fps"),
+    ("num_samples", ".npz"): ("classes", "seed", "truncation", "batch_size"),
+    ("latents", ".npz"): ("truncation", "batch_size"),
+}
+ASKING = tuple(dict.fromkeys(asked for asked, _ in HEEDED if asked))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Draws what is asked for; returns the exit code."""
+    del argv
+    asked, truncations = _asked(), _truncations()
+    from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
+
+    hosts.join(*PLACE())
+    try:
+        with hosts.parting():
+            _sample(asked, truncations)
+    except KeyboardInterrupt:
+        hint = "; the same command goes on where it was" if asked == "num_samples" else ""
+        print(f"\ninterrupted{hint}", flush=True)
+        os._exit(EXIT_INTERRUPTED)  # an ordinary exit may wait for other processes
+    return 0
+
+
+def _asked() -> str | None:
+    """The flag that says what to draw, if there is one; refuses what does not go together."""
+    if (WEIGHTS.value is None) == (WORKDIR.value is None):
+        raise cli.UserError("give one of --weights=EXPORT and --workdir=DIR, of a run")
+    given = [name for name in ASKING if flags.FLAGS[name].present]
+    asked = given[0] if given else None
+    if len(given) > 1:
+        raise cli.UserError(f"give one of --{' and --'.join(given)}")
+    ending = Path(OUTPUT.value).suffix.lower()
+    if "://" in OUTPUT.value or ending not in {ending for _, ending in HEEDED}:
+        raise cli.UserError(f"--output={OUTPUT.value}: give a file on this machine, .png, .gif, .mp4 or .npz")
+    if (asked, ending) not in HEEDED:
+        if asked:
+            remedy = " or ".join(possible for flag, possible in HEEDED if flag == asked)
+            raise cli.UserError(f"--output={OUTPUT.value}: --{asked} is written to {remedy}")
+        remedy = " or ".join(dict.fromkeys(f"--{flag}" for flag, possible in HEEDED if possible == ending))
+        raise cli.UserError(f"--output={OUTPUT.value}: {ending} needs {remedy}")
+    heeded = (*HEEDED[asked, ending], *(["step"] if WORKDIR.value else []))
+    for name in ("step", "classes", "truncation", "seed", "rows", "steps", "fps", "batch_size"):
+        if flags.FLAGS[name].present and name not in heeded:
+            reason = f"with --{asked}" if asked and name != "fps" else f"for {ending}"
+            reason = "without --workdir" if name == "step" else reason
+            raise cli.UserError(f"--{name} changes nothing {reason}: leave it out")
+    return asked
+
+
+def _truncations() -> list[float]:
+    """Those asked for; none if that is left to the generator."""
+    if TRUNCATION.value is not None:
+        return [TRUNCATION.value]
+    words = TRUNCATIONS.value
+    try:
+        found = [float(word) for word in words or ()]
+    except ValueError:
+        found = []
+    if words is not None and not found:
+        raise cli.UserError(f"--truncations={','.join(words)}: give numbers, such as 0.2,0.5,1,0")
+    return found
+
+
+def _sample(asked: str | None, truncations: list[float]) -> None:
+    import jax
+    from rich.console import Console
+
+    from biggan_jax.sampling.animation import refuse_without_video
+    from biggan_jax.sampling.sampler import Sampler, largest_batch
+    from biggan_jax.sampling.writing import refuse_unwritable
+
+    first, path = jax.process_index() == 0, Path(OUTPUT.value)
+    if not first and asked != "num_samples":
+        return
+    if first:
+        refuse_unwritable(path, overwrite=path.suffix.lower() != ".npz")
+    if path.suffix.lower() == ".mp4":
+        refuse_without_video()
+    console = Console(highlight=False, soft_wrap=True, quiet=not first)
+    exported = _exported(truncations, console)
+    batch_size = BATCH_SIZE.value
+    if asked == "num_samples":
+        batch_size = batch_size or largest_batch(exported.model, jax.local_devices()[0])
+    sampler = Sampler(exported, batch_size=batch_size)
+    if asked == "num_samples":
+        _write_set(path, exported, sampler, batch_size, console)
+    elif asked == "latents":
+        from biggan_jax.sampling.latents_file import read_latents, write_images
+
+        z, labels = read_latents(Path(LATENTS.value), sampler)
+        write_images(path, sampler, z, labels, TRUNCATION.value, console)
+    else:
+        _write_picture(path, asked, sampler, truncations)
+    console.print(f"written to {path}")
+
+
+def _exported(truncations: list[float], console: "Console") -> "Exported":
+    """The generator, ready to draw."""
+    if WEIGHTS.value:
+        from biggan_jax.sampling.export_files import read_export
+
+        return read_export(Path(WEIGHTS.value))
+    import dataclasses
+
+    from rich.progress import Progress
+
+    from biggan_jax.sampling.standing import ready
+    from biggan_jax.sampling.truncation import refuse_impossible
+    from biggan_jax.training.saved_run import class_names, restore, saved_config
+    from biggan_jax.training.workdir import run_directory
+
+    workdir = run_directory(WORKDIR.value)
+    config = saved_config(workdir)
+    truncations = truncations or [config.sampling.truncation]
+    for truncation in truncations:
+        refuse_impossible("threshold", truncation, config.model.latent_distribution)
+    restored = restore(workdir, config, STEP.value)
+    console.print(f"{workdir}, step {restored.step}: gathering statistics")
+    passes = len(truncations) * config.sampling.standing_passes
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("passes", total=passes)
+        exported = ready(
+            config,
+            restored.state.ema_params,
+            restored.state.generator.u,
+            truncations,
+            advance=lambda: progress.advance(bar),
+        )
+    return dataclasses.replace(exported, class_names=class_names(workdir, config))
+
+
+def _write_set(
+    path: Path, exported: "Exported", sampler: "Sampler", batch_size: int, console: "Console"
+) -> None:
+    from biggan_jax.sampling.sample_sets import Request, digest, write_sample_set
+
+    request = Request(
+        num_samples=NUM_SAMPLES.value,
+        classes=tuple(_labels(sampler) or range(sampler.num_classes)),
+        truncation=sampler.truncation if TRUNCATION.value is None else TRUNCATION.value,
+        seed=SEED.value,
+        batch_size=batch_size,
+        weights=digest(exported),
+    )
+    write_sample_set(path, sampler, request, console)
+
+
+def _write_picture(path: Path, asked: str | None, sampler: "Sampler", truncations: list[float]) -> None:
+    from biggan_jax.sampling import animation, pictures
+    from biggan_jax.sampling.sheets import png
+    from biggan_jax.sampling.writing import whole
+
+    labels, seed, ending = _labels(sampler) or pictures.some_classes(sampler), SEED.value, path.suffix.lower()
+    if asked == "interpolate":
+        steps = STEPS.value or (8 if ending == ".png" else 32)
+        rows = ROWS.value or 1
+        images = pictures.ways(sampler, INTERPOLATE.value, labels, rows, steps, TRUNCATION.value, seed)
+        if ending != ".png":
+            write = animation.write_gif if ending == ".gif" else animation.write_mp4
+            with whole(path) as file:
+                write(file, pictures.frames(images), FPS.value)
+            return
+        page = pictures.strips(sampler, INTERPOLATE.value, labels, images)
+    elif asked == "truncations":
+        page = pictures.truncation_sheet(sampler, labels, ROWS.value or 4, truncations, seed)
+    else:
+        page = pictures.class_sheet(sampler, labels, ROWS.value or 8, TRUNCATION.value, seed)
+    with whole(path) as file:
+        file.write(png(page))
+
+
+def _labels(sampler: "Sampler") -> list[int] | None:
+    """Those of --classes, if it is given."""
+    if CLASSES.value is None:
+        return None
+    if not CLASSES.value:
+        raise cli.UserError("--classes= is empty: give names or numbers, such as sandal,7")
+    return sampler.labels([_class(word) for word in CLASSES.value]).tolist()
+
+
+def _class(word: str) -> int | str:
+    try:
+        return int(word)
+    except ValueError:
+        return word
+
+
+if __name__ == "__main__":
+    cli.run(main)

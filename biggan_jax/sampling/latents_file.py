@@ -1,0 +1,77 @@
+"""Images of given latents, for exact comparisons: an .npz of `z` and `labels` to one of `images`."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from biggan_jax.cli import UserError
+from biggan_jax.evaluation.scores.statistics_file import open_npz, read_array
+from biggan_jax.sampling.counting import counting
+from biggan_jax.sampling.sampler import Sampler
+from biggan_jax.sampling.writing import whole, write_array
+
+BYTES_AT_ONCE = 2**26
+
+
+def read_latents(path: Path, sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
+    """Latents f32[N, latent_dim] and labels i32[N], or weights of all classes f32[N, num_classes].
+
+    Raises:
+      UserError: there is no such file, or what it holds is not for this generator.
+    """
+    with open_npz(path) as file:
+        for key in ("z", "labels"):
+            if key not in file:
+                raise UserError(
+                    f"{path} has no '{key}', only {', '.join(file.files) or 'nothing'}: write it by "
+                    "numpy.savez(FILE, z=z, labels=labels)"
+                )
+        z, labels = (read_array(file, path, key) for key in ("z", "labels"))
+    if z.dtype.kind != "f" or z.ndim != 2 or z.shape[1] != sampler.latent_dim or not len(z):
+        raise UserError(
+            f"{path}: z is {z.dtype}{list(z.shape)}, must be floating-point numbers [N, {sampler.latent_dim}]"
+        )
+    mixed = labels.dtype.kind == "f"
+    wanted = (len(z), sampler.num_classes) if mixed else (len(z),)
+    if labels.dtype.kind not in "iuf" or labels.shape != wanted:
+        raise UserError(
+            f"{path}: labels is {labels.dtype}{list(labels.shape)}, must be whole numbers [{len(z)}], or "
+            f"floating-point weights of all classes [{len(z)}, {sampler.num_classes}]"
+        )
+    if not np.isfinite(z).all() or (mixed and not np.isfinite(labels).all()):
+        raise UserError(f"{path} holds numbers that are not finite: write it again without them")
+    if not mixed and (labels.min() < 0 or labels.max() >= sampler.num_classes):
+        raise UserError(
+            f"{path} holds labels from {labels.min()} to {labels.max()}, must be 0 to "
+            f"{sampler.num_classes - 1}"
+        )
+    return z.astype(np.float32), labels.astype(np.float32 if mixed else np.int32)
+
+
+def write_images(
+    path: Path,
+    sampler: Sampler,
+    z: np.ndarray,
+    classes: np.ndarray,
+    truncation: float | None,
+    console: Console,
+) -> None:
+    """Draws `images`, f32[N, H, W, 3] in [-1, 1], into an .npz.
+
+    Raises:
+      UserError: the file cannot be written, or there is no such truncation.
+    """
+    count, size = len(z), sampler.resolution
+    at_once = max(1, BYTES_AT_ONCE // (12 * size**2))
+    with counting(console, count) as advance, whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+
+        def parts() -> Iterator[np.ndarray]:
+            for start in range(0, count, at_once):
+                rows = slice(start, start + at_once)
+                yield sampler.images(z[rows], classes[rows], truncation, "float32")
+                advance(len(z[rows]))
+
+        write_array(archive, "images", (count, size, size, 3), np.float32, parts())

@@ -1,0 +1,92 @@
+"""From a run's checkpoint to an export: statistics, names, provenance, model card; written, then verified."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+from etils import epath
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from biggan_jax.sampling.export_files import refuse_used, write_export
+from biggan_jax.sampling.model_card import CARD, model_card
+from biggan_jax.sampling.stablehlo import PROGRAM, sampler_program
+from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.truncation import refuse_impossible
+from biggan_jax.sampling.verification import verify
+from biggan_jax.training.provenance import provenance
+from biggan_jax.training.saved_run import best_step, class_names, restore, saved_config
+
+# Close enough that interpolating between two of them changes images less than gathering statistics anew, of
+# other latents, does.
+TRUNCATIONS = (0.25, 0.5, 0.75, 1.0, 1.5, 0.0)
+
+
+def export_run(
+    workdir: epath.Path,
+    step: int | Literal["best"] | None,
+    output: Path,
+    console: Console,
+    *,
+    truncations: Sequence[float] | None = None,
+    stablehlo: bool = False,
+) -> None:
+    """Exports the averaged generator of a run.
+
+    Args:
+      workdir: the run's.
+      step: of the checkpoint, the best one's, or None for the newest.
+      output: the export's folder.
+      console: where progress and summary go.
+      truncations: thresholds to store statistics for; None for `TRUNCATIONS`, or 0 if latents are not normal.
+      stablehlo: whether to add the sampler as a program.
+
+    Raises:
+      UserError: there is no such run or checkpoint, a truncation is one that its latents cannot have, the
+        export cannot be written, or it draws other images than the run; there is none then.
+    """
+    _cpu_too()
+    refuse_used(output)  # before the work, not after it
+    config = saved_config(workdir)
+    distribution = config.model.latent_distribution
+    if truncations is None:
+        truncations = TRUNCATIONS if distribution == "normal" else (0.0,)
+    for truncation in truncations:
+        refuse_impossible("threshold", truncation, distribution)
+    truncations = tuple(dict.fromkeys(truncations))
+    restored = restore(workdir, config, best_step(workdir, config) if step == "best" else step)
+    names, origin = class_names(workdir, config), provenance(workdir, config, restored)
+    sampling, state = config.sampling, restored.state
+    console.print(
+        f"step {restored.step:,}: statistics at {len(truncations)} truncations, {sampling.standing_passes} "
+        f"passes of {sampling.batch_size} images for each"
+    )
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        TextColumn("{task.description}"), *columns, console=console, disable=not console.is_terminal
+    ) as progress:
+        bar = progress.add_task("gathering statistics", total=len(truncations) * sampling.standing_passes)
+        exported = ready(
+            config, state.ema_params, state.generator.u, truncations, advance=lambda: progress.advance(bar)
+        )
+    exported = dataclasses.replace(exported, class_names=names, provenance=origin)
+    program = sampler_program(exported) if stablehlo else None
+    others = {CARD: model_card(exported, program).encode()} | ({PROGRAM: program} if program else {})
+
+    def check(folder: Path) -> None:
+        console.print("loading it in a fresh process")
+        verify(folder, exported)
+
+    write_export(output, exported, others, check)
+    for path in sorted(output.iterdir()):
+        console.print(f"  {path.name:<24}{path.stat().st_size / 1e6:>10,.1f} MB")
+    console.print(f"written to {output}; a fresh process draws the same images from it")
+
+
+def _cpu_too() -> None:
+    """Has JAX see the CPU, which `verify` compares on, where it was told of an accelerator alone."""
+    platforms = jax.config.jax_platforms
+    if platforms and "cpu" not in platforms.split(","):
+        jax.config.update("jax_platforms", f"{platforms},cpu")

@@ -1,0 +1,50 @@
+"""Judging the run on blobs that the fixture `run` writes, or images that pose as what it draws."""
+
+from etils import epath
+from rich.console import Console
+
+from biggan_jax.evaluation import judge as judge_module
+from biggan_jax.evaluation import subject
+
+
+def judge(run, **fields):
+    request = {"workdir": epath.Path(run), "folder": epath.Path(run), "num_samples": 30}
+    return judge_module.judge(judge_module.Request(**request | fields), Console(quiet=True))
+
+
+def value(report, name):
+    return report["scores"][f"{name}@classifier"]["value"]
+
+
+def section(report, number):
+    (found,) = (item for item in report["beyond_is"] if item["blind_spot"] == number)
+    return found
+
+
+class Posing:
+    """A sampler that draws given images, whatever it is asked for."""
+
+    def __init__(self, images):
+        self.images, self.resolution = images, images.shape[1]
+
+    def __call__(self, *_, **__):
+        return self
+
+    def sample(self, labels, truncation=None, seed=0, start=0):
+        return self.images[start : start + len(labels)]
+
+
+def judge_images(run, monkeypatch, images, **fields):
+    """Judges images in the order of labels 0, 1, 2, 0, … as if the run had drawn them."""
+    monkeypatch.setattr(subject, "Sampler", Posing(images))
+    return judge(run, num_samples=len(images), **fields).report
+
+
+def thumbnails_of_two(images):
+    """A feature network of the tests' own."""
+    means = images.reshape(len(images), 4, -1).mean(axis=2)
+    return means, means
+
+
+def features_alone(images):
+    return images.mean(axis=(1, 2))

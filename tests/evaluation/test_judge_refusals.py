@@ -1,0 +1,152 @@
+"""What cannot be judged is refused with the reason and the remedy, and before anything is trained."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from blob_runs import STEP, make_config, write_run
+from blobs import SIZE, make_blobs
+from judging import judge, section
+
+from biggan_jax.cli import UserError
+from biggan_jax.evaluation import reference
+from biggan_jax.training.saved_run import saved_config
+from biggan_jax.training.workdir import config_to_json
+
+
+def test_the_checkpoint_of_a_step_can_be_judged_and_one_that_is_not_there_is_refused(run):
+    write_run(run, make_config(), step=STEP + 1)
+    assert judge(run, step=STEP).report["step"] == STEP
+    with pytest.raises(UserError, match=r"--step=3: the checkpoints in .* are of the steps 7, 8"):
+        judge(run, step=3)
+
+
+def test_a_checkpoint_that_is_asked_for_and_broken_is_refused(run):
+    (run / "checkpoints" / f"{STEP:08d}" / "loop").rename(run / "gone")
+    with pytest.raises(UserError, match=r"--step=7: its checkpoint cannot be read .*choose another"):
+        judge(run, step=STEP)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no run here .*biggan_jax\.train"):
+        judge(tmp_path)
+    with pytest.raises(UserError, match="no run here"):
+        judge(tmp_path / "missing")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("checkpoints", [None, "empty"])
+def test_a_run_without_checkpoint_is_refused_before_any_training(untouched_run, checkpoints):
+    shutil.rmtree(untouched_run / "checkpoints")
+    if checkpoints:
+        (untouched_run / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        judge(untouched_run)
+
+
+def test_a_broken_or_foreign_config_is_refused(run):
+    path = run / "config.json"
+    good = path.read_text()
+    path.write_text(good[:100])
+    with pytest.raises(UserError, match="cannot read .*config.json"):
+        judge(run)
+    path.write_text(good.replace('"latent_dim"', '"latent_size"'))
+    with pytest.raises(UserError, match="another version.*latent_size"):
+        judge(run)
+    path.write_text(good.replace('"num_classes": 3', '"num_classes": 0'))
+    with pytest.raises(UserError, match="config.model.num_classes = 0"):
+        judge(run)
+
+
+def test_the_saved_config_comes_back_as_it_was(run):
+    config = make_config(**{"optimizer.beta1": 0.5, "model.discriminator_downsample": (1, 1, 0)})
+    (run / "config.json").write_text(json.dumps(config_to_json(config)))
+    saved = saved_config(run)
+    assert saved == config and isinstance(saved.model.generator_channels, tuple)
+
+
+def test_a_model_of_too_few_classes_is_refused(run):
+    write_run(run, make_config(**{"model.num_classes": 2}), step=STEP + 1)
+    with pytest.raises(UserError, match=r"--train_split=train: blobs has labels 0 to 2.*num_classes = 2"):
+        judge(run)
+
+
+def test_a_misspelt_split_is_refused_by_the_name_of_its_flag(run):
+    with pytest.raises(UserError, match=r"--test_split=validation: blobs has no split"):
+        judge(run, test_split="validation")
+
+
+def test_too_few_samples_to_compare_two_of_a_class_are_refused(run):
+    with pytest.raises(UserError, match=r"--num_samples=9: .* give 10 or more"):
+        judge(run, num_samples=9)
+    judge(run, num_samples=10)
+
+
+def test_latents_that_cannot_be_truncated_are_refused(run):
+    config = make_config(**{"model.latent_distribution": "bernoulli"})
+    (run / "config.json").write_text(json.dumps(config_to_json(config)))
+    with pytest.raises(UserError, match=r"truncation = 0.5 with bernoulli latents: only normal"):
+        judge(run, truncation=0.5)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (np.zeros((20, 8, 8, 3), np.float32), None, r"float32 images with values from 0 to 0"),
+        (np.full((20, 8, 8, 3), np.nan, np.float32), None, "3,840 of them not finite"),
+        (np.zeros((20, 8, 9, 3), np.uint8), None, "8 × 9 pixels: they must be square"),
+        (np.zeros((20, 3, 8, 8), np.uint8), None, "move the channels last"),
+        (np.zeros((20, SIZE, SIZE, 3), np.uint8), np.full(20, 3), "labels up to 3, but blobs has 3 classes"),
+        (np.zeros((9, SIZE, SIZE, 3), np.uint8), None, "9 samples cannot be cut into 10 splits"),
+    ],
+)
+def test_files_that_hold_no_samples_or_other_ones_are_refused(run, tmp_path, images, labels, words):
+    path = tmp_path / "samples.npz"
+    np.savez(path, images, *([] if labels is None else [labels]))
+    with pytest.raises(UserError, match=words):
+        judge(run, workdir=None, samples=path, reference="blobs")
+
+
+def test_samples_without_labels_have_no_scores_by_class_and_the_report_says_so(run, tmp_path):
+    path = tmp_path / "samples.npz"
+    np.savez(path, make_blobs(30, seed=5)[0])
+    fields = {"workdir": None, "samples": path, "reference": "blobs"}
+    report = judge(run, **fields).report
+    assert report["classes"] == [] and "recognised@classifier" not in report["scores"]
+    assert not section(report, 4)["measured"] and "no labels" in section(report, 4)["sentence"]
+    with pytest.raises(UserError, match="--cas learns from the samples' labels"):
+        judge(run, **fields, cas=True)
+    with pytest.raises(UserError, match="--truncation=0.5: samples of a file are drawn already"):
+        judge(run, **fields, truncation=0.5)
+    with pytest.raises(UserError, match="--save_samples=.*they are in .*samples.npz already"):
+        judge(run, **fields, save_samples=tmp_path / "again.npz")
+    with pytest.raises(UserError, match="say what to compare them with: --reference"):
+        judge(run, **fields | {"reference": None})
+
+
+def test_without_inceptions_weights_the_message_says_where_they_are_and_what_works_without(run, monkeypatch):
+    monkeypatch.setenv("BIGGAN_INCEPTION", str(run / "nowhere.pth"))
+    with pytest.raises(
+        UserError, match=r"cannot read .*https://github.com/.*Without it, .*'classifier' works"
+    ):
+        judge(run, network="inception")
+
+
+def test_a_source_without_held_out_images_is_refused_by_the_classifier_and_serves_another_network(
+    run, monkeypatch
+):
+    monkeypatch.setattr(reference, "HELD_OUT", ("validation",))
+    with pytest.raises(
+        UserError, match=r"no split validation: train with --config.data.split='train\[:90%\]'"
+    ):
+        judge(run)
+    report = judge(run, network="judging:thumbnails_of_two").report
+    assert [item["measured"] for item in report["beyond_is"]] == [True, True, False, True, False]
+    assert "no real images were held out" in section(report, 5)["sentence"]
+
+
+def test_a_workdir_that_cannot_be_written_is_refused_before_any_training(untouched_run):
+    (untouched_run / "evaluation").touch()
+    with pytest.raises(UserError, match="cannot write .*evaluation"):
+        judge(untouched_run)
