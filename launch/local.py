@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from absl import app, flags
+from restarts import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, MISTAKES, Restarts
 
 PROCESSES = flags.DEFINE_integer("processes", 2, "how many processes", lower_bound=1)
 DEVICES = flags.DEFINE_integer(
@@ -33,10 +34,7 @@ MAX_RESTARTS = flags.DEFINE_integer(
     "max_restarts", 10, "how often to start again after failures in a row", lower_bound=0
 )
 
-EXIT_ERROR = 2  # of a command whose mistake another start would only repeat
-EXIT_RESUMABLE, EXIT_INTERRUPTED = 75, 130
 SECONDS_TO_END = 60  # for the others, when one has failed; after that they are killed
-SECONDS_OF_A_GOOD_RUN = 600  # after which failures are counted anew
 
 
 class Processes:
@@ -100,24 +98,20 @@ def main(argv: Sequence[str]) -> int:
         asked.append(number)
         processes[-1].send(number)
 
-    failures = 0
+    restarts = Restarts(MAX_RESTARTS.value)
     while True:
-        started = time.monotonic()
         processes.append(Processes(command, PROCESSES.value, DEVICES.value))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, pass_on)
         codes = processes[-1].wait()
         if not any(codes):
             return 0
-        if EXIT_ERROR in codes:
+        if MISTAKES.intersection(codes):
             return EXIT_ERROR
         if asked:
             return EXIT_INTERRUPTED if asked[0] == signal.SIGINT else EXIT_RESUMABLE
-        failures = 1 if time.monotonic() - started > SECONDS_OF_A_GOOD_RUN else failures + 1
-        if failures > MAX_RESTARTS.value:
-            print(f"error: exit codes {codes}, after {failures - 1} restarts; giving up", file=sys.stderr)
+        if not restarts.another(codes):
             return 1
-        print(f"exit codes {codes}: starting again ({failures} of {MAX_RESTARTS.value})", flush=True)
 
 
 def _copy(index: int, output: IO[bytes]) -> None:
