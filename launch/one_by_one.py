@@ -1,0 +1,258 @@
+"""Runs the jobs of a sweep one after another, each command as a process with its output in the run's log."""
+
+import fcntl
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, NamedTuple
+
+from etils import epath
+from restarts import EXIT_INTERRUPTED, EXIT_RESUMABLE, Restarts
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from biggan_jax.cli import UserError
+from biggan_jax.sweeps.jobs import Job, Task
+from biggan_jax.sweeps.workdirs import COMMAND, last_step, last_words, lend, log_path
+from biggan_jax.training.workdir import writing
+
+TPU_POD = Path(__file__).with_name("tpu_pod.py")
+SECONDS_BETWEEN_LINES = 60.0  # of progress, where there is no terminal
+TAIL = 4_000  # bytes of a log that its last line is looked for in
+
+
+class Failure(NamedTuple):
+    """A run that has failed."""
+
+    name: str
+    reason: str
+    log: Path
+
+
+def run_one_by_one(
+    jobs: Sequence[Job],
+    workdir: epath.Path,
+    command: Callable[[Job, Task], list[str]],
+    max_restarts: int | None,
+) -> int:
+    """Does the tasks of all jobs; after a failure goes on with the next job. Returns the exit code.
+
+    Args:
+      jobs: of the sweep, also those that are done.
+      workdir: the sweep's.
+      command: the process that does a task.
+      max_restarts: how often in a row a process that ends with 75 is started again; None where 75 means that
+        somebody wants it to stay ended.
+
+    Raises:
+      UserError: another sweep is at work there, or the workdir cannot be written.
+    """
+    failures: list[Failure] = []
+    with _Overview(jobs) as overview, _locked(workdir) as lock, _Signals() as signals:
+        for job in jobs:
+            overview.begin(job)
+            if job.tasks:
+                lend(job.directory, (other.directory for other in jobs if other is not job))
+            for task in job.tasks:
+                process = _Process(command(job, task), log_path(job.directory), lock, signals)
+                overview.say(f"{job.run.name}: {task.name}; its output: {process.log}")
+                code = _until_ended(process, max_restarts, overview.show, signals)
+                stopped = code == EXIT_INTERRUPTED or (code == EXIT_RESUMABLE and max_restarts is None)
+                if signals.asked or stopped:
+                    overview.say(f"stopped; the same command goes on:\n  {shlex.join(sys.orig_argv)}")
+                    interrupted = signals.asked == signal.SIGINT or code == EXIT_INTERRUPTED
+                    return EXIT_INTERRUPTED if interrupted else EXIT_RESUMABLE
+                if code:
+                    reason = f"exit code {code}: {last_words(job.directory) or 'it said nothing'}"
+                    failures.append(Failure(job.run.name, reason, process.log))
+                    overview.say(f"{job.run.name} has failed: {reason}")
+                    break
+            else:
+                overview.say(f"{job.run.name}: {'finished' if job.tasks else 'was finished already'}")
+            overview.end(job)
+    print(f"{len(jobs) - len(failures)} of {len(jobs)} runs are finished")
+    for failure in failures:
+        print(f"failed: {failure.name}: {failure.reason}\n  its output: {failure.log}")
+    return 1 if failures else 0
+
+
+def _until_ended(
+    process: "_Process", max_restarts: int | None, show: Callable[[str], None], signals: "_Signals"
+) -> int:
+    """The exit code of the process, after it was started again as often as it asked for that."""
+    restarts = Restarts(max_restarts or 0)
+    code = EXIT_RESUMABLE
+    while not signals.asked:
+        code = process.run(show)
+        again = code == EXIT_RESUMABLE and max_restarts is not None and not signals.asked
+        if not again or not restarts.another([code]):
+            break
+    return code
+
+
+def command_on_pod(sweep: str, flags: Sequence[str], job: Job, task: Task) -> list[str]:
+    """launch/tpu_pod.py, which does the task on a slice that all jobs of the sweep share.
+
+    Args:
+      sweep: its name, which becomes the slice's unless the flags have another `--name`.
+      flags: of launch/tpu_pod.py.
+      job: whose task it is.
+      task: one of the job's.
+    """
+    letters = re.sub("[^a-z0-9]+", "-", sweep.lower()).strip("-")
+    name = re.sub("^(?![a-z])", "sweep-", letters)[:62].rstrip("-")
+    place = [f"--name={name}", f"--workdir={job.directory}"]
+    return [sys.executable, str(TPU_POD), "run", *place, *flags, "--", "python", *task.arguments]
+
+
+class _Process:
+    """A command that can be started several times, with its output appended to a log."""
+
+    def __init__(self, command: Sequence[str], log: Path, lock: IO[str], signals: "_Signals"):
+        self.log = log
+        self._command, self._lock, self._signals = command, lock, signals
+        with writing(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
+
+    def run(self, show: Callable[[str], None]) -> int:
+        """Waits for its end, with now and then its last line for `show`; returns the exit code."""
+        with writing(self.log), self.log.open("ab") as output:
+            output.write(COMMAND + f"{time.strftime('%F %T')} {shlex.join(self._command)}\n".encode())
+            output.flush()
+            self._start = output.tell()
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                start_new_session=True,  # so that Ctrl-C comes to it once, from here
+                pass_fds=[self._lock.fileno()],  # if this process is killed, that one still has it
+            )
+        self._lock.seek(0)
+        self._lock.truncate()
+        print(process.pid, file=self._lock, flush=True)
+        self._signals.goes_to(process)
+        while True:
+            try:
+                return process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                show(self._last_line())
+
+    def _last_line(self) -> str:
+        with self.log.open("rb") as file:
+            file.seek(max(self._start, file.seek(0, os.SEEK_END) - TAIL))
+            lines = file.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+class _Signals:
+    """SIGINT and SIGTERM are passed on to the process under way; the first is kept in `asked`."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._process: subprocess.Popen | None = None
+
+    def __enter__(self) -> "_Signals":
+        self._before = {
+            number: signal.signal(number, self._pass) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def goes_to(self, process: subprocess.Popen) -> None:
+        """Names the process that signals go to, also the one that came while it was being started."""
+        self._process = process
+        if self.asked:
+            process.send_signal(self.asked)
+
+    def _pass(self, number: int, _: FrameType | None) -> None:
+        self.asked = self.asked or number
+        if self._process:
+            self._process.send_signal(number)  # does nothing once it has ended
+
+
+class _Overview:
+    """How far the sweep is: a bar over the images that all its runs are to see, or lines now and then."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self._jobs, self._console = jobs, Console(highlight=False, soft_wrap=True)
+        columns = (
+            BarColumn(20),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._bar = Progress(
+            *columns, console=self._console, speed_estimate_period=3600, disable=not self._console.is_terminal
+        )
+        self._task = self._bar.add_task("", total=sum(_images(job) for job in jobs))
+        self._before, self._next_line, self._title, self._job = 0, 0.0, "", jobs[0]
+
+    def __enter__(self) -> "_Overview":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, job: Job) -> None:
+        self._job, self._title = job, f"{self._jobs.index(job) + 1} of {len(self._jobs)}: {job.run.name}"
+        self._advance(last_step(job.directory))
+
+    def end(self, job: Job) -> None:
+        self._before += _images(job)
+        self._bar.update(self._task, completed=self._before)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False)
+
+    def show(self, line: str) -> None:
+        """Shows a line of the process's output, which may tell the step."""
+        if not line:
+            return
+        if step := re.match(r"step (\d+)/", line):
+            self._advance(int(step[1]))
+        self._bar.update(self._task, description=f"{self._title}  {line}".replace("[", r"\["))
+        if self._bar.disable and time.monotonic() > self._next_line:
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+            self.say(f"{self._title}  {line}")
+
+    def _advance(self, step: int) -> None:
+        share = min(1.0, step / self._job.run.config.total_steps)
+        self._bar.update(self._task, completed=self._before + share * _images(self._job))
+
+
+def _images(job: Job) -> int:
+    config = job.run.config
+    return config.total_steps * config.batch_size * config.d_steps
+
+
+@contextmanager
+def _locked(workdir: epath.Path) -> Iterator[IO[str]]:
+    """Keeps a second sweep out of the workdir, until this one and the process it has started are gone."""
+    path = log_path(workdir).with_name(".sweep.lock")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"a sweep is at work in {workdir} already, or a run that it has started (process "
+                f"{file.read().strip() or 'not started yet'}): wait for it, or end it"
+            ) from error
+        yield file
