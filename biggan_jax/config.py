@@ -4,7 +4,7 @@ A file in configs/ defines `get_config()`, which starts from `default_config()` 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -120,6 +120,8 @@ def default_config() -> ConfigDict:
     config.log_every = 100  # steps between rows of metrics
     config.sample_every = 1_000  # steps between sample sheets; 0 = never
     config.checkpoint_every = 1_000  # steps between checkpoints; 0 = never
+    # What a new run's networks are taken from: an export, another run's workdir, or WORKDIR/checkpoints/STEP.
+    config.init_from = ""  # "" = nothing: random weights (training/initialization.py)
 
     config.model = model = ConfigDict()
     model.architecture = "biggan"  # or "biggan_deep"
@@ -208,6 +210,14 @@ def default_config() -> ConfigDict:
     collapse.g_rate_factor = 1.0  # by which G's rate is multiplied at each rollback
     collapse.d_rate_factor = 1.0  # by which D's rate is
     return config.lock()
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"model": {"channels": 64}}` → `{"model.channels": 64}`."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
 
 
 def validate(config: ConfigDict, replicas: int = 1) -> None:

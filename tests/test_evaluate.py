@@ -135,7 +135,9 @@ def test_a_step_without_a_checkpoint_is_an_error_that_lists_those_there_are(work
 def test_neither_or_both_of_run_and_file_is_an_error(flags):
     done = run(*flags)
     assert done.returncode == 2
-    assert done.stderr == "error: give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz\n"
+    assert done.stderr == (
+        "error: give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz\n"
+    )
 
 
 def test_inceptions_weights_that_are_missing_are_an_error_that_says_where_they_are(workdir):

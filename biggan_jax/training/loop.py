@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax import lax
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -33,14 +32,16 @@ from biggan_jax.training.collapse import (
     see,
     seed_after,
 )
+from biggan_jax.training.initialization import first_state
 from biggan_jax.training.interruption import Interruption
 from biggan_jax.training.metrics import Stopwatch, mean
+from biggan_jax.training.program import make_call
 from biggan_jax.training.progress import Progress
 from biggan_jax.training.record import Record
 from biggan_jax.training.replicas import AXIS, Replicas
 from biggan_jax.training.singular_values import as_metrics, top_singular_values
-from biggan_jax.training.state import TrainState, abstract_state, create_state
-from biggan_jax.training.update import make_update, scan
+from biggan_jax.training.state import TrainState, abstract_state
+from biggan_jax.training.update import make_update
 from biggan_jax.training.workdir import config_to_json, differences, run_directory
 
 CALLS_IN_FLIGHT = 2  # dispatched and not yet done: the device never idles, and the host never runs away
@@ -147,7 +148,7 @@ class _Run:
                 for field, values in differences(restored.config, config_to_json(self._config)).items():
                     self.say(f"  changed since then: {field} {values}")
                 told |= {"step": restored.step, "loop": restored.loop}
-            state = restored.state if restored else create_state(self._config)
+            state = restored.state if restored else self._first_state()
             if rollbacks:
                 state = state.replace(rng=rng_after(self._config.seed, rollbacks))
         told = self._replicas.tell(told)
@@ -156,6 +157,9 @@ class _Run:
             watch = watch.after_rollback(rollbacks)
         unlogged = told["loop"].get("unlogged", [])
         return _Start(told["step"], self._replicas.put_state(state), unlogged, watch, rollbacks)
+
+    def _first_state(self) -> TrainState:
+        return first_state(self._config, self._record.workdir, self._source.class_names, self.say)
 
     def go_on(self, start: _Start) -> _End:
         """Does the steps from `start` on: to the last, or to a signal or collapse."""
@@ -247,13 +251,7 @@ class _Run:
         """`steps_per_call` steps as one program, which also returns the strongest wish of any process."""
         unroll = self._replicas.devices[0].platform == "cpu"
         update = make_update(rates_after(self._config, rollbacks), AXIS, unroll)
-
-        def call(state: TrainState, inputs: tuple[Any, jax.Array]) -> tuple[TrainState, tuple]:
-            steps, wish = inputs
-            state, numbers = scan(update, state, steps, unroll)
-            return state, (numbers, lax.pmax(wish, AXIS))
-
-        return self._replicas.map(call)
+        return make_call(update, self._replicas, unroll)
 
     def _batches(self, step: int, rollbacks: int) -> Iterator[dict[str, np.ndarray]]:
         """This process's part of each call's batches, `[steps, d_steps, …]`."""

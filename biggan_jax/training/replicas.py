@@ -120,6 +120,29 @@ class Replicas:
         """This process's number as that of each of its replicas: f32[replicas]."""
         return self._put_parts(np.full(len(self._local), value, np.float32))
 
+    def abstract_state(self, state: Any) -> Any:
+        """What `put_state` would give of `state`, by shape, type and place; for devices of any machine."""
+        return self._abstract(state, PartitionSpec())
+
+    def abstract_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """What `put_batch` would give of the whole global `batch`, by shape, type and place."""
+        axis = batch["labels"].ndim - 1
+
+        def split(x: Any) -> jax.ShapeDtypeStruct:
+            of_replica = x.shape[axis] // self.count
+            shape = (self.count, *x.shape[:axis], of_replica, *x.shape[axis + 1 :])
+            return jax.ShapeDtypeStruct(shape, x.dtype)
+
+        return self._abstract(jax.tree.map(split, batch), PartitionSpec(AXIS))
+
+    def abstract_each(self) -> jax.ShapeDtypeStruct:
+        """What `put_each` would give, by shape, type and place."""
+        return self._abstract(jax.ShapeDtypeStruct((self.count,), np.float32), PartitionSpec(AXIS))
+
+    def _abstract(self, tree: Any, spec: PartitionSpec) -> Any:
+        sharding = NamedSharding(self._mesh, spec)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
     def _put_parts(self, parts: np.ndarray) -> jax.Array | np.ndarray:
         """This process's replicas' parts, `[replicas here, …]`, each on its device."""
         if self.mapping == "pmap" and not self._alone:

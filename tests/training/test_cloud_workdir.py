@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import json
 import logging
 import os
@@ -19,16 +20,26 @@ import tiny_training
 from etils import epath
 from etils.epath import gpath
 from jax.experimental.compilation_cache import compilation_cache
+from PIL import Image
+from rich.console import Console
+from tiny_workdirs import make_run_config, random_state
 
+import biggan_jax
 from biggan_jax.cli import UserError
 from biggan_jax.config import default_config
 from biggan_jax.data import ArraySource
+from biggan_jax.evaluation.html_report import report_page
+from biggan_jax.sampling.export_files import write_export
+from biggan_jax.sampling.exported import Exported, Network
 from biggan_jax.training import loop
 from biggan_jax.training.checkpoints import Checkpoints
+from biggan_jax.training.exporting import export_run
+from biggan_jax.training.initialization import first_state
 from biggan_jax.training.interruption import EXIT_RESUMABLE
 from biggan_jax.training.metrics import FILE_NAME, Metrics
 from biggan_jax.training.progress import Progress
-from biggan_jax.training.workdir import run_directory, write_whole
+from biggan_jax.training.state import create_state
+from biggan_jax.training.workdir import config_to_json, run_directory, write_whole
 
 pytestmark = pytest.mark.peers
 
@@ -265,6 +276,62 @@ def test_a_checkpoint_out_of_reach_is_not_taken_for_a_damaged_one(emulator):
     assert emulator.names("reach") == before
 
 
+def test_a_run_begins_with_networks_that_are_in_a_bucket(emulator, tmp_path):
+    config = tiny_training.make_config(**{"model.dtype": "float32", "data.source": "noise"})
+    before = jax.device_get(create_state(config))
+    workdir = run_directory(f"gs://{BUCKET}/trained")
+    write_whole(workdir / "config.json", json.dumps(config_to_json(config)).encode())
+    checkpoints = Checkpoints(workdir / "checkpoints", config)
+    checkpoints.save(1, before, {})
+    checkpoints.wait()
+    checkpoints.close()
+    networks = [Network(one.params, one.u) for one in (before.generator, before.discriminator)]
+    exported = Exported(
+        model=config.model,
+        params=networks[0].params,
+        statistics={},
+        truncation_kind="threshold",
+        generator=networks[0],
+        discriminator=networks[1],
+    )
+    write_export(tmp_path / "export", exported)
+    for path in (tmp_path / "export").iterdir():
+        write_whole(run_directory(f"gs://{BUCKET}/export") / path.name, path.read_bytes())
+    config.seed = 1
+    for name in ("trained", "trained/checkpoints/1", "export"):
+        config.init_from = f"gs://{BUCKET}/{name}"
+        state = first_state(config, run_directory(f"gs://{BUCKET}/new"), (), lambda line: None)
+        for network, known in zip((state.generator, state.discriminator), networks, strict=True):
+            assert_same((network.params, network.u), (known.params, known.u))
+    config.init_from = f"gs://{BUCKET}/none"
+    with pytest.raises(UserError, match=f"init_from = 'gs://{BUCKET}/none': no config.json"):
+        first_state(config, workdir, (), lambda line: None)
+    config.init_from = f"gs://{BUCKET}/trained/"
+    with pytest.raises(UserError, match="is the run's own workdir"):
+        first_state(config, workdir, (), lambda line: None)
+
+
+def test_the_best_checkpoint_of_a_run_in_a_bucket_is_exported_with_its_scores(emulator, tmp_path):
+    best = {"checkpoints.best": 1, "checkpoints.metric": "d_loss", "checkpoints.keep": 1}
+    config = make_run_config(**best)
+    workdir = run_directory(f"gs://{BUCKET}/judged")
+    write_whole(workdir / "config.json", json.dumps(config_to_json(config)).encode())
+    write_whole(workdir / "classes.json", b'["a", "b", "c"]')
+    report = {"step": 10, "scores": {"fid@classifier": {"value": 5.0}}}
+    write_whole(workdir / "evaluation.json", json.dumps(report).encode())
+    checkpoints = Checkpoints(workdir / "checkpoints", config)
+    for step, loss in {10: 1.0, 20: 2.0}.items():
+        checkpoints.save(step, random_state(config, seed=step), {}, {"d_loss": loss})
+    checkpoints.wait()
+    checkpoints.close()
+    before = emulator.names("judged")
+    export_run(workdir, "best", tmp_path / "export", Console(quiet=True), truncations=[0.0])
+    generator = biggan_jax.load(tmp_path / "export")
+    assert generator.provenance["step"] == 10 and generator.class_names == ("a", "b", "c")
+    assert generator.provenance["scores"] == {"fid@classifier": {"value": 5.0}}
+    assert emulator.names("judged") == before
+
+
 @pytest.mark.slow
 def test_a_run_in_a_bucket_that_was_stopped_ends_as_one_that_was_not(emulator, compiled_once, monkeypatch):
     config = tiny_training.make_config(total_steps=4, log_every=2, checkpoint_every=2, sample_every=4)
@@ -298,3 +365,32 @@ def test_a_run_in_a_bucket_that_was_stopped_ends_as_one_that_was_not(emulator, c
         for text in [epath.Path(f"gs://{BUCKET}/{run}/{FILE_NAME}").read_text()]
     ]
     assert losses[0] == losses[1] and [row["step"] for row in losses[0]] == [2, 4]
+
+
+def test_the_report_of_a_run_in_a_bucket_shows_what_the_run_has_kept_there(emulator):
+    workdir = run_directory(f"gs://{BUCKET}/reported")
+    sheet = io.BytesIO()
+    Image.new("RGB", (6, 4)).save(sheet, "PNG")
+    write_whole(workdir / "config.json", json.dumps(config_to_json(default_config())).encode())
+    write_whole(workdir / FILE_NAME, b'{"step": 1, "d_loss": 2.0}\n{"step": 2, "d_loss": 1.0}\n')
+    for name in ("00000001.png", "00000002.png", "real.png"):
+        write_whole(workdir / "samples" / name, sheet.getvalue())
+    report = {
+        "file": "samples.npz",
+        "num_samples": 10,
+        "resolution": 8,
+        "network": {"network": "mine", "weights_hash": "0123", "input_size": 8, "resize": "none"},
+        "reference": {"source": "statistics.npz", "images": 10},
+        "scores": {},
+    } | dict.fromkeys(("notes", "beyond_is", "classes", "truncations"), ())
+    content = report_page(report, {}, workdir)
+    for shown in (
+        "Evaluation of reported",
+        "step 1",
+        "step 2",
+        "Real images",
+        "Hinge losses",
+        "model.channels",
+    ):
+        assert shown in content, shown
+    assert content.count("data:image/png;base64,") == 3

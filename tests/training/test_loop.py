@@ -30,6 +30,7 @@ from tiny_runs import (
 
 from biggan_jax.cli import UserError
 from biggan_jax.sampling.sampler import Sampler
+from biggan_jax.sampling.standing import ready
 from biggan_jax.training import loop
 from biggan_jax.training.interruption import EXIT_INTERRUPTED, EXIT_RESUMABLE, Interruption
 from biggan_jax.training.metrics import Metrics, Stopwatch
@@ -186,8 +187,8 @@ def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
     assert kept == {min(scores, key=scores.get), 6}
 
     # The last one, by hand: the same samples, and numpy's square root of the covariances.
-    sampler = Sampler(config, restored.state.ema_params, restored.state.generator.u, truncation=0.0)
-    drawn = pixels.features(sampler.draw(np.arange(40) % 5)).astype(float)
+    exported = ready(config, restored.state.ema_params, restored.state.generator.u, [0.0])
+    drawn = pixels.features(Sampler(exported).sample(np.arange(40) % 5)).astype(float)
     real = pixels.features(loop.open_source().images).astype(float)
     root = scipy.linalg.sqrtm(np.cov(real.T) @ np.cov(drawn.T)).real
     fid = ((real.mean(0) - drawn.mean(0)) ** 2).sum()

@@ -1,0 +1,1 @@
+"""What a run will need of a pod of TPUs, from the real compiler, without any TPU."""
