@@ -48,8 +48,8 @@ ENTRY %main (a: s32[]) -> s32[] {
 class Compiler:
     """Stands in for `make_call`, the call, what is lowered and what is compiled of it."""
 
-    def __init__(self, text=PROGRAM, refusal=None):
-        self.text, self.refusal = text, refusal
+    def __init__(self, text=PROGRAM, refusal=None, optimal=0.027):
+        self.text, self.refusal, self.optimal = text, refusal, optimal
 
     def __call__(self, update, replicas):
         return self
@@ -66,7 +66,7 @@ class Compiler:
         return MEMORY
 
     def cost_analysis(self):
-        return {"optimal_seconds": 0.027}
+        return {"optimal_seconds": self.optimal}
 
     def as_text(self):
         return self.text
@@ -130,6 +130,12 @@ def test_a_compiler_without_estimates_leaves_times_open(plan):
     found = plan(text=PROGRAM.replace("estimated_cycles", "another_name"))
     assert found.fits and found.seconds_per_step is found.hours is None
     assert found.collective_bytes == 300
+
+
+def test_a_best_time_below_zero_is_not_known_and_the_other_times_are(plan):
+    found = plan(optimal=-199.0)
+    assert found.best_seconds_per_step is None
+    assert found.seconds_per_step == pytest.approx(0.1) and found.hours
 
 
 def test_batches_that_replicas_do_not_divide_are_refused_by_the_config_before_anything_is_traced(plan):
