@@ -122,7 +122,7 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     if weights and not OUTPUT.value:
         raise cli.UserError("--output=DIR is missing: where to write what is found of the export")
     folder = OUTPUT.value or workdir or samples.with_suffix("")
-    console = Console(highlight=False, quiet=jax.process_index() > 0)
+    console = Console(highlight=False, markup=False, quiet=jax.process_index() > 0)
     request = Request(
         workdir=workdir,
         weights=weights,

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from biggan_jax.training.exporting import export_run
     from biggan_jax.training.workdir import run_directory
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
         export_run(
             run_directory(WORKDIR.value),

@@ -1,7 +1,7 @@
 """Serves a page on this machine to play with an exported generator.
 
-  python -m biggan_jax.playground --weights=exports/garments
-  python -m biggan_jax.playground --weights=exports/imagenet128 --port=8080
+  python -m biggan_jax.playground exports/garments
+  python -m biggan_jax.playground exports/imagenet128 --port=8080
 
 Choose a class, a seed and a truncation, click two of the pictures and go from one to the other. The page is
 at http://127.0.0.1:7860 for this machine alone; --host=0.0.0.0 shows it to the network.
@@ -18,7 +18,9 @@ from absl import flags
 from biggan_jax import cli
 
 WEIGHTS = flags.DEFINE_string(
-    "weights", None, "folder that biggan_jax.export or biggan_jax.import_weights has written", required=True
+    "weights",
+    None,
+    "the export, a folder that biggan_jax.export or biggan_jax.import_weights has written: as EXPORT alone",
 )
 HOST = flags.DEFINE_string("host", "127.0.0.1", "address to listen at; 0.0.0.0 for all of this machine's")
 PORT = flags.DEFINE_integer("port", 7860, "to listen at", lower_bound=1, upper_bound=65535)
@@ -26,12 +28,12 @@ PORT = flags.DEFINE_integer("port", 7860, "to listen at", lower_bound=1, upper_b
 
 def main(argv: Sequence[str]) -> int:
     """Serves the page until Ctrl-C; returns the exit code."""
-    del argv
+    folder = _folder(argv[1:])
     if importlib.util.find_spec("gradio") is None:
         raise cli.UserError("the page needs Gradio: pip install 'biggan-jax[playground]'")
     import biggan_jax
 
-    generator = biggan_jax.load(WEIGHTS.value)
+    generator = biggan_jax.load(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
     import gradio as gr
 
@@ -52,5 +54,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _folder(names: Sequence[str]) -> str:
+    """The export's, whether it is named alone or by --weights."""
+    names = [*names, *([] if WEIGHTS.value is None else [WEIGHTS.value])]
+    if not names:
+        raise cli.UserError(
+            "no export is named: python -m biggan_jax.playground EXPORT, with the folder that "
+            "biggan_jax.export or biggan_jax.import_weights has written"
+        )
+    if len(names) > 1:
+        raise cli.UserError(f"{' and '.join(names)}: the page shows one export; name one, once")
+    return names[0]
+
+
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, arguments=True)

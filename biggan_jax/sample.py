@@ -170,7 +170,7 @@ def _sample(asked: str | None, truncations: list[float]) -> None:
         refuse_unwritable(path, overwrite=path.suffix.lower() != ".npz")
     if path.suffix.lower() == ".mp4":
         refuse_without_video()
-    console = Console(highlight=False, soft_wrap=True, quiet=not first)
+    console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not first)
     exported = _exported(truncations, console)
     batch_size = BATCH_SIZE.value
     if asked == "num_samples":
@@ -194,33 +194,15 @@ def _exported(truncations: list[float], console: "Console") -> "Exported":
         from biggan_jax.sampling.export_files import read_export
 
         return read_export(Path(WEIGHTS.value))
-    import dataclasses
-
-    from rich.progress import Progress
-
-    from biggan_jax.sampling.standing import ready
-    from biggan_jax.sampling.truncation import refuse_impossible
-    from biggan_jax.training.saved_run import class_names, restore, saved_config
+    from biggan_jax.training.averaged_generator import averaged_generator
+    from biggan_jax.training.saved_run import saved_config
     from biggan_jax.training.workdir import run_directory
 
     workdir = run_directory(WORKDIR.value)
     config = saved_config(workdir)
-    truncations = truncations or [config.sampling.truncation]
-    for truncation in truncations:
-        refuse_impossible("threshold", truncation, config.model.latent_distribution)
-    restored = restore(workdir, config, STEP.value)
-    console.print(f"{workdir}, step {restored.step}: gathering statistics")
-    passes = len(truncations) * config.sampling.standing_passes
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("passes", total=passes)
-        exported = ready(
-            config,
-            restored.state.ema_params,
-            restored.state.generator.u,
-            truncations,
-            advance=lambda: progress.advance(bar),
-        )
-    return dataclasses.replace(exported, class_names=class_names(workdir, config))
+    return averaged_generator(
+        workdir, config, STEP.value, truncations or [config.sampling.truncation], console
+    )
 
 
 def _write_set(

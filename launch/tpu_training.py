@@ -8,6 +8,7 @@ from code_archive import location, pack
 from gcloud import NotFound, Unreachable
 from restarts import MISTAKES, Restarts
 from rich.console import Console
+from rich.text import Text
 from tpu_slice import TAKEN, Host, Slice, State, acquire, ask, delete, install, look, say
 
 from biggan_jax.cli import UserError
@@ -144,7 +145,8 @@ def _watch(tpu: Slice, hosts: int) -> tuple[str, dict[str, Host]]:
             if counts != said:
                 say(counts)
                 said = counts
-            watching.update(f"{counts}: {reports['0'].last_line}" if "0" in reports else counts)
+            line = f"{counts}: {reports['0'].last_line}" if "0" in reports else counts
+            watching.update(Text(line))  # [/job:host] in it is no markup
             if len(reports) < hosts and verdict not in (DONE, MISTAKE, STOPPED):
                 state = _present(tpu)
                 if state.name in TAKEN:

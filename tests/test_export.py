@@ -78,14 +78,15 @@ def exported_images(folder, truncation, labels=(0, 1, 2)):
 
 def test_the_command_writes_a_folder_that_draws_the_runs_images(workdir, tmp_path):
     done = run(
-        f"--workdir={workdir}", f"--output={tmp_path}/out/export", "--stablehlo", "--truncations=0.5,0"
+        f"--workdir={workdir}", f"--output={tmp_path}/[out]/export", "--stablehlo", "--truncations=0.5,0"
     )
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "out" / "export"
+    folder = tmp_path / "[out]" / "export"
     files = ["README.md", CONFIG, GENERATOR, "sampler.stablehlo"]
     assert sorted(path.name for path in folder.iterdir()) == files
     assert "step 40: statistics at 2 truncations, 2 passes of 8 images" in done.stdout
-    assert "a fresh process draws the same images" in done.stdout and "sampler.stablehlo" in done.stdout
+    assert f"written to {folder}; a fresh process draws the same images" in done.stdout
+    assert "sampler.stablehlo" in done.stdout
     for truncation in (0.5, 0.0, 0.8):
         expected = own_images(40, [0.5, 0.0], truncation)
         assert expected.shape == (3, SIZE, SIZE, 3) and expected.std() > 10
@@ -96,7 +97,7 @@ def test_the_command_writes_a_folder_that_draws_the_runs_images(workdir, tmp_pat
     assert "ankle boot" in card and "sampler.stablehlo" in card and str(tmp_path) not in card
     config = (folder / CONFIG).read_text()
     assert str(workdir.parent) not in config and str(tmp_path) not in config
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["export"]
+    assert [path.name for path in (tmp_path / "[out]").iterdir()] == ["export"]
 
 
 def export(workdir, output, step=None, **fields):
@@ -127,7 +128,7 @@ def test_latents_that_are_not_normal_are_stored_untruncated_alone(tmp_path, monk
 
 
 def test_what_cannot_be_is_refused_before_any_work(workdir, tmp_path, monkeypatch):
-    monkeypatch.setattr("biggan_jax.training.exporting.ready", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("biggan_jax.training.averaged_generator.ready", lambda *_, **__: 1 / 0)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
     with pytest.raises(UserError, match="mine exists already"):
@@ -165,7 +166,7 @@ def test_ctrl_c_leaves_nothing_and_says_so(workdir, tmp_path):
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    assert "statistics at 1 truncations" in process.stdout.readline()
+    assert "statistics at 1 truncation, " in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted: there is no export" in out, err

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[1]
 SERVE = """
 import runpy, sys
@@ -12,18 +14,46 @@ runpy.run_module("biggan_jax.playground", run_name="__main__", alter_sys=True)
 """
 
 
-def serve(weights, before):
-    command = [sys.executable, "-c", SERVE.format(before), f"--weights={weights}"]
+STAND_IN = """
+import types
+sys.modules["gradio"] = types.ModuleType("gradio")
+sys.modules["gradio"].__spec__ = object()
+"""
+
+
+def serve(*arguments, before=STAND_IN):
+    command = [sys.executable, "-c", SERVE.format(before), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
 
 
 def test_without_gradio_the_extra_to_install_is_named(tmp_path):
-    done = serve(tmp_path, 'sys.modules["gradio"] = None')
+    done = serve(tmp_path, before='sys.modules["gradio"] = None')
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: the page needs Gradio: pip install 'biggan-jax[playground]'\n"
 
 
-def test_a_folder_that_is_no_export_is_refused(tmp_path):
-    stand_in = "import types; sys.modules['gradio'] = types.ModuleType('gradio')"
-    done = serve(tmp_path, f"{stand_in}; sys.modules['gradio'].__spec__ = object()")
+@pytest.mark.parametrize("form", ["{}", "--weights={}"])
+def test_the_folder_named_in_either_form_is_the_one_that_is_loaded(tmp_path, form):
+    done = serve(form.format(tmp_path), "--port=8080")
     assert done.returncode == 2 and done.stderr.startswith(f"error: {tmp_path} is no export")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "no export is named: python -m biggan_jax.playground EXPORT"),
+        (("one", "other"), "one and other: the page shows one export"),
+        (("one", "--weights=other"), "one and other: the page shows one export"),
+        (("--port=8080",), "no export is named"),
+        (("--port=0", "one"), "--port=0: "),
+    ],
+)
+def test_no_folder_or_several_are_an_error_in_one_line(arguments, words):
+    done = serve(*arguments)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith("error: ") and words in line
+
+
+def test_help_shows_the_examples():
+    done = serve("--help")
+    assert done.returncode == 0 and "python -m biggan_jax.playground exports/garments" in done.stdout

@@ -180,13 +180,14 @@ def _score(name: str, score: Mapping[str, Any]) -> Sequence[str]:
     ]
 
 
-def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested values as rows: `data, source`."""
+def _rows(values: Mapping[str, Any], prefix: str = "", of_files: bool = False) -> Iterator[tuple[str, str]]:
+    """Nested values as rows, `data, source`: fields with blanks in their names, files under their own."""
     for name, value in values.items():
+        title = prefix + (name if of_files else name.replace("_", " "))
         if isinstance(value, Mapping):
-            yield from _rows(value, f"{prefix}{name}, ")
+            yield from _rows(value, f"{title}, ", name == "files")
         else:
-            yield escape(f"{prefix}{name}".replace("_", " ")), escape(value)
+            yield escape(title), escape(value)
 
 
 def _class_table(names: Sequence[str], count: int) -> str:

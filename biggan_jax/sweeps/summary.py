@@ -26,9 +26,9 @@ def summarise(runs: Sequence[Run], workdir: epath.Path) -> None:
     }
     for name, content in files.items():
         write_whole(workdir / name, content.encode())
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for table in on_terminal(results):
         console.print(table)
     for line in (*notes.sentences, *notes.warnings):
-        console.print(line, markup=False)
-    console.print(f"written to {workdir}: {', '.join(files)}", markup=False, soft_wrap=True)
+        console.print(line)
+    console.print(f"written to {workdir}: {', '.join(files)}", soft_wrap=True)

@@ -1,6 +1,6 @@
 """From a run's checkpoint to an export: statistics, names, provenance, model card; written, then verified."""
 
-import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -8,16 +8,14 @@ from typing import Literal
 import jax
 from etils import epath
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biggan_jax.sampling.export_files import refuse_used, write_export
 from biggan_jax.sampling.model_card import CARD, model_card
 from biggan_jax.sampling.stablehlo import PROGRAM, sampler_program
-from biggan_jax.sampling.standing import ready
-from biggan_jax.sampling.truncation import refuse_impossible
 from biggan_jax.sampling.verification import verify
+from biggan_jax.training.averaged_generator import averaged_generator
 from biggan_jax.training.provenance import provenance
-from biggan_jax.training.saved_run import best_step, class_names, restore, saved_config
+from biggan_jax.training.saved_run import best_step, saved_config
 
 # Close enough that interpolating between two of them changes images less than gathering statistics anew, of
 # other latents, does.
@@ -50,28 +48,16 @@ def export_run(
     _cpu_too()
     refuse_used(output)  # before the work, not after it
     config = saved_config(workdir)
-    distribution = config.model.latent_distribution
     if truncations is None:
-        truncations = TRUNCATIONS if distribution == "normal" else (0.0,)
-    for truncation in truncations:
-        refuse_impossible("threshold", truncation, distribution)
-    truncations = tuple(dict.fromkeys(truncations))
-    restored = restore(workdir, config, best_step(workdir, config) if step == "best" else step)
-    names, origin = class_names(workdir, config), provenance(workdir, config, restored)
-    sampling, state = config.sampling, restored.state
-    console.print(
-        f"step {restored.step:,}: statistics at {len(truncations)} truncations, {sampling.standing_passes} "
-        f"passes of {sampling.batch_size} images for each"
+        truncations = TRUNCATIONS if config.model.latent_distribution == "normal" else (0.0,)
+    exported = averaged_generator(
+        workdir,
+        config,
+        best_step(workdir, config) if step == "best" else step,
+        truncations,
+        console,
+        functools.partial(provenance, workdir, config),
     )
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        TextColumn("{task.description}"), *columns, console=console, disable=not console.is_terminal
-    ) as progress:
-        bar = progress.add_task("gathering statistics", total=len(truncations) * sampling.standing_passes)
-        exported = ready(
-            config, state.ema_params, state.generator.u, truncations, advance=lambda: progress.advance(bar)
-        )
-    exported = dataclasses.replace(exported, class_names=names, provenance=origin)
     program = sampler_program(exported) if stablehlo else None
     others = {CARD: model_card(exported, program).encode()} | ({PROGRAM: program} if program else {})
 

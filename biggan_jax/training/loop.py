@@ -299,7 +299,7 @@ class _Run:
         from biggan_jax.evaluation.during_training import TrainingEvaluation  # takes a while to import
 
         workdir = self._record.workdir if self._record else None
-        console = Console(quiet=not self._record, highlight=False)
+        console = Console(quiet=not self._record, highlight=False, markup=False)
         return TrainingEvaluation(self._config, self._source, workdir, console)
 
     def _evaluate(self, state: TrainState) -> Row:

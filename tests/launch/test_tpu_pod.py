@@ -234,6 +234,12 @@ def test_processes_that_hang_when_another_has_failed_are_killed(cloud):
     assert cloud.story() == [*CREATED, "kill", "restart"], out
 
 
+def test_brackets_in_what_the_training_says_do_not_end_the_watching(cloud):
+    script = "echo 'placed on [/job:train] [red]'; sleep 1"
+    code, out = cloud.call("run", *SLICE, f"--workdir={WORKDIR}", "--", "bash", "-c", script)
+    assert code == 0 and "3 ended with 0" in out, out
+
+
 def test_stop_saves_and_the_watching_run_does_not_start_it_again(cloud):
     cloud.goal(10**6)
     watching = cloud.start("run", *SLICE, f"--workdir={WORKDIR}", "--", "python", "train.py")

@@ -83,6 +83,15 @@ def test_values_of_the_provenance_are_escaped_too():
     assert "b" not in page.tags and ["data, source", "folder:<b>|_x_"] in page.rows
 
 
+def test_files_go_by_their_names_and_fields_by_words():
+    exported = make_exported()
+    files = {"G_ema.pth": "0123", "variables/a_b.index": "4567"}
+    nested = {"files": files, "standing_statistics": {"batch_size": 64}}
+    rows = Page(model_card(dataclasses.replace(exported, provenance=nested))).rows
+    assert ["files, G_ema.pth", "0123"] in rows and ["files, variables/a_b.index", "4567"] in rows
+    assert ["standing statistics, batch size", "64"] in rows
+
+
 def test_escaped_text_stays_in_its_line():
     assert escape("a\r\nb\u2028c\x00d") == "a b c d"
 
