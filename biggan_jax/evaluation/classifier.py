@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from etils import epath
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.progress import track
 
@@ -30,7 +32,7 @@ from biggan_jax.training.workdir import write_whole, writing
 
 RECIPE = 1  # part of the cache's key: raised when the network or its training changes in code
 COARSEST_STEM = 16  # pixels a side on which the first convolution works
-PREDICTION_BATCH = 500
+PREDICTION_BATCH = 500  # images on each device
 
 Images = tuple[np.ndarray, np.ndarray]  # u8[N, H, W, 3] and labels i32[N]
 Variables = dict[str, Any]
@@ -91,7 +93,10 @@ class Network(nn.Module):
 
 
 def gather_pixels(x: jax.Array, size: int) -> jax.Array:
-    """Space to depth: [N, H, W, C] → [N, H/size, W/size, size² · C]."""
+    """Space to depth: [N, H, W, C] → [N, ⌈H/size⌉, ⌈W/size⌉, size² · C], with zeros below and to the right
+    where `size` does not divide H or W.
+    """
+    x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % size), (0, -x.shape[2] % size), (0, 0)))
     n, h, w, c = x.shape
     x = x.reshape(n, h // size, size, w // size, size, c).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(n, h // size, w // size, size * size * c)
@@ -145,23 +150,35 @@ class Classifier:
             raise ValueError(
                 f"images are {images.dtype}{list(images.shape)}, must be uint8[N, {str(shape)[1:-1]}]"
             )
-        network = Network(self.num_classes, self.settings.widths)
         parts = [
             (np.zeros((0, self.num_classes), np.float32), np.zeros((0, self.settings.widths[-1]), np.float32))
         ]
-        for start in range(0, len(images), PREDICTION_BATCH):
-            batch = images[start : start + PREDICTION_BATCH]
-            missing = PREDICTION_BATCH - len(batch)  # padded: one compiled size serves all
+        size = prediction_batch()
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
+            missing = size - len(batch)  # padded: one compiled size serves all
             padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            both = jax.device_get(_apply(network, self.variables, padded))
+            both = jax.device_get(self._apply(padded))
             parts.append(tuple(part[: len(batch)] for part in both))
         logits, features = zip(*parts, strict=True)
         return np.concatenate(logits), np.concatenate(features)
 
+    @functools.cached_property
+    def _apply(self) -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
+        """The network on all devices of this process, each with its part of a batch."""
+        mesh = Mesh(np.array(jax.local_devices()), ("replica",))
+        copied, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("replica")))
+        network = Network(self.num_classes, self.settings.widths)
+        apply = jax.jit(network.apply, in_shardings=(copied, split), out_shardings=split)
+        return functools.partial(apply, jax.device_put(self.variables, copied))
 
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(network: Network, variables: Variables, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return network.apply(variables, images)
+
+def prediction_batch() -> int:
+    """Images that the classifier takes at once, on all devices of this process together.
+
+    As many on each however many devices there are: so it is the same program on each, and gives the same.
+    """
+    return PREDICTION_BATCH * len(jax.local_devices())
 
 
 def obtain(

@@ -156,7 +156,7 @@ def of_classifier(classifier: Classifier) -> FeatureNetwork:
         weights_hash=classifier.hash,
         features_dim=classifier.settings.widths[-1],
         logits_classes=classifier.num_classes,
-        batch_size=classifiers.PREDICTION_BATCH,
+        batch_size=classifiers.prediction_batch(),
         compute=compute,
     )
 

@@ -61,6 +61,17 @@ def test_an_images_logits_do_not_depend_on_the_batch_it_comes_in(kept, monkeypat
     assert kept[1].predict(TEST[0][:0]).shape == (0, 3)
 
 
+def test_it_gives_the_same_on_one_device_and_on_four(kept, monkeypatch):
+    devices, judge = jax.local_devices(), dataclasses.replace(kept[1])
+    assert len(devices) == 4
+    monkeypatch.setattr(classifier, "PREDICTION_BATCH", 30)
+    on_four = judge.judge(TEST[0])
+    assert len(judge._apply(TEST[0][:120])[0].addressable_shards) == 4
+    monkeypatch.setattr(jax, "local_devices", lambda: devices[:1])
+    for one, four in zip(dataclasses.replace(judge).judge(TEST[0]), on_four, strict=True):
+        np.testing.assert_array_equal(one, four)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path):
     settings = dataclasses.replace(SETTINGS, widths=(8,), images_seen=200)
     first, second = (get(tmp_path / name, settings=settings) for name in ("first", "second"))
@@ -149,7 +160,16 @@ def test_gathering_pixels_loses_none_and_keeps_neighbours_together():
     np.testing.assert_array_equal(gathered[1, 1, 2], x[1, 2:4, 4:6].reshape(-1))
 
 
-@pytest.mark.parametrize("size", [16, 32, 64, 128])
+def test_what_a_whole_number_of_squares_does_not_cover_is_filled_up_with_zeros():
+    x = np.arange(1, 1 + 3 * 5).reshape(1, 3, 5, 1)
+    gathered = np.asarray(gather_pixels(x, 2))
+    assert gathered.shape == (1, 2, 3, 4)
+    np.testing.assert_array_equal(gathered[0, 0, 0], [1, 2, 6, 7])
+    np.testing.assert_array_equal(gathered[0, 1, 2], [15, 0, 0, 0])
+    assert gathered.sum() == x.sum()
+
+
+@pytest.mark.parametrize("size", [1, 16, 30, 32, 64, 100, 128, 299])
 def test_every_resolution_ends_in_features_of_the_same_width(size):
     network = classifier.Network(5, Settings().widths)
     images = jax.ShapeDtypeStruct((2, size, size, 3), np.uint8)

@@ -14,7 +14,7 @@ from blob_runs import make_config, write_run
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
-LAYOUTS = {"one device": (1, 1), "four devices": (1, 4), "two processes": (2, 2)}
+LAYOUTS = {"one device": (1, 1), "two devices": (1, 2), "four devices": (1, 4), "two processes": (2, 2)}
 
 
 def free_address() -> str:
