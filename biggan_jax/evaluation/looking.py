@@ -64,18 +64,23 @@ def looks(network: FeatureNetwork, images: ImageSet, title: str, console: Consol
 
 
 def look(network: FeatureNetwork, images: ImageSet, title: str, console: Console, *watchers: Watcher) -> Seen:
-    """What the network sees of all images, in every process; `watchers` see this process's share too."""
+    """What the network sees of all images, in every process; `watchers` see this process's share too.
+
+    Nothing of it stands in memory twice: rows go to their place as they come.
+    """
+    mine = hosts.share(images.count)
     widths = {"features": network.features_dim, "logits": network.logits_classes}
-    parts = {kind: [np.zeros((0, width), np.float32)] for kind, width in widths.items() if width}
+    seen = {kind: np.empty((len(mine), width), np.float32) for kind, width in widths.items() if width}
     if images.labelled:
-        parts["labels"] = [np.zeros(0, np.int32)]
+        seen["labels"] = np.empty(len(mine), np.int32)
     for part, features, logits in looks(network, images, title, console):
         for watch in watchers:
             watch(part, features)
+        rows = slice(part.start - mine.start, part.start - mine.start + len(part.images))
         for kind, array in (("features", features), ("logits", logits), ("labels", part.labels)):
-            if kind in parts:
-                parts[kind].append(array)
-    whole = {kind: hosts.gather(np.concatenate(arrays), images.count) for kind, arrays in parts.items()}
+            if kind in seen:
+                seen[kind][rows] = array
+    whole = {kind: hosts.gather(seen.pop(kind), images.count) for kind in tuple(seen)}
     return Seen(whole["features"], whole.get("logits"), whole.get("labels"))
 
 

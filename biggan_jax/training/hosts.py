@@ -6,6 +6,7 @@ and writes the workdir. When one fails, it leaves without a word, for the others
 waits for it; they learn of it by its missing heartbeat, or by a broken connection, and end too.
 """
 
+import math
 import os
 import re
 import sys
@@ -23,6 +24,7 @@ from biggan_jax.training.interruption import EXIT_RESUMABLE
 
 HEARTBEAT_SECONDS = 30  # after so long without one, a process counts as lost
 ARRIVAL_SECONDS = 300  # for all to start
+GATHERED_BYTES = 32 << 20  # of each process, exchanged at once
 PARTING_SECONDS = 3600  # for all to come to the end; the first may still be writing
 # How the status of XLA's runtime and of its collectives begins when another process is gone.
 _LOST = re.compile("(UNKNOWN|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL): ")
@@ -102,6 +104,8 @@ def share(count: int) -> range:
 def gather(part: np.ndarray, count: int) -> np.ndarray:
     """All processes' parts of an array of `count` rows, cut by `share`, in order, in every process.
 
+    They are exchanged piece by piece, so that the whole stands in memory once.
+
     Raises:
       ValueError: `part` has not as many rows as this process's share.
     """
@@ -111,12 +115,18 @@ def gather(part: np.ndarray, count: int) -> np.ndarray:
         return part
     processes = jax.process_count()
     widest = -(-count // processes)
+    starts = [count * i // processes for i in range(processes + 1)]
     # As bytes: JAX would make float32 of float64.
-    rows = np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8)
-    padded = np.pad(rows, ((0, widest - len(part)), (0, 0)))
-    parts = multihost_utils.process_allgather(padded)
-    sizes = [count * (i + 1) // processes - count * i // processes for i in range(processes)]
-    whole = np.concatenate([rows[:size] for rows, size in zip(parts, sizes, strict=True)])
+    rows = np.ascontiguousarray(part).reshape(len(part), math.prod(part.shape[1:])).view(np.uint8)
+    width = rows.shape[1]
+    whole = np.empty((count, width), np.uint8)
+    size = max(1, min(widest, GATHERED_BYTES // width))  # rows of each process in a piece
+    for first in range(0, widest, size):
+        piece = rows[first : first + size]
+        padded = np.pad(piece, ((0, size - len(piece)), (0, 0)))
+        for index, theirs in enumerate(multihost_utils.process_allgather(padded)):
+            place = whole[starts[index] : starts[index + 1]][first : first + size]
+            place[:] = theirs[: len(place)]
     return whole.view(part.dtype).reshape(count, *part.shape[1:])
 
 

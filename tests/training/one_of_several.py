@@ -52,7 +52,10 @@ if __name__ == "__main__":
             results |= {f"{job}/{path}": x for path, x in after_five_steps(mapping, int(count)).items()}
         whole = np.random.default_rng(0).normal(size=(7, 2, 3))  # float64, not to be had evenly
         part = whole[hosts.share(7).start : hosts.share(7).stop]
-        np.testing.assert_array_equal(hosts.gather(part, 7), whole)
+        for hosts.GATHERED_BYTES in (1 << 20, 2 * whole[0].nbytes, 1):  # in one piece, in several, by rows
+            np.testing.assert_array_equal(hosts.gather(part, 7), whole)
+        first = whole[:1][: len(hosts.share(1))]  # fewer rows than processes
+        np.testing.assert_array_equal(hosts.gather(first, 1), whole[:1])
         said = Replicas().tell({"process": jax.process_index(), "words": "grüß Gott"})
         assert said == {"process": 0, "words": "grüß Gott"}, said
         if jax.process_index() == 0:

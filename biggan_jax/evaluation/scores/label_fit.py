@@ -11,7 +11,7 @@ import scipy.special
 from numpy.typing import ArrayLike
 
 from biggan_jax.cli import UserError
-from biggan_jax.evaluation.scores.inception_score import SPLITS, inception_score
+from biggan_jax.evaluation.scores.inception_score import ROWS_AT_ONCE, SPLITS, inception_score
 
 # Real images must fill this share of the network's classes, so that the top of IS's scale can be reached:
 # those of ten classes fill all ten of a classifier that was trained on them. Samples must fill this share of
@@ -140,8 +140,11 @@ def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _marginal_entropy(logits: np.ndarray) -> float:
-    marginal = scipy.special.softmax(np.float64(logits), axis=1).mean(axis=0)
-    return float(scipy.special.entr(marginal).sum())
+    total = np.zeros(logits.shape[1])
+    for start in range(0, len(logits), ROWS_AT_ONCE):
+        part = np.float64(logits[start : start + ROWS_AT_ONCE])
+        total += scipy.special.softmax(part, axis=1).sum(axis=0)
+    return float(scipy.special.entr(total / len(logits)).sum())
 
 
 def _agreement(labels: np.ndarray, recognised: np.ndarray) -> tuple[np.ndarray, float]:

@@ -65,13 +65,12 @@ def memorisation(training: ArrayLike, samples: ArrayLike, held_out: ArrayLike) -
     samples, held_out = checked(samples, "samples"), checked(held_out, "held-out real images")
     same_width(training, samples)
     same_width(training, held_out)
-    both = np.concatenate([samples, held_out])
-    relative, numbers = _relative_distances(training, both)
-    ours, theirs = relative[: len(samples)], relative[len(samples) :]
+    ours, numbers = _relative_distances(training, samples)
+    theirs, _ = _relative_distances(training, held_out)
     closer, z = _mann_whitney(ours, theirs)
     threshold = min(np.quantile(theirs, CLOSEST, method="inverted_cdf"), NEAR)
     suspicious, expected = float((ours <= threshold).mean()), float((theirs <= threshold).mean())
-    pooled = (relative <= threshold).mean()
+    pooled = (np.concatenate([ours, theirs]) <= threshold).mean()
     error = np.sqrt(pooled * (1 - pooled) * (1 / len(ours) + 1 / len(theirs)))
     flagged = bool(suspicious >= LEAST_SHARE and suspicious - expected > ERRORS * error)
     order = np.argsort(ours, kind="stable")
@@ -81,7 +80,7 @@ def memorisation(training: ArrayLike, samples: ArrayLike, held_out: ArrayLike) -
         + ("samples are copied." if flagged else "no sign that samples are copied.")
     )
     return Memorisation(
-        closer, z, suspicious, expected, order, numbers[: len(samples)][order], ours[order], flagged, sentence
+        closer, z, suspicious, expected, order, numbers[order], ours[order], flagged, sentence
     )
 
 

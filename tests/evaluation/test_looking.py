@@ -1,0 +1,50 @@
+"""What a look keeps of images, and how much memory that takes."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from biggan_jax.evaluation.features import of_function
+from biggan_jax.evaluation.image_sets import Given
+from biggan_jax.evaluation.looking import look
+
+COUNT, WIDTH = 6_000, 512
+IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 2, 2, 3)).astype(np.uint8)
+MIXING = np.random.default_rng(1).standard_normal((12, WIDTH)).astype(np.float32)
+
+
+def network(images):
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    return flat @ MIXING, flat[:, :5]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_features_logits_and_labels_come_in_the_order_of_the_images_and_watchers_see_all(labelled):
+    labels, watched = np.arange(COUNT, dtype=np.int32), []
+    images = Given(IMAGES, labels if labelled else None)
+
+    def watch(part, features):
+        watched.append((part.start, len(part.images), features[0]))
+
+    seen = look(of_function("mixing", network, 2), images, "looking", Console(quiet=True), watch)
+    features, logits = network(IMAGES)
+    np.testing.assert_allclose(seen.features, features, rtol=1e-5, atol=1e-2)
+    np.testing.assert_array_equal(seen.logits, logits)
+    assert (seen.labels is not None) == labelled
+    if labelled:
+        np.testing.assert_array_equal(seen.labels, labels)
+    assert [start for start, _, _ in watched] == list(np.cumsum([0] + [n for _, n, _ in watched])[:-1])
+    np.testing.assert_array_equal([row for _, _, row in watched], [seen.features[at] for at, _, _ in watched])
+
+
+def test_features_stand_in_memory_only_once():
+    opened, images = of_function("mixing", network, 2), Given(IMAGES, None)
+    tracemalloc.start()
+    try:
+        seen = look(opened, images, "looking", Console(quiet=True))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * seen.features.nbytes
