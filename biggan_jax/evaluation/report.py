@@ -77,6 +77,8 @@ def _remarks(kind: str, score: dict[str, Any]) -> Iterator[str]:
         yield f"{share} of as many real images'" if score["meaningful"] else "not meaningful here: see 2"
     elif kind == "fid" and score["expected_bias"] is not None:
         yield f"about {ratio(score['expected_bias'])} of it is bias"
+        if score.get("extrapolated") is not None:
+            yield f"FID∞ {ratio(score['extrapolated'])}"
     elif kind == "kid":
         yield "± standard error"
     elif kind == "density":

@@ -14,6 +14,7 @@ from biggan_jax.evaluation import recognition
 from biggan_jax.evaluation.looking import Seen
 from biggan_jax.evaluation.scores import frechet
 from biggan_jax.evaluation.scores.diversity import Diversity
+from biggan_jax.evaluation.scores.extrapolation import extrapolated
 from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scores.inception_score import SPLITS, inception_score
 from biggan_jax.evaluation.scores.kernel import kid
@@ -26,35 +27,34 @@ LEAST_TO_COMPARE = 10  # held-out images: fewer have no scores of their own
 Score = dict[str, Any]
 
 
-def image_scores(reference: Seen, samples: Seen, held_out: Seen | None) -> dict[str, Score]:
+def image_scores(
+    statistics: Statistics, reference: Seen, samples: Seen, held_out: Seen | None
+) -> dict[str, Score]:
     """Scores of the images, whatever their labels, by their names without the network's.
 
     Args:
+      statistics: of the reference's features.
       reference: real images that the generator learns from.
       samples: at least ten.
       held_out: real images that it does not learn from, or None.
     """
-    references = features_statistics(reference.features)
-    found = distance_scores(references, features_statistics(samples.features), samples)
-    measured = _compare(reference, samples)
+    found = distance_scores(statistics, samples) | _compare(reference, samples)
     others = {}
     if held_out is not None and len(held_out) >= LEAST_TO_COMPARE:
-        others = distance_scores(references, features_statistics(held_out.features), held_out)
-        others |= _compare(reference, held_out)
-    found |= measured
+        others = distance_scores(statistics, held_out) | _compare(reference, held_out)
     for name, score in found.items():
         score["held_out"] = others[name] if name in others else None
     return found
 
 
-def distance_scores(reference: Statistics, samples: Statistics, seen: Seen) -> dict[str, Score]:
+def distance_scores(reference: Statistics, samples: Seen) -> dict[str, Score]:
     """IS, if there are logits, and FID: all that statistics of the reference suffice for."""
     scores = {}
-    if seen.logits is not None:
-        score = inception_score(seen.logits)
+    if samples.logits is not None:
+        score = inception_score(samples.logits)
         scores["is"] = {"value": score.mean, "std": score.std, "splits": SPLITS, "count": score.count}
-    found = frechet.fid(reference, samples)
-    scores["fid"] = as_score(found)
+    found = frechet.fid(reference, features_statistics(samples.features))
+    scores["fid"] = as_score(found) | {"extrapolated": extrapolated(reference, samples.features)}
     return scores
 
 

@@ -58,8 +58,7 @@ class Verdict(NamedTuple):
 def of_statistics(compared: Compared, network: str) -> Verdict:
     """The verdict where the reference has no images."""
     samples = compared.samples
-    found = scoring.features_statistics(samples.features)
-    scores = scoring.distance_scores(compared.statistics, found, samples)
+    scores = scoring.distance_scores(compared.statistics, samples)
     notes = ["The reference is statistics without images: FID and IS are all that can be had."]
     why_not = dict.fromkeys(blind_spots.TITLES, "the reference is statistics, without images")
     nothing = blind_spots.Findings(None, None, None)
@@ -83,7 +82,7 @@ def of_images(compared: Compared, reference: Reference, network: str, recognises
         notes.append(f"The run has more classes than {reference.training.name}: nothing is said by class.")
     # Of images that it has learnt, the classifier is surer than of others: for it, some are held out.
     real = held_out or training
-    scores = scoring.image_scores(training, samples, held_out)
+    scores = scoring.image_scores(compared.statistics, training, samples, held_out)
     findings = blind_spots.examine(training, held_out, samples, len(names))
     if findings.labels:
         scores["is"] |= {"meaningful": findings.labels.meaningful, "share_of_real": findings.labels.share}

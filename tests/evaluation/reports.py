@@ -37,7 +37,12 @@ def make_report(classes=3, **fields):
         "classifier": {"hash": HASH, "test_accuracy": 0.912, "test_images": 10_000},
         "scores": {
             "is@classifier": {"value": 6.0, "std": 0.25, "splits": 10, "held_out": {"value": 7.0}},
-            "fid@classifier": {"value": 12.34, "expected_bias": 1.5, "held_out": {"value": 2.0}},
+            "fid@classifier": {
+                "value": 12.34,
+                "expected_bias": 1.5,
+                "extrapolated": 10.75,
+                "held_out": {"value": 2.0},
+            },
             "recall@classifier": {"value": 0.25, "held_out": None},
             "recognised@classifier": {"value": 0.853},
             "diversity@classifier": {"value": 0.77},

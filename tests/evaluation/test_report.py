@@ -23,7 +23,7 @@ def test_the_tables_have_each_score_beside_what_held_out_images_get_and_all_that
     assert ("all", "classes", "85.3", "%", "91.2", "%", "0.77", "–") in cells
     words = " ".join(text.split())
     for shown in (
-        "fid@classifier 12.34 2.00 about 1.50 of it is bias",
+        "fid@classifier 12.34 2.00 about 1.50 of it is bias, FID∞ 10.75",
         "is@classifier 6.00 ± 0.25 7.00",
         "recall 25.0 % –".replace("recall", "recall@classifier"),
         "12 samples of step 1,234, 16 px, untruncated; average (EMA) weights; standing statistics (20 × 64)",

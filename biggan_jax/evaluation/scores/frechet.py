@@ -5,7 +5,7 @@ The last trace is the sum of the roots of the eigenvalues of Lᵀ Σ₂ L, where
 unlike the root of Σ₁ Σ₂ itself, so there are no complex numbers to drop and no iteration that can fail.
 
 Of finitely many samples it comes out too high, by about c / N (`expected_bias`, Chong & Forsyth 2020, arXiv
-1911.07023): FIDs compare only at equal counts.
+1911.07023): FIDs compare only at equal counts. What it would be of infinitely many is in `extrapolation`.
 """
 
 import dataclasses
@@ -15,11 +15,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
-from biggan_jax.cli import UserError
 from biggan_jax.evaluation.scores.features import checked, same_width
-
-POINTS = 15  # counts that `extrapolated` fits a line through, as Chong & Forsyth do…
-SMALLEST_SHARE = 0.1  # …from this share of the samples to all of them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -173,29 +169,3 @@ def expected_bias(eigenvalues: np.ndarray, count: int, reference_count: int | No
     pairs = np.divide(np.outer(eigenvalues, eigenvalues), total, out=np.zeros_like(total), where=total > 0)
     share = 1 / count + (1 / reference_count if reference_count else 0)
     return float(share * (eigenvalues.sum() + 0.5 * (pairs.sum() + np.trace(pairs))))
-
-
-def extrapolated(reference: Statistics, features: ArrayLike, seed: int = 0) -> float:
-    """FID∞: what FID would be of infinitely many samples (Chong & Forsyth 2020, section 3).
-
-    A line through FID against 1/N, at `POINTS` counts of samples drawn at random, read off at 1/N = 0. The
-    reference's own bias stays in it. Costs `POINTS` FIDs.
-
-    Raises:
-      UserError: too few samples: even the fewest must be more than there are features.
-    """
-    features = checked(features, "samples")
-    fewest, width = int(len(features) * SMALLEST_SHARE), features.shape[1]
-    if fewest <= width:
-        raise UserError(
-            f"{len(features):,} samples are too few to extrapolate FID with {width:,} features: give more "
-            f"than {int(width / SMALLEST_SHARE):,}, or leave FID∞ out"
-        )
-    random = np.random.default_rng(seed)
-    inverse = np.linspace(1 / fewest, 1 / len(features), POINTS)
-    values = []
-    for count in np.rint(1 / inverse).astype(int):
-        rows = np.float64(features[random.choice(len(features), count, replace=False)])
-        part = Statistics(rows.mean(axis=0), np.cov(rows, rowvar=False).reshape(width, width), count)
-        values.append(distance(reference, part))
-    return float(np.polyfit(inverse, values, 1)[1])

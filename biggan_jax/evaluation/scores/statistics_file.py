@@ -1,7 +1,7 @@
 """Statistics of a reference set as the field shares them: an .npz with `mu` and `sigma`.
 
-TTUR, pytorch-fid and clean-fid write these two; ADM's reference batches have `mu_s` and `sigma_s` of spatial
-features (for sFID) and sample images beside them. Files written here say in addition how many images they are
+TTUR, pytorch-fid and clean-fid write these two; ADM's reference batches have images and statistics of spatial
+features (for sFID) beside them. Files written here say in addition how many images they are
 of and which network saw them; other readers pass over that.
 """
 
@@ -19,30 +19,26 @@ SYMMETRY = 1e-4  # largest difference from the transpose, relative to the larges
 NEGATIVE = 1e-3  # most negative eigenvalue, relative to the largest
 
 
-def read_statistics(
-    path: Path, features: int | None = None, network: str | None = None, spatial: bool = False
-) -> Statistics:
+def read_statistics(path: Path, features: int | None = None, network: str | None = None) -> Statistics:
     """Reads statistics.
 
     Args:
       path: of the .npz.
       features: numbers a feature network gives for an image, which must be the file's; None for any.
       network: name and hash of the network at hand; a file that names another is refused.
-      spatial: read `mu_s` and `sigma_s`.
 
     Raises:
       UserError: there is no such file, it has no statistics or ones that cannot be, or they are of another
         network.
     """
-    mean_key, covariance_key = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
     with open_npz(path) as file:
-        for key in (mean_key, covariance_key):
+        for key in ("mu", "sigma"):
             if key not in file:
                 raise UserError(
                     f"{path} has no '{key}', only {', '.join(file.files) or 'nothing'}: give a file of FID "
                     "statistics (mu and sigma), or the images themselves"
                 )
-        mean, covariance = (read_array(file, path, key) for key in (mean_key, covariance_key))
+        mean, covariance = (read_array(file, path, key) for key in ("mu", "sigma"))
         count = int(read_array(file, path, "count")) if "count" in file else None
         named = str(read_array(file, path, "network")) if "network" in file else None
     if network is not None and named is not None and named != network:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from biggan_jax.cli import UserError
 from biggan_jax.evaluation.scores import frechet
 from biggan_jax.evaluation.scores.frechet import Statistics, distance, distance_of_features
 
@@ -99,23 +98,6 @@ def test_the_stated_bias_is_what_perfect_gaussian_samples_get():
 def test_the_stated_bias_in_one_dimension_is_that_of_mean_and_deviation():
     # Var(mean) = λ/N; Var(standard deviation) ≈ λ/2N
     assert frechet.expected_bias(np.array([4.0]), 100) == pytest.approx(4 / 100 + 2 / 100)
-
-
-def test_extrapolation_takes_the_bias_away():
-    reference = Statistics(np.zeros(6), np.eye(6))
-    random = np.random.default_rng(0)
-    errors = [
-        (distance(reference, statistics(rows)), frechet.extrapolated(reference, rows))
-        for rows in (random.standard_normal((800, 6)) for _ in range(20))
-    ]
-    plain, extrapolated = np.mean(errors, axis=0)
-    assert plain == pytest.approx(frechet.expected_bias(np.ones(6), 800), rel=0.2)
-    assert abs(extrapolated) < 0.25 * plain
-
-
-def test_too_few_samples_to_extrapolate_are_refused():
-    with pytest.raises(UserError, match="60 samples are too few .* more than 60"):
-        frechet.extrapolated(statistics(draw(300)), draw(60))
 
 
 def test_each_class_is_compared_with_its_own_real_images():
