@@ -68,7 +68,9 @@ class TrainingEvaluation:
                 training=source,
             )
             references.refuse_without_held_out(self._real)
-        self._opened: tuple[FeatureNetwork, Statistics] | None = None
+        # The classifier can be trained when needed; that another network is missing is better known now.
+        self._network = None if evaluation.network == "classifier" else self._open()
+        self._statistics_of_real: Statistics | None = None
 
     def scores(self, params: Any, u: dict[str, Any]) -> dict[str, float]:
         """`{"fid@classifier": …, "is@classifier": …}`, the same in all processes.
@@ -77,27 +79,32 @@ class TrainingEvaluation:
           params: the averaged generator's parameters, whole in this process.
           u: spectral norm's vectors.
         """
-        if self._opened is None:
-            self._opened = self._open()
-        network, reference = self._opened
-        config = self._config
+        if self._network is None:
+            self._network = self._open()
+        if self._statistics_of_real is None:
+            self._statistics_of_real = self._look_at_real()
+        network, reference, config = self._network, self._statistics_of_real, self._config
         sampler = Sampler(ready(config, params, u, [0.0]), batch_size=config.sampling.batch_size)
         samples = Drawn(sampler, config.evaluation.num_samples, self._source.num_classes, SEED)
         fid, score = fid_and_is(network, samples, reference, "evaluating", self._console)
         found = {f"fid@{network.name}": fid.value}
         return found | ({f"is@{network.name}": score.mean} if score else {})
 
-    def _open(self) -> tuple[FeatureNetwork, Statistics]:
-        """The network, and the statistics of the real images that it sees."""
-        config, resolution = self._config, self._config.model.resolution
+    def _open(self) -> FeatureNetwork:
+        config = self._config
         network, _ = references.open_network(
             config.evaluation.network,
             self._real,
-            resolution,
+            config.model.resolution,
             self._folder,
             Settings(random_flip=config.data.random_flip),
             self._console,
         )
+        return network
+
+    def _look_at_real(self) -> Statistics:
+        """Statistics of the real images, and a file that says what all scores of this run are of."""
+        network, config, resolution = self._network, self._config, self._config.model.resolution
         real = Real(self._source, config.evaluation.reference_images)
         about = {
             "network": network.identity,
@@ -116,9 +123,9 @@ class TrainingEvaluation:
         }
         if self._folder is not None:
             write_whole(self._folder / "during_training.json", json.dumps(about, indent=2).encode())
-        return network, self._statistics(network, real)
+        return self._kept_statistics(network, real)
 
-    def _statistics(self, network: FeatureNetwork, real: Real) -> Statistics:
+    def _kept_statistics(self, network: FeatureNetwork, real: Real) -> Statistics:
         """Those kept in the workdir, or those of another look at all the images."""
         signature = f"{network.name} {network.weights_hash}"
         images = getattr(self._source, "fingerprint", self._source.description)

@@ -99,6 +99,9 @@ def means(images):
     [
         ({"evaluation.num_samples": 9}, "config.evaluation.num_samples = 9: give 10 or more"),
         ({"data.split": "train[:90%]"}, r"no split validation or test: train with --config.data.split"),
+        ({"evaluation.network": "inceptoin"}, "there is no feature network 'inceptoin'"),
+        ({"evaluation.network": "inception:/nowhere.pth"}, "cannot read Inception's weights /nowhere.pth"),
+        ({"evaluation.network": "no_such:module"}, "no_such:module cannot be imported"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_when_the_run_begins(workdir, fields, words):
