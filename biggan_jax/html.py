@@ -80,6 +80,11 @@ def cards(*parts: object) -> Html:
     return element("div", *(element("div", part, class_="card") for part in parts), class_="cards")
 
 
+def beside(*parts: object) -> Html:
+    """Two parts side by side on a wide screen, the second the wider; below each other on others."""
+    return element("div", *(element("div", part) for part in parts), class_="beside")
+
+
 def badge(text: str, kind: str = "plain") -> Html:
     """A word in a coloured frame; `kind` is good, bad or plain."""
     return element("span", text, class_=f"badge {kind}")
@@ -105,11 +110,14 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], sortable: 
 
 
 def image(content: bytes, description: str) -> Html:
-    """A picture as wide as there is room for; `content` is a PNG, JPEG or WebP file."""
+    """A picture as wide as there is room for, and where that is too narrow for it, a click shows it in full
+    size; `content` is a PNG, JPEG or WebP file.
+    """
     with Image.open(io.BytesIO(content)) as opened:
         kind, (width, height) = opened.get_format_mimetype(), opened.size
     data = base64.b64encode(content).decode()
-    return element("img", src=f"data:{kind};base64,{data}", alt=description, width=width, height=height)
+    found = element("img", src=f"data:{kind};base64,{data}", alt=description, width=width, height=height)
+    return element("div", found, class_="picture", tabindex="0")
 
 
 def picture(png: bytes, most_pixels: int = 1200, most_bytes: int = 400_000) -> bytes:
@@ -167,11 +175,19 @@ p { margin: 0.3rem 0; max-width: 48rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.8rem;
   min-width: 0; }
 .card > .scroll { border: 0; margin: 0; }
+.beside { display: grid; gap: 0 2rem; grid-template-columns: minmax(0, 1fr); }
+.beside > :only-child { grid-column: 1 / -1; }
+@media (min-width: 80rem) { .beside { grid-template-columns: minmax(0, 5fr) minmax(0, 7fr); } }
 .badge { border: 1px solid; border-radius: 1rem; padding: 0 0.55rem; font-size: 0.85rem;
   white-space: nowrap; color: var(--dim); }
 .badge.good { color: var(--good); }
 .badge.bad { color: var(--paper); background: var(--bad); border-color: var(--bad); font-weight: 600; }
-.scroll { overflow: auto; max-height: 85vh; margin: 0.6rem 0; background: var(--card);
+.scroll { overflow: auto; max-height: 85vh; margin: 0.6rem 0;
+  /* A shadow at the side where more is to come: the covers move with the table, the shadows do not. */
+  background: linear-gradient(90deg, var(--card) 1.5rem, transparent 3rem) local,
+    linear-gradient(270deg, var(--card) 1.5rem, transparent 3rem) local,
+    linear-gradient(90deg, #0004, transparent 0.8rem), linear-gradient(270deg, #0004, transparent 0.8rem),
+    var(--card);
   border: 1px solid var(--line); border-radius: 8px; width: fit-content; max-width: 100%; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.8rem; text-align: right; border-bottom: 1px solid var(--line);
@@ -191,6 +207,10 @@ svg { width: 100%; }
 @media (prefers-color-scheme: dark) { svg { filter: invert(1) hue-rotate(180deg); } }
 svg text { font-family: system-ui, sans-serif !important; }
 img { border-radius: 4px; background: #fff; }
+.picture { overflow-x: auto; }
+.picture.whole img { max-width: none; }
+.picture.narrow img { cursor: zoom-in; }
+.picture.whole img { cursor: zoom-out; }
 figure { margin: 0; }
 figcaption { margin: 0.3rem 0; }
 .slides figure + figure { margin-top: 1rem; }
@@ -213,6 +233,12 @@ for (const slides of document.querySelectorAll(".slides")) {
   slides.prepend(slider);
   slides.classList.add("live");
   show();
+}
+for (const picture of document.querySelectorAll(".picture")) {
+  const image = picture.querySelector("img");
+  image.onmouseenter = () => picture.classList.toggle("narrow", image.width < image.naturalWidth);
+  image.onclick = () => picture.classList.toggle("whole");
+  picture.onkeydown = event => { if (event.key == "Enter") image.onclick(); };
 }
 const order = new Intl.Collator("en", {numeric: true}).compare;
 for (const button of document.querySelectorAll(".sortable th button")) button.onclick = () => {

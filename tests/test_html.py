@@ -36,6 +36,7 @@ def test_text_is_escaped_wherever_it_is_put_and_markup_is_not_escaped_twice():
         html.folded(WICKED, html.badge(WICKED)),
         html.slides([(WICKED, html.image(png(2, 2), WICKED))]),
         html.cards(WICKED),
+        html.beside(WICKED),
     ]
     page = Page(html.page(WICKED, *parts))
     assert len(page.all("script")) == 1 and 'alert("&amp;")' not in page.texts("script")[0]
@@ -109,6 +110,12 @@ def test_figures_of_one_page_share_no_names_of_their_parts_and_each_finds_its_ow
     assert "steps < last" in page.texts("text")  # text, and no outlines of letters
     assert page.all("svg")[0].attributes["aria-label"] == "curve <1>"
     assert "viewbox" in page.all("svg")[0].attributes and "width" not in page.all("svg")[0].attributes
+
+
+def test_parts_beside_each_other_keep_their_order():
+    page = Page(html.beside(element("p", "one"), element("p", "two")))
+    assert page.texts("p") == ["one", "two"] and page.texts("div", "beside") == ["onetwo"]
+    assert len(page.all("div")) == 3
 
 
 def test_a_slider_has_its_pictures_in_the_order_given_each_with_its_caption():

@@ -123,7 +123,7 @@ def _unknown(fit: LabelFit, network: str, class_names: Sequence[str], present: i
     unknown = [class_names[label] for label in fit.unknown_classes]
     known = present - len(unknown)
     sentence = (
-        f"{network} tells {known} of the {present} classes of the real images from the others "
+        f"The network {network} tells {known} of the {present} classes of the real images from the others "
         f"({100 * fit.agreement:.0f} % of them agree with their neighbours in its classes)"
     )
     if unknown:

@@ -38,15 +38,13 @@ def report_page(report: dict[str, Any], pictures: dict[str, bytes], workdir: epa
     parts = [
         *(element("p", line, class_="dim") for line in provenance(report).splitlines()),
         *(element("p", note, class_="note") for note in report["notes"]),
-        _scores(report),
+        html.beside(*_overview(report, pictures)),
         _beyond_is(report),
     ]
     if "nearest.png" in pictures:
         words = "Samples above, below each the training image that it is nearest to."
         pairs = _picture(pictures["nearest.png"], words)
         parts.append(html.section("The nearest training images", pairs, element("p", words, class_="dim")))
-    if "evaluation.png" in pictures:
-        parts.append(html.section("Samples by class", _picture(pictures["evaluation.png"], "samples")))
     if report["classes"]:
         parts.append(_classes(report))
     if report["truncations"]:
@@ -54,6 +52,13 @@ def report_page(report: dict[str, Any], pictures: dict[str, bytes], workdir: epa
     if workdir is not None:
         parts += [*_sheets(workdir / "samples"), *_curves(workdir / FILE_NAME)]
     return html.page(f"Evaluation of {name}", *parts, _made_by(workdir))
+
+
+def _overview(report: dict[str, Any], pictures: dict[str, bytes]) -> Iterator[Html]:
+    """What fits on one screen: the scores, and samples."""
+    yield _scores(report)
+    if "evaluation.png" in pictures:
+        yield html.section("Samples by class", _picture(pictures["evaluation.png"], "samples"))
 
 
 def _scores(report: dict[str, Any]) -> Html:

@@ -57,7 +57,7 @@ def test_section_1_is_flagged_by_more_unknown_classes_than_a_few_and_names_ten_o
     assert many["unknown_classes"] == [*NAMES[:12], NAMES[-1]]
     assert "not class 0, class 1, class 2, class 3" in many["sentence"]
     assert "class 9 and 3 more" in many["sentence"] and "class 10" not in many["sentence"]
-    assert "net tells 27 of the 40 classes" in many["sentence"]
+    assert "network net tells 27 of the 40 classes" in many["sentence"]
 
 
 def test_section_1_counts_unknown_classes_among_those_that_the_real_images_have():

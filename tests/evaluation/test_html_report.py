@@ -55,9 +55,9 @@ def test_all_that_is_known_of_a_run_is_on_the_page(workdir):
     assert page.texts("h1") == [f"Evaluation of {workdir.name}"]
     assert page.texts("h2") == [
         "Scores",
+        "Samples by class",
         "What the Inception Score cannot see",
         "The nearest training images",
-        "Samples by class",
         "Classes",
         "Truncations",
         "Samples over time, of the same latents",
@@ -83,7 +83,7 @@ def test_all_that_is_known_of_a_run_is_on_the_page(workdir):
 def test_scores_stand_beside_those_of_held_out_images_and_under_the_network_and_its_weights_hash(workdir):
     page = rendered(make_report(), workdir)
     rows = page.texts("tr")
-    assert "fid@classifierabout 1.50 of it is bias12.342.00" in rows
+    assert "fid@classifierabout 1.50 of it is bias, FID∞ 10.7512.342.00" in rows
     assert "is@classifier6.00 ± 0.257.00" in rows
     assert "recall@classifier25.0 %–" in rows
     dim = " ".join(page.texts("p", "dim"))

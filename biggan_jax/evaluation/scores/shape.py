@@ -152,7 +152,7 @@ def second_network(first: Shape, second: Shape) -> SecondNetwork:
     sentence = f"The samples are {words} as far from real images as images with shuffled patches are: "
     if flagged:
         blind = (first, second)[shares.index(near)].network
-        sentence += f"something is wrong with them that {blind} does not see."
+        sentence += f"something is wrong with them that cannot be seen by {blind}."
     else:
         sentence += "the two agree."
     return SecondNetwork(first.network, second.network, *shares, flagged, sentence)

@@ -107,7 +107,7 @@ def test_two_networks_that_disagree_name_the_one_that_does_not_see():
     found = second_network(does_not, sees)
     assert found.flagged
     assert (found.first_share, found.second_share) == pytest.approx((0.0025, 0.5625))
-    assert "that first does not see" in found.sentence
-    assert "that first does not see" in second_network(sees, does_not).sentence
+    assert "that cannot be seen by first" in found.sentence
+    assert "that cannot be seen by first" in second_network(sees, does_not).sentence
     assert not second_network(sees, sees).flagged
     assert "agree" in second_network(does_not, does_not).sentence
