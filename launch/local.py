@@ -10,7 +10,7 @@ before each line of its output. When one ends with an error, the others do too, 
 the run goes on from its last checkpoint. Ctrl-C and SIGTERM are passed on, and the processes save.
 
 Exit codes: 0 all finished; 2 a process found an error that you can put right, and is not started again; 75
-and 130 saved after SIGTERM and Ctrl-C; 1 failed --max_restarts times without a new checkpoint between.
+and 130 saved after SIGTERM and Ctrl-C; 1 failed more than --max_restarts times in a row.
 """
 
 import os
@@ -23,8 +23,11 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-from absl import app, flags
+from absl import flags
 from restarts import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, MISTAKES, Restarts
+
+from biggan_jax import cli
+from biggan_jax.cli import UserError
 
 PROCESSES = flags.DEFINE_integer("processes", 2, "how many processes", lower_bound=1)
 DEVICES = flags.DEFINE_integer(
@@ -38,7 +41,11 @@ SECONDS_TO_END = 60  # for the others, when one has failed; after that they are 
 
 
 class Processes:
-    """One start of the command in all its processes."""
+    """One start of the command in all its processes.
+
+    Raises:
+      UserError: the command cannot be run.
+    """
 
     def __init__(self, command: Sequence[str], count: int, devices: int | None):
         address = f"localhost:{_free_port()}"
@@ -47,20 +54,19 @@ class Processes:
             environment["JAX_PLATFORMS"] = "cpu"
             simulated = f"--xla_force_host_platform_device_count={devices}"
             environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {simulated}".strip()
-        self._running = []
+        self._running: list[subprocess.Popen] = []
         for index in range(count):
-            process = subprocess.Popen(
-                [
-                    *command,
-                    f"--coordinator_address={address}",
-                    f"--num_processes={count}",
-                    f"--process_id={index}",
-                ],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that Ctrl-C comes to them once, from here
-            )
+            place = [f"--coordinator_address={address}", f"--num_processes={count}", f"--process_id={index}"]
+            try:
+                process = subprocess.Popen(
+                    [*command, *place],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # so that Ctrl-C comes to them once, from here
+                )
+            except OSError as error:
+                raise UserError(f"{command[0]!r} cannot be run: {error.strerror}") from error
             self._running.append(process)
             threading.Thread(target=_copy, args=(index, process.stdout), daemon=True).start()
 
@@ -89,21 +95,23 @@ def main(argv: Sequence[str]) -> int:
     """Starts the processes, and starts them again, until they are done; returns the exit code."""
     command = list(argv[1:])
     if not command:
-        print("error: give the command after --, such as python -m biggan_jax.train …", file=sys.stderr)
-        return EXIT_ERROR
+        raise UserError("give the command after --, such as python -m biggan_jax.train …")
     asked: list[int] = []  # signals that came to this process
-    processes: list[Processes] = []
+    processes: Processes | None = None
 
     def pass_on(number: int, _: object) -> None:
         asked.append(number)
-        processes[-1].send(number)
+        if processes:
+            processes.send(number)
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
     restarts = Restarts(MAX_RESTARTS.value)
     while True:
-        processes.append(Processes(command, PROCESSES.value, DEVICES.value))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, pass_on)
-        codes = processes[-1].wait()
+        processes = Processes(command, PROCESSES.value, DEVICES.value)
+        if asked:  # while they were being started
+            processes.send(asked[-1])
+        codes = processes.wait()
         if not any(codes):
             return 0
         if MISTAKES.intersection(codes):
@@ -127,4 +135,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main, arguments=True)

@@ -85,9 +85,17 @@ def test_a_signal_reaches_every_process_and_nothing_is_started_again(number, cod
     assert found == code and out.count(f"got {int(number)}") == 2 and "again" not in out
 
 
-def test_no_command_is_an_error_with_the_remedy():
-    result = subprocess.run([*LAUNCHER, "--processes=2"], capture_output=True, text=True)
-    assert result.returncode == 2 and "give the command after --" in result.stderr
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--processes=2"], "give the command after --"),
+        (["--processes=2", "--", "/no/such/program", "x"], "'/no/such/program' cannot be run: No such file"),
+        (["--proceses=2", "--", "true"], "Did you mean: processes"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_with_the_remedy(words, message):
+    result = subprocess.run([*LAUNCHER, *words], capture_output=True, text=True)
+    assert result.returncode == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 # ---- chaos

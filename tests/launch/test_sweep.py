@@ -66,7 +66,12 @@ def test_a_sweep_that_is_interrupted_goes_on_past_a_failed_run_and_never_runs_a_
     sweep = write_sweep(tmp_path, f"[{{'seed': 0}}, {broken}, {{'seed': 1}}]")
     workdir = tmp_path / "the runs' $HOME"
     flags = [f"--sweep={sweep}", f"--workdir={workdir}"]
-    cache = {"BIGGAN_CACHE": str(tmp_path / "cache"), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    cache = {
+        "BIGGAN_CACHE": str(tmp_path / "cache"),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),  # three runs, one program
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
     process = subprocess.Popen(
         [*SWEEP, *flags], cwd=ROOT, env=os.environ | cache, stdout=subprocess.PIPE, text=True

@@ -29,6 +29,7 @@ home = pathlib.Path.home()
 place, me = home.parents[1], int(home.name)
 bucket = place / "bucket"
 bucket.mkdir(exist_ok=True)
+(bucket / f"listens-{me}").touch()
 step, lost = bucket / "step", bucket / "lost"
 
 def steps():
@@ -121,7 +122,7 @@ class Cloud:
 
     def call(self, verb: str, *words: str) -> tuple[int, str]:
         process = self.start(verb, *words)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
         return process.returncode, out
 
     def run(self, *flags: str) -> tuple[int, str]:
@@ -148,8 +149,11 @@ class Cloud:
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def wait_for_step(self, step: int) -> None:
-        path, deadline = self.place / "bucket" / "step", time.monotonic() + 30
-        while not path.exists() or int(path.read_text()) < step:
+        """Also for all three to listen to signals."""
+        path, deadline = self.place / "bucket" / "step", time.monotonic() + 60
+        while (
+            not path.exists() or int(path.read_text()) < step or len(list(path.parent.glob("listens-*"))) < 3
+        ):
             assert time.monotonic() < deadline, f"no step {step}"
             time.sleep(0.02)
 
