@@ -171,13 +171,18 @@ def _open_reference(request: Request, drawer: Drawer | None, resolution: int) ->
         )
     if not own and request.reference.endswith(".npz"):
         return None
-    reference = open_reference(
-        drawer.source if own else request.reference,
-        resolution,
-        drawer.model.num_classes if own else None,
-        request.train_split or (drawer.split if own else "train"),
-        request.test_split,
-    )
+    try:
+        reference = open_reference(
+            drawer.source if own else request.reference,
+            resolution,
+            drawer.model.num_classes if own else None,
+            request.train_split or (drawer.split if own else "train"),
+            request.test_split,
+        )
+    except UserError as error:
+        if drawer:
+            raise
+        raise UserError(f"to compare with the {resolution} px of {request.samples}: {error}") from error
     held_out = reference.held_out
     if held_out and held_out.num_examples < scoring.LEAST_TO_COMPARE:
         raise UserError(

@@ -145,12 +145,18 @@ def of_file(path: Path) -> Subject:
     """Samples of an .npz, which does not say how they were drawn.
 
     Raises:
-      UserError: there is no such file, or what it holds is no samples, or they are not square.
+      UserError: there is no such file, or what it holds is no samples, or they are not square, or
+        not of values up to 255.
     """
     images, labels = read_samples(path)
     count, height, width = images.shape[:3]
     if height != width:
         raise UserError(f"{path} holds images of {height} × {width} pixels: they must be square")
+    if images.max() == 1:
+        raise UserError(
+            f"{path} holds uint8 images without a value above 1, as if cast from numbers from 0 to 1: "
+            "write (x * 255).round().astype(uint8) of those"
+        )
     origin = {
         "file": str(path),
         "statistics": None,

@@ -94,7 +94,8 @@ def test_latents_that_cannot_be_truncated_are_refused(run):
     ("images", "labels", "words"),
     [
         (np.zeros((20, 8, 8, 3), np.float32), None, r"float32 images with values from 0 to 0"),
-        (np.full((20, 8, 8, 3), np.nan, np.float32), None, "3,840 of them not finite"),
+        (np.full((20, 8, 8, 3), np.nan, np.float32), None, "3,840 of 3,840 values not finite"),
+        (np.eye(20, dtype=np.uint8)[:, :12].reshape(20, 2, 2, 3), None, "without a value above 1"),
         (np.zeros((20, 8, 9, 3), np.uint8), None, "8 × 9 pixels: they must be square"),
         (np.zeros((20, 3, 8, 8), np.uint8), None, "move the channels last"),
         (np.zeros((20, SIZE, SIZE, 3), np.uint8), np.full(20, 3), "labels up to 3, but blobs has 3 classes"),
@@ -106,6 +107,14 @@ def test_files_that_hold_no_samples_or_other_ones_are_refused(run, tmp_path, ima
     np.savez(path, images, *([] if labels is None else [labels]))
     with pytest.raises(UserError, match=words):
         judge(run, workdir=None, samples=path, reference="blobs")
+
+
+def test_samples_of_a_size_that_the_reference_does_not_come_in_are_refused_with_their_size(tmp_path):
+    path = tmp_path / "samples.npz"
+    np.savez(path, np.full((20, 36, 36, 3), 9, np.uint8))
+    words = r"the 36 px of .*samples.npz: .*fashion_mnist comes in 28 px, padded to 32, not in 36"
+    with pytest.raises(UserError, match=words):
+        judge(tmp_path, workdir=None, samples=path, reference="fashion_mnist")
 
 
 def test_samples_without_labels_have_no_scores_by_class_and_the_report_says_so(run, tmp_path):

@@ -51,14 +51,9 @@ def write_samples(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 def _check_images(path: Path, images: np.ndarray, resolution: int | None) -> None:
     shape = list(images.shape)
     if images.dtype != np.uint8:
-        values = ""
-        if images.dtype.kind in "fiu" and images.size:
-            bad = int(images.size - np.isfinite(images).sum())
-            values = f" from {np.nanmin(images):.4g} to {np.nanmax(images):.4g}" if bad < images.size else ""
-            values += f", {bad:,} of them not finite" if bad else ""
         raise UserError(
-            f"{path} holds {images.dtype} images with values{values}; they must be uint8 from 0 to 255: "
-            "write ((x + 1) * 127.5).round().clip(0, 255).astype(uint8) for x in [-1, 1]"
+            f"{path} holds {images.dtype} images{_values(images)}; they must be uint8 from 0 to 255"
+            f"{_remedy(images)}"
         )
     if images.ndim != 4 or images.shape[-1] != 3:
         hint = "; move the channels last" if images.ndim == 4 and images.shape[1] == 3 else ""
@@ -70,6 +65,27 @@ def _check_images(path: Path, images: np.ndarray, resolution: int | None) -> Non
             f"{path} holds images of {shape[1]} × {shape[2]} pixels, the real ones have {resolution} × "
             f"{resolution}: compare at one size"
         )
+
+
+def _values(images: np.ndarray) -> str:
+    """What an array that holds no uint8 holds, in words."""
+    if images.dtype.kind not in "fiu" or not images.size:
+        return ""
+    finite = images[np.isfinite(images)]
+    words = f" with values from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    bad = images.size - finite.size
+    return words + (f", {bad:,} of {images.size:,} values not finite" if bad else "")
+
+
+def _remedy(images: np.ndarray) -> str:
+    """How to make uint8 of them, by the range that their values are in."""
+    finite = images[np.isfinite(images)] if images.dtype.kind in "fiu" else np.zeros(0)
+    if not finite.size:
+        return ""
+    for scaled, low, high in (("(x * 255)", 0, 1), ("((x + 1) * 127.5)", -1, 1), ("x", 0, 255)):
+        if low <= finite.min() and finite.max() <= high:
+            return f": write {scaled}.round().astype(uint8) for x from {low} to {high}"
+    return ": bring them into this range before you write them"
 
 
 def _checked_labels(path: Path, labels: np.ndarray, count: int, num_classes: int | None) -> np.ndarray:
