@@ -2,8 +2,9 @@
 
 The count is taken from the jaxpr, so it is of the operations as computed: a convolution written another way
 counts by that way. A multiplication and its addition are 2 FLOP; padding counts as if it were data, as is
-the custom, but zeros that a dilation inserts do not. Everything else (batch norm, activations, pooling) is
-left out: it is bound by memory, not arithmetic.
+the custom, but zeros that a dilation inserts do not. What nothing uses, such as the function's value where
+only its gradient is asked for, is not counted: compilers drop it. Everything else (batch norm, activations,
+pooling) is left out: it is bound by memory, not arithmetic.
 """
 
 import collections
@@ -11,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 Scope = tuple[str, ...]
 
@@ -36,7 +37,7 @@ def by_scope(jaxpr: ClosedJaxpr) -> dict[Scope, int]:
 
 
 def _walk(jaxpr: Jaxpr, outer: Scope) -> Iterator[tuple[Scope, int]]:
-    for eqn in jaxpr.eqns:
+    for eqn in _used(jaxpr):
         # The scopes inside a nested jaxpr are relative to the equation that holds it.
         scope = outer + tuple(filter(None, str(eqn.source_info.name_stack).split("/")))
         name = eqn.primitive.name
@@ -62,6 +63,17 @@ def _walk(jaxpr: Jaxpr, outer: Scope) -> Iterator[tuple[Scope, int]]:
                     yield from _walk(value.jaxpr, scope)
                 elif isinstance(value, Jaxpr):
                     yield from _walk(value, scope)
+
+
+def _used(jaxpr: Jaxpr) -> list[JaxprEqn]:
+    """The equations that results or effects come from, in order; all results of `jaxpr` count as used."""
+    wanted = {var for var in jaxpr.outvars if isinstance(var, Var)}
+    found = []
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or not wanted.isdisjoint(eqn.outvars):
+            wanted.update(var for var in eqn.invars if isinstance(var, Var))
+            found.append(eqn)
+    return found[::-1]
 
 
 def _total(counts: Iterable[tuple[Scope, int]]) -> int:

@@ -76,6 +76,23 @@ def test_other_dimension_order_counts_the_same():
     assert count(nchw, (2, 3, 8, 6), (5, 3, 3, 3)) == count(conv, (2, 8, 6, 3), (3, 3, 3, 5))
 
 
+def test_what_nothing_uses_is_not_counted():
+    def only_the_kernels_gradient(x, kernel):
+        value, pullback = jax.vjp(lambda k: conv(x, k), kernel)
+        return pullback(jnp.ones_like(value))
+
+    def in_a_loop(x, w):
+        def body(carry, _):
+            carry @ carry  # a product that goes nowhere
+            return carry @ w, None
+
+        return lax.scan(body, x, None, length=3)[0]
+
+    once = count(conv, (2, 8, 8, 3), (3, 3, 3, 5))
+    assert count(only_the_kernels_gradient, (2, 8, 8, 3), (3, 3, 3, 5)) == once
+    assert count(in_a_loop, (5, 5), (5, 5)) == 3 * 2 * 5**3
+
+
 def test_scan_counts_its_body_once_a_turn():
     def repeated(x, w):
         return lax.scan(lambda carry, _: (carry @ w, None), x, length=7)[0]
