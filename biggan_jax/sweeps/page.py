@@ -1,5 +1,6 @@
 """summary.html: the runs of a sweep side by side, in one file: table, curves over one another, samples."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,16 @@ from biggan_jax import html
 from biggan_jax.html import Html, element
 from biggan_jax.sweeps.naming import spelled
 from biggan_jax.sweeps.results import FINISHED, NOT_BEGUN, Notes, Result, kind
-from biggan_jax.sweeps.tables import SHOWN, form, header, rows
+from biggan_jax.sweeps.tables import (
+    SHOWN,
+    Column,
+    best_scores,
+    fields,
+    form,
+    reached,
+    run_names,
+    scores,
+)
 from biggan_jax.training.curves import STYLE, Row, thin
 
 POINTS = 60  # of a curve: few enough that one can be told from the others
@@ -21,20 +31,46 @@ SHEETS = (
     "The last sheet of each run: a latent a row, a class a column. Runs of one seed and one length of "
     "latents have drawn the same ones."
 )
+NAME_WIDTH = 18  # letters
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 
 
 def summary_page(title: str, results: Sequence[Result], notes: Notes) -> str:
     """The page; `results` are of `collect`."""
-    body = [[element("b", cell.text) if cell.best else cell.text for cell in row] for row in rows(results)]
+    names, state = run_names(results), reached(results)
+    # What fits on a phone first. Fields last: names tell of them.
+    main = [names, *scores(results, SHOWN), state, *fields(results)]
+    everything = [names, *scores(results), *best_scores(results)]
     return html.page(
         title,
-        html.table(header(results), body, sortable=True),
+        _table(main),
+        html.folded("All scores", _table(everything)) if len(everything) > 1 else None,
         *(element("p", f"{sentence}.", class_="dim") for sentence in notes.sentences),
         *(element("p", f"{warning}.", class_="note") for warning in notes.warnings),
         html.section("Samples", element("p", SHEETS, class_="dim"), html.cards(*_sheets(results))),
         html.section("Curves", html.cards(*_curves(results))),
     )
+
+
+def _table(columns: Sequence[Column]) -> Html:
+    names, *others = columns
+    first = [_name(cell.text) for cell in names.cells]
+    rest = [
+        [element("b", cell.text) if cell.best else cell.text for cell in column.cells] for column in others
+    ]
+    titles = [_title(column.title) for column in columns]
+    return html.table(titles, zip(first, *rest, strict=True), sortable=True)
+
+
+def _title(title: str) -> Html:
+    """A column's title, which may be broken behind an @, so that columns are no wider than their numbers."""
+    parts = re.findall("[^@]+@?", title)
+    return html.joined(element("span", part, style="display: inline-block") for part in parts)
+
+
+def _name(name: str) -> Html:
+    """A run's name, broken into lines only where it is long."""
+    return element("span", name, style=f"display: inline-block; min-width: {min(len(name), NAME_WIDTH)}ch")
 
 
 def _sheets(results: Sequence[Result]) -> list[Html]:
@@ -54,8 +90,9 @@ def _sheets(results: Sequence[Result]) -> list[Html]:
         if sheets:
             parts.append(_picture(sheets[-1].read_bytes(), f"samples of {name}"))
         main = {score: value for score, value in result.judged.items() if kind(score) in SHOWN}
-        scores = (f"{score} {form(score, value)}" for score, value in main.items())
-        parts.append(element("p", ", ".join(scores)))
+        parts.append(
+            element("p", ", ".join(f"{score} {form(score, value)}" for score, value in main.items()))
+        )
         parts.append(html.folded("What it differs by", *(element("div", line) for line in differences)))
         if (result.directory / "curves.png").exists():
             curves = _picture((result.directory / "curves.png").read_bytes(), f"curves of {name}")
@@ -92,14 +129,14 @@ def _figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     axes = figure.subplots()
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("step", loc="right")
-    shades = colormaps["viridis"](np.linspace(0, 0.92, len(curves)))
+    shades = colormaps["viridis"](np.linspace(0, 0.8, len(curves)))  # what is lighter is lost on white
     for number, (name, (steps, values)) in enumerate(curves.items()):
         dots = "." if len(steps) < 10 else None
         axes.plot(
             steps, values, color=shades[number], ls=DASHES[number % len(DASHES)], marker=dots, label=name
         )
     axes.margins(x=0.01)
-    figure.legend(loc="outside lower left", ncols=2)
+    figure.legend(loc="outside lower left", ncols=2, fontsize="medium")
     return figure
 
 

@@ -114,6 +114,7 @@ def _result(
 def _conditions(names: Sequence[str], reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Notes:
     """Of what the reports of each kind say of themselves; an empty report is of a run that was not judged."""
     found = Notes([], [])
+    stated: dict[str, list[str]] = {}  # the kinds of scores, by what is said of them
     for kind, listed in reports.items():
         about = {name: _about(report) for name, report in zip(names, listed, strict=True) if report}
         first = next(iter(about.values()), None)
@@ -124,8 +125,9 @@ def _conditions(names: Sequence[str], reports: Mapping[str, Sequence[Mapping[str
             values = "; ".join(f"{name}: {other[key]}" for name, other in about.items())
             found.warnings.append(f"Scores {kind} don't compare, for they differ in {key}: {values}")
         if not differing:
-            stated = "; ".join(f"{key}: {value}" for key, value in first.items())
-            found.sentences.append(f"Scores {kind}: {stated}")
+            words = "; ".join(f"{key}: {value}" for key, value in first.items())
+            stated.setdefault(words, []).append(kind)
+    found.sentences.extend(f"Scores {' and '.join(kinds)}: {words}" for words, kinds in stated.items())
     return found
 
 

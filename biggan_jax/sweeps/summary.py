@@ -1,5 +1,6 @@
 """Sums a sweep up: on the terminal, and as summary.csv, summary.md and summary.html in its workdir."""
 
+import os
 from collections.abc import Sequence
 
 from etils import epath
@@ -10,6 +11,8 @@ from biggan_jax.sweeps.reading import Run
 from biggan_jax.sweeps.results import collect
 from biggan_jax.sweeps.tables import as_csv, as_markdown, on_terminal
 from biggan_jax.training.workdir import write_whole
+
+WIDTH = 120  # of tables in a file or a pipe, which have none
 
 
 def summarise(runs: Sequence[Run], workdir: epath.Path) -> None:
@@ -27,8 +30,10 @@ def summarise(runs: Sequence[Run], workdir: epath.Path) -> None:
     for name, content in files.items():
         write_whole(workdir / name, content.encode())
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = WIDTH
     for table in on_terminal(results):
         console.print(table)
     for line in (*notes.sentences, *notes.warnings):
-        console.print(line)
+        console.print(line, soft_wrap=not console.is_terminal)
     console.print(f"written to {workdir}: {', '.join(files)}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rich import box
@@ -14,7 +14,8 @@ from biggan_jax.evaluation.report import SHARES, percent, ratio
 from biggan_jax.sweeps.naming import describe, short_field, spelled
 from biggan_jax.sweeps.results import Notes, Result, better, kind
 
-SHOWN = ("fid", "is", "recognised", "diversity")  # on the terminal; the files have all scores
+SHOWN = ("fid", "is", "recognised", "diversity")  # of many scores, those that are looked at first
+LONGEST = 40  # letters of a run's name that are kept on one line of the terminal
 
 
 class Cell(NamedTuple):
@@ -24,37 +25,61 @@ class Cell(NamedTuple):
     best: bool = False
 
 
-def header(results: Sequence[Result]) -> list[str]:
-    """The columns of `rows`."""
+class Column(NamedTuple):
+    """A title, and a cell for each run."""
+
+    title: str
+    cells: list[Cell]
+
+
+def run_names(results: Sequence[Result]) -> Column:
+    """The names of the runs."""
+    return Column("run", [Cell(result.run.name) for result in results])
+
+
+def reached(results: Sequence[Result]) -> Column:
+    """How far each run is."""
+    return Column("reached", [Cell(result.status) for result in results])
+
+
+def fields(results: Sequence[Result]) -> list[Column]:
+    """The fields in which the runs differ, in words that a line can be broken between."""
+    known = field_names(results[0].run.config)
     return [
-        "run",
-        *_fields(results),
-        "reached",
-        *_scores(results),
-        *(f"best {score} while training" for score in _best_scores(results)),
+        Column(
+            short_field(field, known).replace("_", " "),
+            [Cell(_value(result.differences[field])) for result in results],
+        )
+        for field in results[0].differences
     ]
 
 
-def rows(results: Sequence[Result]) -> Iterator[list[Cell]]:
-    """A row for each run, in the columns of `header`."""
-    for result in results:
-        yield [
-            Cell(result.run.name),
-            *(Cell(_value(value)) for value in result.differences.values()),
-            Cell(result.status),
-            *(_judged(score, result, results) for score in _scores(results)),
-            *(_best(score, result, results) for score in _best_scores(results)),
-        ]
+def scores(results: Sequence[Result], kinds: Collection[str] | None = None) -> list[Column]:
+    """The scores of the last step, in the order in which reports have them; of `kinds` alone if given."""
+    return [
+        Column(score, [_judged(score, result, results) for result in results])
+        for score in _scores(results)
+        if kinds is None or kind(score) in kinds
+    ]
+
+
+def best_scores(results: Sequence[Result], kinds: Collection[str] | None = None) -> list[Column]:
+    """The best of each score while the run trained, and its step; of `kinds` alone if given."""
+    return [
+        Column(f"best {score} (step)", [_best(score, result, results) for result in results])
+        for score in _best_scores(results)
+        if kinds is None or kind(score) in kinds
+    ]
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """One line a run, numbers as they are; fields by their whole names."""
-    scores, best = _scores(results), _best_scores(results)
+    """One line a run with all scores, numbers as they are; fields by their whole names."""
+    judged, best = _scores(results), _best_scores(results)
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     columns = [f"best {score} while training" for score in best]
     at = [f"{column}, step" for column in columns]
-    writer.writerow(["run", *results[0].differences, "status", "error", "step", *scores, *columns, *at])
+    writer.writerow(["run", *results[0].differences, "status", "error", "step", *judged, *columns, *at])
     for result in results:
         writer.writerow(
             [
@@ -63,7 +88,7 @@ def as_csv(results: Sequence[Result]) -> str:
                 result.status,
                 result.error,
                 result.step,
-                *(result.judged.get(score) for score in scores),
+                *(result.judged.get(score) for score in judged),
                 *(result.best.get(score, (None, None))[0] for score in best),
                 *(result.best.get(score, (None, None))[1] for score in best),
             ]
@@ -72,48 +97,48 @@ def as_csv(results: Sequence[Result]) -> str:
 
 
 def as_markdown(results: Sequence[Result], notes: Notes) -> str:
-    """The table, the best of each column in bold, and under what the scores were taken."""
+    """What differs and the main scores, the best of each in bold, and under what the scores were taken."""
 
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
-    columns = header(results)
-    body = [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in rows(results)]
-    table = [line(columns), line(["---"] + ["--:"] * (len(columns) - 1)), *map(line, body)]
-    return "\n".join([*table, *(f"\n{note}." for note in (*notes.sentences, *notes.warnings))]) + "\n"
+    columns = [
+        run_names(results),
+        *fields(results),
+        reached(results),
+        *scores(results, SHOWN),
+        *best_scores(results, ["fid"]),
+    ]
+    body = zip(*(column.cells for column in columns), strict=True)
+    lines = [line([column.title for column in columns]), line(["---"] + ["--:"] * (len(columns) - 1))]
+    lines += [line([f"**{cell.text}**" if cell.best else cell.text for cell in row]) for row in body]
+    return "\n".join([*lines, *(f"\n{note}." for note in (*notes.sentences, *notes.warnings))]) + "\n"
 
 
 def on_terminal(results: Sequence[Result]) -> Iterator[Table]:
     """How the runs differ, where their names don't tell, and the main scores."""
-    known = field_names(results[0].run.config)
+    known, names = field_names(results[0].run.config), run_names(results)
     if any(describe(result.differences, known) != result.run.name for result in results):
-        table = _table(_fields(results))
-        for result in results:
-            table.add_row(result.run.name, *map(_value, result.differences.values()))
-        yield table
-    scores = [score for score in _scores(results) if kind(score) in SHOWN]
-    best = [score for score in _best_scores(results) if kind(score) == "fid"]
-    titles = [*scores, *(f"best {score} (step)" for score in best)]
-    networks = {score.partition("@")[2] for score in [*scores, *best]}
+        yield _table([names, *fields(results)])
+    shown = [*scores(results, SHOWN), *best_scores(results, ["fid"])]
+    networks = {column.title.partition("@")[2].partition(" ")[0] for column in shown}
     if len(networks) == 1:  # which is said once, then
-        titles = [title.replace(f"@{next(iter(networks))}", "") for title in titles]
-    table = _table(["reached", *titles])
-    table.caption = f"  scores by the network {', '.join(sorted(networks))}" if networks else None
-    for result in results:
-        cells = [
-            *(_judged(score, result, results) for score in scores),
-            *(_best(score, result, results) for score in best),
-        ]
-        shown = (Text(cell.text, "bold" if cell.best else "") for cell in cells)
-        table.add_row(result.run.name, Text(result.status), *shown)
+        (network,) = networks
+        shown = [Column(column.title.replace(f"@{network}", ""), column.cells) for column in shown]
+    table = _table([names, reached(results), *shown])
+    table.caption = f"scores by the network {', '.join(sorted(networks))}" if networks else None
     yield table
 
 
-def _table(columns: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, caption_justify="left")
-    table.add_column("run", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
+def _table(columns: Sequence[Column]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, caption_justify="left", pad_edge=False, collapse_padding=True)
+    names, *others = columns
+    longest = max(len(cell.text) for cell in names.cells)
+    table.add_column(names.title, overflow="fold", width=min(longest, LONGEST))
+    for column in others:
+        table.add_column(column.title, justify="right", overflow="fold")
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*(Text(cell.text, "bold" if cell.best else "") for cell in row))
     return table
 
 
@@ -122,12 +147,6 @@ def form(score: str, value: float) -> str:
     if kind(score) in SHARES:
         return percent(value)
     return f"{value:.5f}" if kind(score) == "kid" else ratio(value)
-
-
-def _fields(results: Sequence[Result]) -> list[str]:
-    """The fields in which the runs differ, in words that a line can be broken between."""
-    known = field_names(results[0].run.config)
-    return [short_field(field, known).replace("_", " ") for field in results[0].differences]
 
 
 def _scores(results: Sequence[Result]) -> list[str]:

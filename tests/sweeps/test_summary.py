@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -15,6 +16,7 @@ from biggan_jax.sweeps.page import summary_page
 from biggan_jax.sweeps.results import collect
 from biggan_jax.sweeps.summary import summarise
 from biggan_jax.sweeps.tables import as_csv, as_markdown
+from biggan_jax.training.workdir import write_whole
 
 
 @pytest.fixture
@@ -56,8 +58,8 @@ def test_markdown_has_as_many_cells_in_each_line_and_the_best_of_each_score_in_b
     assert [row["split"] for row in rows.values()] == ["train", "train", r"a\|b", "train"]
     assert rows["wide"]["fid@classifier"] == "**12.00**" and rows["narrow"]["fid@classifier"] == "21.00"
     assert rows["wide"]["is@classifier"] == "**4.00**" and rows["narrow"]["is@classifier"] == "3.00"
-    assert rows["wide"]["density@classifier"] == "1.25"  # the only one, but more is not better
-    assert rows["wide"]["best fid@classifier while training"] == "**9.00 (50)**"
+    assert rows["wide"]["best fid@classifier (step)"] == "**9.00 (50)**"
+    assert not any("density" in column for column in columns)  # the main scores alone
     assert rows["narrow"]["recognised@classifier"] == "**50.0 %**"
 
 
@@ -91,6 +93,18 @@ def test_scores_of_unequal_notes_come_with_a_warning(runs_and_workdir):
         assert "don't compare" in warning and f"{results[3].run.name}: " in warning and words in warning
         assert warning in as_markdown(results, notes)
         assert "don&#x27;t compare" in summary_page("sweep", results, notes)
+
+
+def test_what_holds_for_scores_of_the_last_step_and_while_training_is_said_once(runs_and_workdir):
+    runs, workdir = runs_and_workdir
+    for samples, count in ((2_000, 1), (500, 2)):
+        write_whole(
+            workdir / "narrow" / "evaluation" / "during_training.json",
+            json.dumps(finished_runs.JUDGED_BY | {"num_samples": samples}).encode(),
+        )
+        _, notes = collect(runs, workdir)
+        assert len(notes.sentences) == count
+        assert notes.sentences[0].startswith("Scores of the last step" + " and while training" * (count == 1))
 
 
 def test_a_sweep_that_has_not_begun_is_no_empty_table(runs_and_workdir, tmp_path):
@@ -140,6 +154,24 @@ def test_the_page_is_whole_in_itself_and_shows_the_last_sheet_of_each_run(runs_a
     assert "Norm of G" not in text  # no run knows it
 
 
+def test_the_page_has_main_scores_first_and_all_of_them_folded(runs_and_workdir):
+    text = summary_page("sweep", *collect(*runs_and_workdir))
+    tables = [
+        [re.sub("<[^>]*>", "", head) for head in re.findall("<th .*?</th>", table)]
+        for table in re.findall("<table.*?</table>", text)
+    ]
+    names = ["fid@classifier", "is@classifier", "recognised@classifier"]
+    main, everything = tables
+    assert main[0] == everything[0] == "run" and set(main[1:4]) == set(names) and main[4] == "reached"
+    assert set(main[5:]) == {"seed", "channels", "orthogonal regularization", "split"}
+    more = {"density@classifier", "best fid@classifier (step)", "best is@classifier (step)"}
+    assert set(everything[1:]) == {*names, *more}
+    # The only density there is: but more of it is not better, and nothing to be shown as the best.
+    assert "<td>1.25</td>" in text and "<td><b>12.00</b></td>" in text
+    first = text.index("<details>")
+    assert text.index("<table") < first < text.index("<table", first) < text.index("</details>", first)
+
+
 def test_all_three_files_are_written_beside_the_runs_and_the_terminal_names_them(runs_and_workdir, capsys):
     runs, workdir = runs_and_workdir
     summarise(runs, workdir)
@@ -148,6 +180,6 @@ def test_all_three_files_are_written_beside_the_runs_and_the_terminal_names_them
     for name in ("summary.csv", "summary.md", "summary.html"):
         assert (workdir / name).exists() and name in said
     for run in runs:
-        assert run.name[:12] in said
+        assert run.name in printed  # unbroken
     assert "12.00" in said and "50.0 %" in said and "9.00 (50)" in said and "…" not in said
     assert finished_runs.JUDGED_BY["network"]["weights_hash"] in said
