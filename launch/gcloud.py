@@ -16,9 +16,16 @@ NO_GCLOUD = "there is no gcloud here: install it (cloud.google.com/sdk/docs/inst
 SECONDS_A_CALL = 1800  # of the slowest: an installation on all hosts
 
 PASSING = re.compile(
-    "UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|RATE_LIMIT_EXCEEDED|HTTPError 50|code 50[0234]|"
-    "[Cc]onnection (reset|refused|aborted|closed|timed out)|[Tt]imed out|[Tt]imeout|Broken pipe|"
-    "Could not resolve|Unable to find the server|Network is unreachable|TransportError"
+    "UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|RATE_LIMIT_EXCEEDED|"
+    "HTTPError 50|code 50[0234]|'status': 50[0234]|[Cc]onnection (reset|refused|aborted|closed|timed out)|"
+    "[Tt]imed out|[Tt]imeout|Broken pipe|Could not resolve|Unable to find the server|Network is unreachable|"
+    "TransportError"
+)
+QUOTA = re.compile("[Qq]uota")
+# Of a zone that is full: that passes too, but in hours.
+FULL = re.compile(
+    "no more capacity|[Ii]nsufficient capacity|[Ss]tock-?out|POOL_EXHAUSTED|RESOURCE_EXHAUSTED(?!.*[Qq]uota)",
+    re.DOTALL,
 )
 REMEDIES = (
     (
@@ -40,12 +47,12 @@ REMEDIES = (
     ),
     ("PERMISSION_DENIED|HTTPError 403|code 403", "ask the project's owner for the role roles/tpu.admin"),
     (
-        "[Qq]uota",
+        QUOTA,
         "ask for more TPU quota (console.cloud.google.com/iam-admin/quotas), take a smaller "
         "--accelerator_type, another --zone, or the other of --spot and --nospot, whose quotas are separate; "
         "what the project holds already is listed by: gcloud compute tpus queued-resources list",
     ),
-    ("RESOURCE_EXHAUSTED", "the zone has none left: try another --zone, or again later"),
+    (FULL, "the zone has none left: try another --zone, or again later"),
     (
         "INVALID_ARGUMENT|not found in zone",
         "is there such an --accelerator_type and --runtime_version in the zone? They are listed by: gcloud "
@@ -58,6 +65,10 @@ class NotFound(Exception):
     """What was asked for is not there."""
 
 
+class Lacking(UserError):
+    """There is not enough room in the zone, or quota."""
+
+
 class Unreachable(Exception):
     """Google Cloud, or a host, could not be reached, several times in a row."""
 
@@ -66,7 +77,7 @@ def call(words: Sequence[str], wait_seconds: float) -> str:
     """What the command prints on stdout; after a passing trouble tries again, `ATTEMPTS` times in all.
 
     Raises:
-      NotFound, Unreachable: see there.
+      NotFound, Lacking, Unreachable: see there.
       UserError: any other error, with gcloud's own words and, where known, the remedy.
     """
     for attempt in range(ATTEMPTS):
@@ -77,7 +88,8 @@ def call(words: Sequence[str], wait_seconds: float) -> str:
             raise NotFound(_last_words(err))
         # 255 is ssh's own, when it has no connection.
         if code != 255 and not PASSING.search(err):
-            raise UserError(f"{shlex.join(words[:5])} …: {explained(err or out)}")
+            kind = Lacking if FULL.search(err) or QUOTA.search(err) else UserError
+            raise kind(f"{shlex.join(words[:5])} …: {explained(err or out)}")
         if attempt + 1 < ATTEMPTS:
             time.sleep(wait_seconds * 2**attempt)
     raise Unreachable(f"{shlex.join(words[:5])} …: {_last_words(err)} ({ATTEMPTS} attempts)")

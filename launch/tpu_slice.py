@@ -6,13 +6,14 @@ until it is deleted.
 """
 
 import json
+import math
 import shlex
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import gcloud
-from gcloud import NotFound, Unreachable
+from gcloud import Lacking, NotFound, Unreachable
 from rich.console import Console
 
 from biggan_jax.cli import UserError
@@ -30,7 +31,9 @@ UNPACK = (
     "mkdir -p biggan_jax && rm -rf biggan_jax/code && mkdir biggan_jax/code && "
     f"tar -xzf {ARCHIVE} -C biggan_jax/code && {HOST} setup"
 )
-FAILED_REQUESTS = 3  # after so many in a row, asking for the slice is given up
+FAILED_REQUESTS = 3  # after so many, asking for the slice is given up
+REQUESTS_FOR_QUOTA = 8  # of a slice that was there before
+LONGEST_WAIT = 32  # between two requests, in `poll_seconds`
 SECONDS_TO_ANSWER = 90  # for all hosts; gcloud would try one that is dead for minutes
 TAKEN = ("SUSPENDING", "SUSPENDED", "FAILED")  # of a slice that was there
 NODE_TAKEN = ("PREEMPTED", "TERMINATED", "STOPPED", "STOPPING", "DELETING")
@@ -149,8 +152,15 @@ def ask(tpu: Slice, verb: str, *words: str) -> dict[str, Host]:
     return reports
 
 
-def acquire(tpu: Slice) -> int:
+def acquire(tpu: Slice, again: bool = False) -> int:
     """Asks for the slice unless it is there, and waits for it; returns the number of its hosts.
+
+    A zone that is full is asked for as long as it takes.
+
+    Args:
+      tpu: the slice.
+      again: whether it was there before. A lack of quota, too, is waited out for a while then: the slice that
+        was taken back may still be counted.
 
     Raises:
       Unreachable: at the first look; later ones are repeated for as long as it takes.
@@ -173,15 +183,32 @@ def acquire(tpu: Slice) -> int:
             looks += 1
             if known == "ACTIVE":
                 return state.hosts
+            refusal = None
             if known == "FAILED":
-                failures += 1
-                if failures == FAILED_REQUESTS or "uota" in state.message:
-                    raise UserError(f"the request for {tpu.name} failed: {gcloud.explained(state.message)}")
-            if known in ("FAILED", "SUSPENDED"):
+                refusal = UserError(f"the request for {tpu.name} failed: {gcloud.explained(state.message)}")
+            elif known == "SUSPENDED":
                 delete(tpu)
             elif known is None:
-                create(tpu)
-            time.sleep(tpu.poll_seconds * 2**failures)
+                try:
+                    create(tpu)
+                except Lacking as error:
+                    refusal = error
+            if refusal:
+                failures += 1
+                if failures >= _most_requests(str(refusal), again):
+                    raise refusal
+                say(f"asking for it again in a while: {refusal}")
+                if known:
+                    delete(tpu)
+            time.sleep(tpu.poll_seconds * min(2**failures, LONGEST_WAIT))
+
+
+def _most_requests(refusal: str, again: bool) -> float:
+    if gcloud.FULL.search(refusal):
+        return math.inf
+    if gcloud.QUOTA.search(refusal):
+        return REQUESTS_FOR_QUOTA if again else 1
+    return FAILED_REQUESTS
 
 
 def create(tpu: Slice) -> None:

@@ -69,7 +69,7 @@ def train(tpu: Slice, command: Sequence[str], restarts: Restarts) -> tuple[str, 
                 continue
             say("a host is dead: creating the slice again")
             delete(tpu)
-        hosts = acquire(tpu)
+        hosts = acquire(tpu, again=True)
         if not location(tpu.name).exists():  # the run was begun from another machine
             pack(tpu.name)
         started = _install_and_start(tpu, hosts, command)

@@ -384,6 +384,33 @@ def test_a_request_that_fails_in_the_queue_is_made_again_unless_the_quota_is_the
     assert code == 2 and "Limit 0\nask for more TPU quota" in out and cloud.story()[-1] == "create"
 
 
+FULL = (
+    'There is no more capacity in the zone "zone-a"; you can try in another zone where Cloud TPU Nodes are '
+    "offered"
+)
+
+
+def test_a_full_zone_is_asked_for_as_long_as_it_takes(cloud):
+    cloud.plays(
+        states=["FAILED"], failure=FULL, errors={"queued-resources create": [f"ERROR: {FULL}", "", ""]}
+    )
+    asking = cloud.start("create", *SLICE, "--poll_seconds=0.01")
+    while cloud.story().count("create") < 5:
+        assert asking.poll() is None
+        time.sleep(0.05)
+    cloud.plays(failure=FULL)
+    out, _ = asking.communicate(timeout=60)
+    assert asking.returncode == 0 and "try another --zone" in out and "asking for it again" in out, out
+
+
+def test_quota_that_a_slice_which_was_taken_back_still_holds_does_not_end_the_run(cloud):
+    cloud.plays(errors={"queued-resources create": ["", QUOTA, QUOTA]})
+    cloud.event(3, 0, "preempt")
+    code, out = cloud.run()
+    assert code == 0 and len(cloud.starts()) == 2, out
+    assert cloud.story() == [*CREATED, "delete", "create", "create", *CREATED], out
+
+
 def test_what_an_earlier_preemption_left_behind_is_cleared_away(cloud):
     (cloud.place / "state.json").write_text('{"states": ["SUSPENDED"]}')
     code, out = cloud.call("create", *SLICE)
