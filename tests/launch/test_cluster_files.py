@@ -151,6 +151,33 @@ def test_slurms_arguments_reach_every_task_as_they_were_given(slurm, tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
+# A task that takes SIGTERM as SLURM sends it, to all processes of a task, when the run is under way.
+SRUN_WITH_SIGNAL = """#!/bin/bash
+while [[ $1 == --* ]]; do shift; done
+setsid "$@" & task=$!
+until [[ -e up ]]; do sleep 0.05; done
+kill -TERM -- -$task
+wait $task
+"""
+SAVING = f"""#!{sys.executable} -IS
+import signal, sys, time
+def save(*_):
+    time.sleep(0.5)
+    open("saved", "w").close()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, save)
+open("up", "w").close()
+time.sleep(60)
+"""
+
+
+def test_a_task_that_slurm_sends_sigterm_counts_as_ended_only_when_the_run_has_saved(slurm, tmp_path):
+    (tmp_path / "srun").write_text(SRUN_WITH_SIGNAL)
+    (tmp_path / "py thon").write_text(SAVING)
+    code, requeued, _ = slurm("")
+    assert (code, requeued) == (0, "requeue 17") and (tmp_path / "saved").exists()
+
+
 def test_slurm_reads_the_options_and_every_task_has_its_gpu():
     lines = (LAUNCH / "slurm.sbatch").read_text().splitlines()
     # SLURM reads them up to the first line that is a command.
