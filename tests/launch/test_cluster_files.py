@@ -151,13 +151,16 @@ def test_slurms_arguments_reach_every_task_as_they_were_given(slurm, tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
-# A task that takes SIGTERM as SLURM sends it, to all processes of a task, when the run is under way.
+# When the run is under way, all processes of the task are sent SIGTERM; what is left when it ends is killed.
 SRUN_WITH_SIGNAL = """#!/bin/bash
 while [[ $1 == --* ]]; do shift; done
 setsid "$@" & task=$!
 until [[ -e up ]]; do sleep 0.05; done
 kill -TERM -- -$task
 wait $task
+code=$?
+kill -KILL -- -$task 2>/dev/null
+exit $code
 """
 SAVING = f"""#!{sys.executable} -IS
 import signal, sys, time
