@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
     import gradio as gr
 
-    from biggan_jax.sampling.page import FONTS, page
+    from biggan_jax.sampling.page import FONTS, STYLE, page
 
     print("compiling; Ctrl-C ends", flush=True)
     try:
@@ -45,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
             server_name=HOST.value,
             server_port=PORT.value,
             theme=gr.themes.Default(**FONTS),
+            css=STYLE,
             show_error=True,
         )
     except OSError as error:

@@ -23,6 +23,8 @@ MOST_PICTURES, COLUMNS = 32, 4
 MOST_STEPS = 24
 FRAMES_PER_SECOND = 8
 LARGEST_SEED = 2**32 - 1
+# On a phone, as many pictures side by side as are whole.
+STYLE = "@media (max-width: 640px) { #gallery .grid-container { grid-template-columns: 1fr 1fr } }"
 # None that a browser would have to fetch.
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 
@@ -70,13 +72,15 @@ def page(generator: Sampler) -> gr.Blocks:
                 count = gr.Slider(1, MOST_PICTURES, value=2 * COLUMNS, step=1, label="pictures")
                 draw = gr.Button("Draw", variant="primary", elem_id="draw")
             with gr.Column(scale=3):
+                gr.Markdown("Click one picture, then another, to go from the first to the second.")
                 gallery = gr.Gallery(
-                    label="click one picture, then another, to go from the first to the second",
+                    show_label=False,
                     columns=COLUMNS,
                     format="png",
                     object_fit="contain",
                     allow_preview=False,
                     height=None,
+                    buttons=[],
                     elem_id="gallery",
                 )
                 whole_sheet = gr.DownloadButton("Download the sheet (PNG)", size="sm")
@@ -84,14 +88,27 @@ def page(generator: Sampler) -> gr.Blocks:
             with gr.Column(scale=1, min_width=260):
                 with gr.Row():
                     ends = [
-                        gr.Image(label=name, interactive=False, height=160, elem_id=name, format="png")
+                        gr.Image(
+                            label=name,
+                            interactive=False,
+                            height=160,
+                            min_width=100,
+                            buttons=["download"],
+                            elem_id=name,
+                            format="png",
+                        )
                         for name in ("from", "to")
                     ]
                 steps = gr.Slider(2, MOST_STEPS, value=8, step=1, label="steps")
                 go = gr.Button("Interpolate", interactive=False, elem_id="interpolate")
             with gr.Column(scale=3):
+                gr.Markdown("From one to the other:")
                 strip = gr.Image(
-                    label="from one to the other", interactive=False, elem_id="strip", format="png"
+                    show_label=False,
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    elem_id="strip",
+                    format="png",
                 )
                 animation = gr.DownloadButton("Download as GIF", size="sm", interactive=False)
 

@@ -23,6 +23,19 @@ Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 NAMES = ("red <b>one</b>", "green one", "blue one")
 PATIENCE = 120  # seconds
+# Without a screen, and without a word to anyone but the page.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1300,1200",
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +59,28 @@ def generator():
 
 @pytest.fixture(scope="module")
 def address(generator):
-    from biggan_jax.sampling.page import FONTS, page
+    from biggan_jax.sampling.page import FONTS, STYLE, page
 
     blocks = page(generator)
     _, url, _ = blocks.launch(
-        prevent_thread_lock=True, quiet=True, theme=gradio.themes.Default(**FONTS), server_port=None
+        prevent_thread_lock=True,
+        quiet=True,
+        theme=gradio.themes.Default(**FONTS),
+        css=STYLE,
+        server_port=None,
     )
     yield url
     blocks.close()
 
 
 @pytest.fixture
-def browser():
+def browser(tmp_path):
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
         pytest.skip("no browser here: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,1200"):
+    for argument in (*FLAGS, f"--user-data-dir={tmp_path}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
