@@ -6,7 +6,8 @@
 
 Then train with --config.data.source=prepared:/data/imagenet128. Every split that has labels is written; of a
 folder, which has one sub-folder a class, the split "train". Each picture is cropped to its centred square,
-resized by area, and stored as it is, without loss: 49 kB at 128 px, 63 GB for ImageNet.
+resized by area as Pillow's BOX filter does, and stored as it is, without loss: 49 kB at 128 px, 63 GB for
+ImageNet.
 
 Stopped or cut off, the same command goes on where it was; finished, it says so. Pictures that can't be used
 are left out and listed, in refused.txt too. What is written is a set of TensorFlow Datasets: elsewhere, read

@@ -98,7 +98,7 @@ def test_tfds_itself_reads_the_set_with_its_splits_and_what_it_says_of_itself(pi
     ]
     assert builder.info.features["label"].names == ["cat", "dög"]
     assert (
-        "resized by area" in builder.info.metadata["resize"]
+        "as Pillow's BOX filter" in builder.info.metadata["resize"]
         and builder.info.metadata["resolution"] == RESOLUTION
     )
 

@@ -43,8 +43,8 @@ from biggan_jax.training.workdir import is_object_store
 SHARD_BYTES = 2**27
 RECORD_BYTES = 64  # of a record beside its pixels
 RESIZE = (
-    "the centred square, resized by area and rounded to 8 bits; a JPEG is decoded at 1/2, 1/4 or 1/8 of its "
-    f"size where that leaves at least {REDUCED_TO} × the resolution"
+    "the centred square, resized by area as Pillow's BOX filter does; a JPEG is decoded at 1/2, 1/4 or 1/8 "
+    f"of its size where that leaves at least {REDUCED_TO} × the resolution"
 )
 
 
