@@ -40,6 +40,8 @@ class Wholes:
 
     def __call__(self, part: Images, features: np.ndarray) -> None:
         images = part.images[: max(0, MOST - part.start)]
+        if not len(images):
+            return
         shuffled = shuffle_patches(images, self._grid, self._seed, part.start)
         self._moments["network", True].update(features[: len(images)])
         self._moments["network", False].update(self._network(shuffled)[0])

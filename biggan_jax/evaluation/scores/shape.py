@@ -79,7 +79,7 @@ def shuffle_patches(images: np.ndarray, grid: int = GRID, seed: int = 0, start: 
     if height % grid or width % grid:
         raise ValueError(f"{height} × {width} pixels cannot be cut into {grid} × {grid} patches")
     cut = (n, grid, height // grid, grid, width // grid, channels)
-    patches = images.reshape(cut).swapaxes(2, 3).reshape(n, grid * grid, -1)
+    patches = images.reshape(cut).swapaxes(2, 3).reshape(n, grid**2, height * width * channels // grid**2)
     places = np.empty((n, grid * grid), int)
     for number in range(n):
         order = np.random.default_rng((seed, start + number)).permutation(grid * grid)
@@ -102,7 +102,7 @@ def thumbnails(images: np.ndarray, size: int = THUMBNAIL) -> np.ndarray:
     if height % size or width % size:
         raise ValueError(f"{height} × {width} pixels cannot be averaged to {size} × {size}")
     parts = images.reshape(n, size, height // size, size, width // size, channels)
-    return (parts.mean(axis=(2, 4), dtype=np.float32) / 255).reshape(n, -1)
+    return (parts.mean(axis=(2, 4), dtype=np.float32) / 255).reshape(n, size**2 * channels)
 
 
 def shape(

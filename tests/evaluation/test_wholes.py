@@ -1,0 +1,44 @@
+"""What is collected for section 3: of so many images, in whatever parts they come."""
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from biggan_jax.evaluation import wholes
+from biggan_jax.evaluation.features import of_function
+from biggan_jax.evaluation.image_sets import Given, Images
+from biggan_jax.evaluation.looking import look
+from biggan_jax.evaluation.scores.shape import shuffle_patches, thumbnails
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (600, 8, 8, 3)).astype(np.uint8)
+MIXING = np.random.default_rng(1).standard_normal((192, 6)).astype(np.float32)
+
+
+def features(images):
+    return images.reshape(len(images), -1).astype(np.float32) @ MIXING
+
+
+@pytest.mark.parametrize("most", [1_000, 600, 300, 256, 100])
+def test_of_more_images_than_are_wanted_the_first_are_taken_whole_and_shuffled(monkeypatch, most):
+    monkeypatch.setattr(wholes, "MOST", most)
+    network = of_function("mixing", features, 8)
+    watcher = wholes.Wholes(network, 8, seed=3)
+    look(network, Given(IMAGES, None), "looking", Console(quiet=True), watcher)
+    found, count = watcher.statistics(), min(most, len(IMAGES))
+    sets = {True: IMAGES[:count], False: shuffle_patches(IMAGES[:count], seed=3)}
+    assert found.keys() == {(by, whole) for by in ("network", "thumbnails") for whole in sets}
+    for whole, images in sets.items():
+        for by, rows in (("network", features(images)), ("thumbnails", thumbnails(images))):
+            assert found[by, whole].count == count
+            np.testing.assert_allclose(found[by, whole].mean, rows.mean(axis=0), rtol=1e-4, atol=1e-3)
+
+
+def test_a_process_whose_share_lies_beyond_that_has_nothing_to_add(monkeypatch):
+    monkeypatch.setattr(wholes, "MOST", 100)
+    network = of_function("mixing", features, 8)
+    watcher = wholes.Wholes(network, 8, seed=3)
+    watcher(Images(0, IMAGES[:100], None), features(IMAGES[:100]))
+    before = watcher.statistics()
+    watcher(Images(100, IMAGES[100:], None), features(IMAGES[100:]))
+    for key, statistics in watcher.statistics().items():
+        np.testing.assert_array_equal(statistics.covariance, before[key].covariance)
