@@ -22,11 +22,11 @@ from etils import epath
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.progress import track
 
 from biggan_jax.cli import UserError
+from biggan_jax.evaluation.on_devices import on_all_devices
 from biggan_jax.training.replicas import Replicas
 from biggan_jax.training.workdir import write_whole, writing
 
@@ -165,12 +165,8 @@ class Classifier:
 
     @functools.cached_property
     def _apply(self) -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
-        """The network on all devices of this process, each with its part of a batch."""
-        mesh = Mesh(np.array(jax.local_devices()), ("replica",))
-        copied, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("replica")))
         network = Network(self.num_classes, self.settings.widths)
-        apply = jax.jit(network.apply, in_shardings=(copied, split), out_shardings=split)
-        return functools.partial(apply, jax.device_put(self.variables, copied))
+        return on_all_devices(network.apply, self.variables)
 
 
 def prediction_batch() -> int:

@@ -10,13 +10,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from biggan_jax.cli import UserError
 from biggan_jax.evaluation import classifier as classifiers
 from biggan_jax.evaluation import inception, inception_weights
 from biggan_jax.evaluation.classifier import Classifier
+from biggan_jax.evaluation.on_devices import on_all_devices
 
 Judged = tuple[np.ndarray, np.ndarray | None]  # features f32[N, D]; logits f32[N, K], or None
 
@@ -125,10 +125,7 @@ def of_inception(weights: inception_weights.Weights, batch_size: int | None = No
     """
     devices = jax.local_devices()
     a_device = CPU_BATCH if devices[0].platform == "cpu" else ACCELERATOR_BATCH
-    mesh = Mesh(np.array(devices), ("replica",))
-    copied, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("replica")))
-    variables = jax.device_put(weights.variables, copied)
-    apply = jax.jit(inception.Inception().apply, in_shardings=(copied, split), out_shardings=split)
+    apply = on_all_devices(inception.Inception().apply, weights.variables)
     published = weights.sha256 == inception_weights.SHA256
     return FeatureNetwork(
         name="inception" if published else f"inception-{weights.sha256[:8]}",
@@ -138,7 +135,7 @@ def of_inception(weights: inception_weights.Weights, batch_size: int | None = No
         features_dim=inception.FEATURES,
         logits_classes=inception.CLASSES,
         batch_size=batch_size or a_device * len(devices),
-        compute=lambda images: jax.device_get(apply(variables, images)),
+        compute=lambda images: jax.device_get(apply(images)),
     )
 
 
