@@ -13,6 +13,12 @@ Stopped or cut off, the same command goes on where it was; finished, it says so.
 are left out and listed, in refused.txt too. What is written is a set of TensorFlow Datasets: elsewhere, read
 it with tfds.builder_from_directory. A bucket takes the extra gcs; whoever trains from it, with
 --config.data.source=prepared:gs://…, first makes a copy in $BIGGAN_CACHE (~/.cache/biggan_jax).
+
+On a cluster, an Apache Beam pipeline writes the same files; its workers need this package, the source and the
+output, so these are on a shared disk or in a bucket:
+
+  python -m biggan_jax.prepare --source=tfds:imagenet2012 --resolution=128 --output=gs://bucket/imagenet128 \
+      --beam_pipeline_options=runner=DataflowRunner,project=…,region=…,temp_location=gs://bucket/temporary
 """
 
 import os
@@ -33,17 +39,26 @@ MAX_REFUSED = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+BEAM = flags.DEFINE_string(
+    "beam_pipeline_options", None, "write by Apache Beam: its options, without dashes, between commas"
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """Prepares the set and says what came of it; returns the exit code."""
     del argv
+    from biggan_jax.data.cluster import write_prepared_by_beam
     from biggan_jax.data.records import listing  # here: --help and a misspelt flag need not wait
     from biggan_jax.data.writing import open_sources, write_prepared
 
     try:
-        sources = open_sources(SOURCE.value, RESOLUTION.value, MAX_REFUSED.value)
-        summary = write_prepared(sources, OUTPUT.value, MAX_REFUSED.value)
+        if BEAM.value is None:
+            sources = open_sources(SOURCE.value, RESOLUTION.value, MAX_REFUSED.value)
+            summary = write_prepared(sources, OUTPUT.value, MAX_REFUSED.value)
+        else:
+            summary = write_prepared_by_beam(
+                SOURCE.value, RESOLUTION.value, OUTPUT.value, MAX_REFUSED.value, BEAM.value
+            )
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on where it was", flush=True)
         os._exit(EXIT_INTERRUPTED)  # an ordinary exit would wait for the threads that decode

@@ -17,7 +17,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,28 @@ def open_sources(name: str, resolution: int, max_refused: float) -> dict[str, Re
     raise DataError(f"--source={name}: give tfds:NAME or folder:PATH; other sources need no preparation")
 
 
-def write_prepared(sources: dict[str, RecordSource], output: str, max_refused: float) -> Summary:
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file of a prepared set, and the examples start … end - 1 of its source that go into it."""
+
+    file: epath.Path
+    start: int
+    end: int
+
+
+def write_prepared(
+    sources: dict[str, RecordSource],
+    output: str,
+    max_refused: float,
+    write_missing: Callable[[epath.Path, dict[str, RecordSource]], None] | None = None,
+) -> Summary:
     """Writes the splits, or goes on with it where an interrupted call with the same arguments stopped.
 
     Args:
       sources: by split, all of one set.
       output: a folder, made if need be; or one in a bucket, gs://….
       max_refused: share of the pictures that may be unusable and are left out.
+      write_missing: writes the shards that are not there yet; by default this process does it.
 
     Raises:
       DataError: the output holds something else, there is too little room, or too many pictures are unusable.
@@ -120,7 +135,11 @@ def write_prepared(sources: dict[str, RecordSource], output: str, max_refused: f
         return Summary(**known["summary"] | {"was_finished": True})
     with _only_writer(place):
         write_json(place / prepared.STATE, {"plan": plan, "finished": False})
-        shards = {split: _write_split(place, split, source, max_refused) for split, source in sources.items()}
+        if write_missing:
+            write_missing(place, sources)
+            shards = {split: _written(place, split, source, max_refused) for split, source in sources.items()}
+        else:
+            shards = {split: _write(place, split, source, max_refused) for split, source in sources.items()}
         summary = _finish(place, sources, shards)
         state = {"plan": plan, "finished": True, "summary": dataclasses.asdict(summary)}
         write_json(place / prepared.STATE, state)
@@ -135,10 +154,14 @@ def _plan(sources: dict[str, RecordSource]) -> dict[str, Any]:
         "resolution": first.resolution,
         "resize": RESIZE,
         "splits": {split: source.num_examples for split, source in sources.items()},
-        "pictures": hashlib.sha256(
-            json.dumps([[source.class_names, source.fingerprint] for source in sources.values()]).encode()
-        ).hexdigest(),
+        "pictures": fingerprint(sources),
     }
+
+
+def fingerprint(sources: dict[str, RecordSource]) -> str:
+    """Changes with the pictures, their order and their classes."""
+    content = json.dumps([[source.class_names, source.fingerprint] for source in sources.values()])
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _short(plan: dict[str, Any]) -> str:
@@ -146,44 +169,91 @@ def _short(plan: dict[str, Any]) -> str:
     return f"{plan['source']} at {plan['resolution']} px ({sizes})"
 
 
-def _write_split(
-    place: epath.Path, split: str, source: RecordSource, max_refused: float
-) -> list[dict[str, Any]]:
-    size = source.resolution**2 * 3 + RECORD_BYTES
-    count = max(1, round(source.num_examples * size / SHARD_BYTES))
+def shards_of(place: epath.Path, split: str, source: RecordSource) -> list[Shard]:
+    """All shards of a split, there or not."""
+    count = max(1, round(source.num_examples * _record_size(source) / SHARD_BYTES))
     edges = [shard * source.num_examples // count for shard in range(count + 1)]
-    files = [place / f"{prepared.NAME}-{split}.array_record-{i:05}-of-{count:05}" for i in range(count)]
+    names = [f"{prepared.NAME}-{split}.array_record-{i:05}-of-{count:05}" for i in range(count)]
+    return [Shard(place / names[i], edges[i], edges[i + 1]) for i in range(count)]
+
+
+def _record_size(source: RecordSource) -> int:
+    return source.resolution**2 * 3 + RECORD_BYTES
+
+
+def written_shards(place: epath.Path, shards: list[Shard]) -> list[dict[str, Any] | None]:
+    """What is known of each shard, or None where it is not there, or not whole."""
     there = {path.name for path in place.iterdir()}  # a bucket answers this faster than it does for each
-    shards = [whole_shard(file) if file.name in there else None for file in files]
-    done = sum(edges[i + 1] - edges[i] for i, shard in enumerate(shards) if shard)
-    refused = {name: reason for shard in shards if shard for name, reason in shard["refused"].items()}
-    _check_room(place, (source.num_examples - done) * size)
+    return [whole_shard(shard.file) if shard.file.name in there else None for shard in shards]
+
+
+def write_one_shard(
+    source: RecordSource,
+    shard: Shard,
+    pool: concurrent.futures.Executor,
+    refused: dict[str, str],
+    max_refused: float,
+) -> Generator[tuple[int, int], None, dict[str, Any]]:
+    """Writes a shard: yields and returns what `write_shard` does.
+
+    Args:
+      source: of its split.
+      shard: which.
+      pool: decodes.
+      refused: unusable pictures of other shards, as far as they are known; those of this one are added.
+      max_refused: share of the source's pictures that may be unusable.
+
+    Raises:
+      DataError: it could not be written, or too many pictures are unusable.
+    """
+    new: dict[str, str] = {}
+    parts = _records(source, shard, pool, new, refused, max_refused)
+    return (yield from write_shard(shard.file, parts, new))
+
+
+def _written(place: epath.Path, split: str, source: RecordSource, max_refused: float) -> list[dict[str, Any]]:
+    """What others have written, as a whole."""
+    written = written_shards(place, shards_of(place, split, source))
+    _check_refused(source, _refused(written), max_refused)
+    if not all(written):
+        raise DataError(f"{place} lacks shards of {split}: the same command writes them")
+    return written
+
+
+def _write(place: epath.Path, split: str, source: RecordSource, max_refused: float) -> list[dict[str, Any]]:
+    """Writes the shards that are missing, and tells what is known of all."""
+    shards = shards_of(place, split, source)
+    written = written_shards(place, shards)
+    missing = [number for number, known in enumerate(written) if not known]
+    left = sum(shards[number].end - shards[number].start for number in missing)
+    refused = _refused(written)
+    _check_room(place, left * _record_size(source))
 
     def write() -> Iterator[tuple[int, int]]:
         with concurrent.futures.ThreadPoolExecutor(source.threads) as pool:
-            for i, file in enumerate(files):
-                if shards[i]:
-                    continue
-                new: dict[str, str] = {}
-                records = _records(source, edges[i], edges[i + 1], pool, new, refused, max_refused)
-                shards[i] = yield from write_shard(file, records, new)
+            for number in missing:
+                one = write_one_shard(source, shards[number], pool, refused, max_refused)
+                written[number] = yield from one
 
-    for _ in track(write(), f"preparing {split}", source.num_examples, done):
+    for _ in track(write(), f"preparing {split}", source.num_examples, source.num_examples - left):
         pass
-    return shards
+    return written
+
+
+def _refused(shards: list[dict[str, Any] | None]) -> dict[str, str]:
+    return {name: reason for shard in shards if shard for name, reason in shard["refused"].items()}
 
 
 def _records(
     source: RecordSource,
-    start: int,
-    end: int,
+    shard: Shard,
     pool: concurrent.futures.Executor,
     new: dict[str, str],
     refused: dict[str, str],
     max_refused: float,
 ) -> Iterator[tuple[list[bytes], int]]:
-    """Serialized examples start … end - 1, in parts, with how many numbers each part is of; unusable
-    pictures are put down as refused."""
+    """Serialized examples of a shard, in parts, with how many numbers each part is of; unusable pictures are
+    put down as refused."""
     tf = import_tensorflow()
 
     def serialize(number: int) -> bytes | tuple[str, str]:
@@ -198,20 +268,32 @@ def _records(
         return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
     def serialize_part(start: int) -> list[bytes | tuple[str, str]]:
-        return [serialize(number) for number in range(start, min(start + MOST_AT_ONCE, end))]
+        return [serialize(number) for number in range(start, min(start + MOST_AT_ONCE, shard.end))]
 
-    for part in pool.map(serialize_part, range(start, end, MOST_AT_ONCE)):
+    for part in pool.map(serialize_part, range(shard.start, shard.end, MOST_AT_ONCE)):
         refusals = dict(item for item in part if isinstance(item, tuple))
         new |= refusals
         refused |= refusals
-        if len(refused) > max(1, max_refused * source.num_examples):
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise DataError(
-                f"{source.name}: {len(refused):,} of {source.num_examples:,} pictures can't be used so far, "
-                f"more than {max_refused:.2%}; repair or remove them, or allow more with --max_refused:"
-                + listing(refused.items())
-            )
+        if refusals:
+            _check_refused(source, refused, max_refused, pool)
         yield [item for item in part if isinstance(item, bytes)], len(part)
+
+
+def _check_refused(
+    source: RecordSource,
+    refused: dict[str, str],
+    max_refused: float,
+    pool: concurrent.futures.Executor | None = None,
+) -> None:
+    if len(refused) <= max(1, max_refused * source.num_examples):
+        return
+    if pool:
+        pool.shutdown(wait=False, cancel_futures=True)
+    raise DataError(
+        f"{source.name}: {len(refused):,} of {source.num_examples:,} pictures can't be used so far, "
+        f"more than {max_refused:.2%}; repair or remove them, or allow more with --max_refused:"
+        + listing(refused.items())
+    )
 
 
 def _finish(
