@@ -122,8 +122,9 @@ def test_a_loop_of_d_updates_costs_what_it_costs_written_out(pod, plans):
     assert found.seconds_per_step == pytest.approx(whole.cycles / 0.94e9, rel=0.1)
     assert found.best_seconds_per_step == pytest.approx(compiled.cost_analysis()["optimal_seconds"], rel=0.15)
     assert found.collective_bytes == pytest.approx(whole.collective_bytes, rel=1e-3)
-    # The count takes padding for data, which on images this small is much of them.
-    assert 0.5 < compiled.cost_analysis()["flops"] / 1e12 / found.tflop_per_step < 1
+    # The count takes padding for data; the compiler does not, and counts sums and activations too. On images
+    # this small, both are much of it.
+    assert 0.8 < compiled.cost_analysis()["flops"] / 1e12 / found.tflop_per_step < 1.2
     # Transposed convolutions are those for TPUs, not those for this machine's platform.
     assert "lhs_dilate=2x2" in compiled.as_text()
 
