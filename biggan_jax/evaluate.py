@@ -7,10 +7,10 @@
   python -m biggan_jax.evaluate --samples=samples.npz --reference=fashion_mnist
   python -m biggan_jax.evaluate --samples=samples.npz --reference=imagenet_fid.npz --network=inception
 
-Samples are those of a run, drawn by the averaged generator of its newest checkpoint (or --step) with standing
-statistics, as many of each class; or those of an export, with the statistics that it holds; or those of an
-.npz with arr_0, images u8[N, H, H, 3], and arr_1, labels i32[N]. They are compared with the images that the
-run learns from, and with some that it does not: the split "validation" or "test", or what
+Samples are those of a run, drawn by the averaged generator of its newest checkpoint (or --step, or --best)
+with standing statistics, as many of each class; or those of an export, with the statistics that it holds; or
+those of an .npz with arr_0, images u8[N, H, H, 3], and arr_1, labels i32[N]. They are compared with images
+that the run learns from, and with some that it does not: the split "validation" or "test", or what
 --config.data.split='train[:90%]' left over.
 
 Every score ends in the network that it is measured by, and compares only with scores of the same one:
@@ -46,6 +46,7 @@ SAMPLES = flags.DEFINE_string(
     "samples", None, "in place of a run: an .npz of images (arr_0) and labels (arr_1)"
 )
 STEP = flags.DEFINE_integer("step", None, "of the checkpoint (default: the newest)", lower_bound=0)
+BEST = flags.DEFINE_bool("best", False, "take the checkpoint that is best by config.checkpoints.metric")
 REFERENCE = flags.DEFINE_string(
     "reference",
     None,
@@ -94,8 +95,11 @@ def main(argv: Sequence[str]) -> int:
     del argv
     if [WORKDIR.value, WEIGHTS.value, SAMPLES.value].count(None) != 2:
         raise cli.UserError("give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz")
-    if STEP.value is not None and WORKDIR.value is None:
-        raise cli.UserError(f"--step={STEP.value}: only a run (--workdir) has checkpoints; leave it out")
+    for name, given in ((f"step={STEP.value}", STEP.value is not None), ("best", BEST.value)):
+        if given and WORKDIR.value is None:
+            raise cli.UserError(f"--{name}: only a run (--workdir) has checkpoints; leave it out")
+    if BEST.value and STEP.value is not None:
+        raise cli.UserError(f"--best and --step={STEP.value}: give one of them")
     truncations = tuple(map(_truncation, TRUNCATIONS.value))
     from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
 
@@ -127,7 +131,7 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
         workdir=workdir,
         weights=weights,
         samples=samples,
-        step=STEP.value,
+        step="best" if BEST.value else STEP.value,
         reference=REFERENCE.value,
         network=NETWORK.value,
         num_samples=NUM_SAMPLES.value,

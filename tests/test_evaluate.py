@@ -140,6 +140,19 @@ def test_neither_or_both_of_run_and_file_is_an_error(flags):
     )
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--samples=b.npz", "--best"), "--best: only a run"),
+        (("--weights=b", "--step=3"), "--step=3: only a run"),
+        (("--workdir=a", "--best", "--step=3"), "--best and --step=3: give one"),
+    ],
+)
+def test_checkpoints_are_asked_for_of_runs_alone_and_of_one(flags, words):
+    done = run(*flags)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {words}")
+
+
 def test_inceptions_weights_that_are_missing_are_an_error_that_says_where_they_are(workdir):
     done = run(f"--workdir={workdir}", f"--network=inception:{workdir}/nowhere.pth")
     assert done.returncode == 2

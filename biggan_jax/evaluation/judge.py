@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -43,7 +43,7 @@ class Request:
       workdir: of a run; of this, `weights` and `samples` one is given, the others are None.
       weights: of an export.
       samples: a file of samples.
-      step: of the checkpoint; None for the newest.
+      step: of the checkpoint, "best" for the best one's; None for the newest.
       reference: a data source, or a file of statistics; None for the run's own data.
       network: `classifier`, or as for `features.open_feature_network`.
       num_samples: over all classes.
@@ -62,7 +62,7 @@ class Request:
     workdir: epath.Path | None = None
     weights: Path | None = None
     samples: Path | None = None
-    step: int | None = None
+    step: int | Literal["best"] | None = None
     reference: str | None = None
     network: str = "classifier"
     num_samples: int = 2_000

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from biggan_jax.sampling.sampler import Sampler, largest_batch
 from biggan_jax.sampling.standing import ready
 from biggan_jax.sampling.truncation import Kind
 from biggan_jax.training.provenance import ON_THIS_MACHINE
-from biggan_jax.training.saved_run import restore, saved_config
+from biggan_jax.training.saved_run import best_step, restore, saved_config
 
 
 class Subject(NamedTuple):
@@ -75,13 +75,15 @@ class Drawer:
         return Subject(draw(truncation), self.origin | origin, draw)
 
 
-def of_run(workdir: epath.Path, step: int | None) -> Drawer:
-    """The averaged generator of a run's checkpoint of this step, or of the newest, with standing statistics.
+def of_run(workdir: epath.Path, step: int | Literal["best"] | None) -> Drawer:
+    """The averaged generator of a run's checkpoint of this step, the best or the newest, with standing
+    statistics.
 
     Raises:
       UserError: there is no such run or checkpoint.
     """
     config = saved_config(workdir)
+    step = best_step(workdir, config) if step == "best" else step
     restored, sampling = restore(workdir, config, step), config.sampling
 
     def open_at(truncation: float) -> Sampler:

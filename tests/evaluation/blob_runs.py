@@ -40,10 +40,10 @@ def random_state(config):
     return jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), abstract_state(config))
 
 
-def write_run(workdir, config, step=STEP):
+def write_run(workdir, config, step=STEP, scores=None):
     (workdir / "config.json").write_text(json.dumps(config_to_json(config)))
     checkpoints = Checkpoints(workdir / "checkpoints", config)
-    checkpoints.save(step, random_state(config), {"unlogged": []})
+    checkpoints.save(step, random_state(config), {"unlogged": []}, scores)
     checkpoints.wait()
     checkpoints.close()
 

@@ -22,6 +22,16 @@ def test_the_checkpoint_of_a_step_can_be_judged_and_one_that_is_not_there_is_ref
         judge(run, step=3)
 
 
+def test_the_best_checkpoint_can_be_judged_where_the_run_keeps_it(run):
+    with pytest.raises(UserError, match="--best: this run does not keep its best checkpoints"):
+        judge(run, step="best")
+    best = {"checkpoints.best": 1, "checkpoints.metric": "fid@x", "evaluation.every": 1_000}
+    for step, fid in ((8, 3.0), (9, 5.0)):
+        write_run(run, make_config(**best), step, {"fid@x": fid})
+    assert judge(run, step="best").report["step"] == 8
+    assert judge(run).report["step"] == 9
+
+
 def test_a_checkpoint_that_is_asked_for_and_broken_is_refused(run):
     (run / "checkpoints" / f"{STEP:08d}" / "loop").rename(run / "gone")
     with pytest.raises(UserError, match=r"--step=7: its checkpoint cannot be read .*choose another"):
