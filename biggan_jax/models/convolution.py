@@ -42,8 +42,11 @@ def conv_downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _box(kernel: jax.Array) -> jax.Array:
     """Sums a `[3, 3, C, F]` kernel over 2×2 windows (full correlation): `[4, 4, C, F]`."""
-    padded = jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
-    return padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
+    # An axis at a time: on CPUs, sums of padded kernels took longer than the small maps' convolutions.
+    for axis in (0, 1):
+        first, middle, last = jnp.split(kernel, 3, axis)
+        kernel = jnp.concatenate([first, first + middle, middle + last, last], axis)
+    return kernel
 
 
 def _transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
