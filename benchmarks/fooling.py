@@ -11,7 +11,7 @@ networks that they fool: the classifier; one that has learnt eight of the ten cl
 what it sees of 8×8 patches. `section` is the one that was made for this way of cheating, `look here` those
 that are flagged. By the last two networks honest images are flagged too: there the network is what is wrong.
 
-It takes three minutes of CPU time.
+It takes three to five minutes of CPU time.
 """
 
 import dataclasses
