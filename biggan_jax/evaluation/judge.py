@@ -127,7 +127,8 @@ def judge(request: Request, console: Console) -> Judgement | None:
     if keep:
         refuse_too_many(subject.images)
     compared = _look(request, reference, subject, network, console)
-    curve = truncation_curve(network, subject.draw, request.truncations, compared.statistics, console)
+    kind = drawer.truncation_kind if drawer else "threshold"  # samples of a file have no truncations
+    curve = truncation_curve(network, subject.draw, request.truncations, compared.statistics, kind, console)
     samples = gathered(subject.images) if keep else None
     if not first:
         return None

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from biggan_jax.evaluation import truncation_curve
 from biggan_jax.sampling.truncation import describe
 
 ROWS_SHOWN = 20  # of the table of classes; with more classes, the least recognised or least varied ones
@@ -156,8 +157,7 @@ def truncation_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "truncation", *names
     for point in report["truncations"]:
         found = (point.get(name) for name in names)
-        truncation = f"{point['truncation']:g}" if point["truncation"] else "none"
-        yield truncation, *(ratio(score and score["value"]) for score in found)
+        yield truncation_curve.label(point), *(ratio(score and score["value"]) for score in found)
 
 
 def provenance(report: dict[str, Any]) -> str:
@@ -171,9 +171,8 @@ def provenance(report: dict[str, Any]) -> str:
             f"weights; {statistics['mode']} statistics ({statistics['passes']} × {statistics['batch_size']})"
         )
     elif "weights" in report:
-        samples = (
-            f"of the export {report['file']}, {report['resolution']} px, truncation {report['truncation']:g}"
-        )
+        truncation = describe(report["truncation_kind"], report["truncation"])
+        samples = f"of the export {report['file']}, {report['resolution']} px, {truncation}"
     else:
         samples = f"in {report['file']}, {report['resolution']} px"
     lines = [f"{report['num_samples']:,} samples {samples}"]

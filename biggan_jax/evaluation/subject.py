@@ -137,6 +137,7 @@ def of_export(folder: Path) -> Drawer:
             "file": str(folder),
             "weights": {key: provenance[key] for key in ("format", "step", "files") if key in provenance},
             "statistics": stored | {"truncations": list(sampler.truncations)},
+            "truncation_kind": exported.truncation_kind,
             "resolution": model.resolution,
         },
         open=lambda _: sampler,

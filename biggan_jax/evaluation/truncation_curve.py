@@ -18,6 +18,7 @@ from biggan_jax.evaluation.image_sets import Drawn
 from biggan_jax.evaluation.looking import fid_and_is
 from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scoring import as_score
+from biggan_jax.sampling.truncation import Kind, describe, untruncated
 from biggan_jax.training.curves import BLUE, DPI, GREY, ORANGE, STYLE
 
 Point = dict[str, Any]
@@ -28,6 +29,7 @@ def truncation_curve(
     draw: Callable[[float], Drawn],
     truncations: Sequence[float],
     reference: Statistics,
+    kind: Kind,
     console: Console,
 ) -> list[Point]:
     """FID and IS at each truncation, in every process.
@@ -35,20 +37,31 @@ def truncation_curve(
     Args:
       network: looks at the samples.
       draw: gives the samples at a truncation.
-      truncations: thresholds; 0 is untruncated.
+      truncations: of the samples' latents.
       reference: the real images' statistics.
+      kind: how truncations are meant.
       console: shows progress.
     """
     points = []
     for truncation in truncations:
         samples = draw(truncation)
-        title = f"truncation {truncation:g}" if truncation else "untruncated"
-        fid, score = fid_and_is(network, samples, reference, title, console)
-        point = {"truncation": truncation, "num_samples": samples.count, f"fid@{network.name}": as_score(fid)}
+        fid, score = fid_and_is(network, samples, reference, describe(kind, truncation), console)
+        point = {
+            "truncation": truncation,
+            "truncation_kind": kind,
+            "num_samples": samples.count,
+            f"fid@{network.name}": as_score(fid),
+        }
         if score:
             point[f"is@{network.name}"] = {"value": score.mean, "std": score.std, "splits": score.splits}
         points.append(point)
     return points
+
+
+def label(point: Point) -> str:
+    """A point's truncation, `none` where it has none."""
+    truncation = point["truncation"]
+    return "none" if truncation == untruncated(point["truncation_kind"]) else f"{truncation:g}"
 
 
 def plot(points: Sequence[Point], network: str) -> bytes:
@@ -63,7 +76,7 @@ def plot(points: Sequence[Point], network: str) -> bytes:
 
 def draw(points: Sequence[Point], network: str) -> Figure:
     """FID against IS, each point with its truncation; FID alone where there is no IS. Save it in STYLE."""
-    names = [f"{point['truncation']:g}" if point["truncation"] else "none" for point in points]
+    names = [label(point) for point in points]
     fid = np.array([point[f"fid@{network}"]["value"] for point in points])
     with rc_context(STYLE):
         figure = Figure(figsize=(6.0, 4.2), layout="constrained")

@@ -18,8 +18,14 @@ from biggan_jax.evaluation.html_report import SHEETS, report_page
 from biggan_jax.training.workdir import config_to_json
 
 POINTS = [
-    {"truncation": t, "num_samples": 50, f"fid@{n}": {"value": 9.5}, f"is@{n}": {"value": 3.25, "std": 0.5}}
-    for t, n in ((0.5, "classifier"), (0.0, "classifier"))
+    {
+        "truncation": truncation,
+        "truncation_kind": "threshold",
+        "num_samples": 50,
+        "fid@classifier": {"value": 9.5},
+        "is@classifier": {"value": 3.25, "std": 0.5},
+    }
+    for truncation in (0.5, 0.0)
 ]
 
 
@@ -117,7 +123,7 @@ def test_names_that_look_like_markup_are_text(workdir):
 
 def test_samples_of_a_file_have_a_report_without_what_only_a_run_has():
     report = make_report(file="samples.npz", classes=[])
-    for name in ("step", "classifier"):
+    for name in ("step", "classifier", "weights"):
         del report[name]
     page = rendered(report, pictures=())
     assert page.texts("h2") == ["Scores", "What the Inception Score cannot see", "How it was made"]

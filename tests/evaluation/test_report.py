@@ -6,7 +6,7 @@ import pytest
 from reports import make_report
 from rich.console import Console
 
-from biggan_jax.evaluation.report import page
+from biggan_jax.evaluation.report import page, provenance, truncation_rows
 
 
 def printed(report, width=130):
@@ -66,7 +66,22 @@ def test_of_many_classes_the_table_shows_the_least_recognised():
 
 @pytest.mark.parametrize("with_is", [True, False])
 def test_a_curve_over_truncations_is_a_table_too(with_is):
-    point = {"truncation": 0.5, "fid@classifier": {"value": 3.0}}
+    point = {"truncation": 0.5, "truncation_kind": "threshold", "fid@classifier": {"value": 3.0}}
     point |= {"is@classifier": {"value": 5.0}} if with_is else {}
     cells = {tuple(line.split()) for line in printed(make_report(truncations=[point])).splitlines()}
     assert ("0.5", "3.00", "5.00" if with_is else "–") in cells
+
+
+@pytest.mark.parametrize(("kind", "untruncated", "other"), [("threshold", 0.0, 1.0), ("scale", 1.0, 0.0)])
+def test_only_the_truncation_that_is_none_is_called_so(kind, untruncated, other):
+    points = [
+        {"truncation": value, "truncation_kind": kind, "fid@classifier": {"value": 3.0}}
+        for value in (untruncated, other)
+    ]
+    labels = [row[0] for row in truncation_rows(make_report(truncations=points))]
+    assert labels == ["truncation", "none", f"{other:g}"]
+    export = {"file": "export", "weights": {}, "truncation": untruncated, "truncation_kind": kind}
+    report = make_report(**export)
+    del report["step"]
+    assert "of the export export, 16 px, untruncated" in provenance(report)
+    assert f"truncation {other:g}" in provenance(report | {"truncation": other})
