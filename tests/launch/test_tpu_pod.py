@@ -250,7 +250,7 @@ def test_stop_saves_and_the_watching_run_does_not_start_it_again(cloud):
     cloud.wait_for_step(2)
     code, out = cloud.call("stop")
     assert code == 0 and "3 stopped with 75" in out, out
-    out, _ = watching.communicate(timeout=30)
+    out, _ = watching.communicate(timeout=120)
     assert watching.returncode == 75 and "stopped on request" in out
     assert "restart" not in cloud.story()
     code, out = cloud.call("logs", "--worker=all", "--lines=1")
@@ -261,7 +261,8 @@ def test_stop_saves_and_the_watching_run_does_not_start_it_again(cloud):
 
 def test_a_stop_between_two_starts_is_not_forgotten(cloud):
     cloud.run()
-    for command, state in (("stop", "stopped"), ("restart true", "stopped"), ("start true", "running")):
+    started = ("running", "ended")  # `true` may have ended when the host reports
+    for command, states in (("stop", ["stopped"]), ("restart true", ["stopped"]), ("start true", started)):
         found = subprocess.run(
             ["bash", "biggan_jax/code/launch/tpu_host.sh", *command.split()],
             cwd=cloud.place / "hosts" / "0",
@@ -269,7 +270,7 @@ def test_a_stop_between_two_starts_is_not_forgotten(cloud):
             capture_output=True,
             text=True,
         )
-        assert found.stdout.split("\t")[2] == state, (command, found)
+        assert found.stdout.split("\t")[2] in states, (command, found)
 
 
 def test_ctrl_c_leaves_the_training_running_and_the_same_command_watches_it_again(cloud):
@@ -279,7 +280,7 @@ def test_ctrl_c_leaves_the_training_running_and_the_same_command_watches_it_agai
     while "3 running" not in watching.stdout.readline():
         assert watching.poll() is None
     watching.send_signal(signal.SIGINT)
-    out, _ = watching.communicate(timeout=30)
+    out, _ = watching.communicate(timeout=120)
     assert watching.returncode == 130, out
     assert "a training goes on" in out and "launch/tpu_pod.py stop --name=pod --zone=zone-a" in out
     code, out = cloud.call("run", f"--workdir={WORKDIR}", "--", "python", "other.py")
@@ -288,7 +289,7 @@ def test_ctrl_c_leaves_the_training_running_and_the_same_command_watches_it_agai
     while "watching it" not in again.stdout.readline():
         assert again.poll() is None
     cloud.goal(0)
-    assert again.wait(timeout=30) == 0
+    assert again.wait(timeout=120) == 0
     assert len(cloud.starts()) == 1, (cloud.starts(), again.stdout.read())
     assert cloud.story().count("scp") == 1
 
