@@ -14,9 +14,14 @@ for flag, value in {"xla_force_host_platform_device_count": 4, "xla_backend_opti
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()
 
 import gc  # noqa: E402
+import signal  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+# A shell's background ignores Ctrl-C, and processes inherit that: those that tests start would not hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)
