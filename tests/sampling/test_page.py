@@ -119,7 +119,7 @@ def changed(browser, before):
 def test_other_classes_and_truncations_draw_other_pictures_and_two_can_be_joined(address, browser, generator):
     browser.get(address)
     first = wait_for(lambda: changed(browser, []))
-    enlarged = generator.sample([0])[0].repeat(6, axis=0).repeat(6, axis=1)
+    enlarged = generator.sample([0] * 8)[0].repeat(6, axis=0).repeat(6, axis=1)
     np.testing.assert_array_equal(pixels(first[0]), enlarged)
 
     box = browser.find_element("css selector", "#class input")
