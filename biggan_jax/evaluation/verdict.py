@@ -128,8 +128,6 @@ def classification_accuracy(
     """CAS (Ravuri & Vinyals 2019, arXiv 1905.10887): the share of held-out real images that a classifier
     recognises which has learnt from samples alone.
 
-    It learns anew each time, so it repeats only as far as rounding does: on CPUs, for one number of devices.
-
     Args:
       images: the samples, u8[N, H, W, 3].
       labels: the classes that were asked for, i32[N].

@@ -30,7 +30,7 @@ def no_training(monkeypatch):
     def refuse(*_):
         pytest.fail("trained a classifier")
 
-    monkeypatch.setattr(classifier, "_train", refuse)
+    monkeypatch.setattr(classifier, "train", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from biggan_jax.cli import UserError
 from biggan_jax.evaluation import classifier
-from biggan_jax.evaluation.classifier import Settings, gather_pixels, obtain
+from biggan_jax.evaluation.classifier import obtain
+from biggan_jax.evaluation.classifier_network import Settings, gather_pixels
 
 TRAINING, TEST = make_blobs(300, seed=1), make_blobs(150, seed=2)
 
@@ -30,7 +31,7 @@ def training_count(monkeypatch):
         network = classifier.Network(num_classes, settings.widths)
         return jax.device_get(network.init(jax.random.key(0), data[0][:1]))
 
-    monkeypatch.setattr(classifier, "_train", initial)
+    monkeypatch.setattr(classifier, "train", initial)
     return count
 
 

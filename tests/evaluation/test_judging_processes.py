@@ -59,11 +59,8 @@ def test_a_report_has_the_same_numbers_on_any_number_of_devices_and_processes(ou
     found = {
         name: numbers(json.loads((folder / "report.json").read_text())) for name, folder in outputs.items()
     }
-    for report in found.values():
-        # Of a network that learns anew: on CPUs, devices share the threads, and rounding changes with them.
-        assert 0 <= report.pop("/scores/cas@classifier/value") <= 1
     expected = found.pop("one device")
-    assert len(expected) > 200
+    assert len(expected) > 200 and "/scores/cas@classifier/value" in expected
     for name, report in found.items():
         assert report == pytest.approx(expected, rel=1e-6, abs=1e-9), name
 
