@@ -15,6 +15,8 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution with stride 1 that keeps the size; `x: [N, H, W, C]`, `kernel: [k, k, C, F]`, k odd."""
+    if kernel.shape[:2] == (1, 1):
+        return jnp.dot(x, kernel[0, 0])  # the same, and on CPUs in about half the time
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=DIMENSIONS)
 
 
@@ -32,15 +34,15 @@ def average_pool(x: jax.Array) -> jax.Array:
 
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`conv(upsample(x), kernel)` for a 3×3 kernel: `[N, H, W, C]` → `[N, 2H, 2W, F]`."""
-    return _transposed(x, _box(kernel))
+    return _transposed(x, box(kernel))
 
 
 def conv_downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`average_pool(conv(x, kernel))` for a 3×3 kernel: `[N, H, W, C]` → `[N, H/2, W/2, F]`."""
-    return _strided(x, _box(kernel) / 4)
+    return _strided(x, box(kernel) / 4)
 
 
-def _box(kernel: jax.Array) -> jax.Array:
+def box(kernel: jax.Array) -> jax.Array:
     """Sums a `[3, 3, C, F]` kernel over 2×2 windows (full correlation): `[4, 4, C, F]`."""
     # An axis at a time: on CPUs, sums of padded kernels took longer than the small maps' convolutions.
     for axis in (0, 1):
@@ -67,17 +69,20 @@ def _transposed_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Each of the four output phases (even or odd row, even or odd column) sees only every second row and
     column of the kernel.
     """
-    n, h, w, _ = x.shape
-    rows = []
-    for i in (0, 1):
-        row = [
-            lax.conv_general_dilated(
-                x, kernel[i::2, j::2], (1, 1), ((1 - i, i), (1 - j, j)), dimension_numbers=DIMENSIONS
-            )
-            for j in (0, 1)
-        ]
-        rows.append(jnp.stack(row, axis=3))
-    return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * w, kernel.shape[-1])
+
+    def phase(i: int, j: int) -> jax.Array:
+        return lax.conv_general_dilated(
+            x, kernel[i::2, j::2], (1, 1), ((1 - i, i), (1 - j, j)), dimension_numbers=DIMENSIONS
+        )
+
+    return interleave([[phase(i, j) for j in (0, 1)] for i in (0, 1)])
+
+
+def interleave(phases: list[list[jax.Array]]) -> jax.Array:
+    """Even and odd rows of even and odd columns, each `[N, H, W, F]`: `[N, 2H, 2W, F]`."""
+    rows = [jnp.stack(row, axis=3) for row in phases]
+    n, h, w, _, features = rows[0].shape
+    return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * w, features)
 
 
 def _plain_strided(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from biggan_jax.models import convolution
+from biggan_jax.models import convolution, ready
 
 initializer = nn.initializers.orthogonal()
 
@@ -41,8 +41,15 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", initializer, (self.size, self.size, x.shape[-1], self.features))
-        y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype))
+        x = x.astype(self.dtype)
+        if self.has_variable("ready", "kernel"):
+            y = ready.convolve(x, self.get_variable("ready", "kernel").astype(self.dtype))
+        else:
+            kernel = self.param("kernel", initializer, (self.size, self.size, x.shape[-1], self.features))
+            y = self.operation(x, kernel.astype(self.dtype))
+            if self.size == 3 and self.is_mutable_collection("ready"):
+                kernels = ready.make_ready(self.operation, kernel, x.shape[1], self.dtype)
+                self.put_variable("ready", "kernel", kernels)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
             y += lax.stop_gradient(bias) if self.removed_bias else bias
@@ -223,8 +230,11 @@ def attend(query_NxPxD: jax.Array, key_NxQxD: jax.Array, value_NxQxE: jax.Array)
     logits_NxPxQ = jnp.einsum(
         "npd,nqd->npq", query_NxPxD, key_NxQxD, preferred_element_type=at_least_float32(dtype)
     )
-    weights_NxPxQ = jax.nn.softmax(logits_NxPxQ, axis=-1).astype(dtype)
-    return jnp.einsum("npq,nqe->npe", weights_NxPxQ, value_NxQxE)
+    largest_NxPx1 = lax.stop_gradient(logits_NxPxQ.max(axis=-1, keepdims=True))
+    weights_NxPxQ = jnp.exp(logits_NxPxQ - largest_NxPx1)
+    total_NxPx1 = weights_NxPxQ.sum(axis=-1, keepdims=True)
+    # Divided last: there are fewer values than weights.
+    return (jnp.einsum("npq,nqe->npe", weights_NxPxQ.astype(dtype), value_NxQxE) / total_NxPx1).astype(dtype)
 
 
 def attend_one_by_one(query_NxPxD: jax.Array, key_NxQxD: jax.Array, value_NxQxE: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from biggan_jax.cli import UserError
 from biggan_jax.models import Generator, make_generator
@@ -75,7 +76,10 @@ class Sampler:
         self._devices = list(jax.local_devices() if devices is None else devices)
         self._batch_size, self._largest = batch_size, largest_batch(model, self._devices[0])
         self._generator, self._distribution = make_generator(model), model.latent_distribution
-        self._weights = [jax.device_put(exported.params, device) for device in self._devices]
+        self._weights = [
+            _ready(self._generator, model.latent_dim, jax.device_put(exported.params, device))
+            for device in self._devices
+        ]
         self._statistics: dict[float, list[Tree]] = {}
         self.class_names, self.num_classes = exported.class_names, model.num_classes
         self.resolution, self.latent_dim = model.resolution, model.latent_dim
@@ -279,6 +283,22 @@ def _collect(images: np.ndarray, start: int, batch: jax.Array) -> None:
     images[start : start + batch.shape[0]] = np.asarray(batch)[: len(images) - start]
 
 
+def _ready(generator: Generator, latent_dim: int, params: Tree) -> Tree:
+    """The weights as they are drawn with, by collections: for a CPU, kernels are made ready."""
+    if jax.tree.leaves(params)[0].device.platform != "cpu":
+        return {"params": params}
+    ready = traverse_util.flatten_dict(_make_ready(generator, latent_dim, params))
+    others = {path: leaf for path, leaf in traverse_util.flatten_dict(params).items() if path not in ready}
+    return {"params": traverse_util.unflatten_dict(others), "ready": traverse_util.unflatten_dict(ready)}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _make_ready(generator: Generator, latent_dim: int, params: Tree) -> Tree:
+    # Drawing an image makes them; XLA leaves out all that they don't depend on.
+    z, labels = jnp.zeros((1, latent_dim)), jnp.zeros(1, jnp.int32)
+    return generator.apply({"params": params}, z, labels, mutable=["ready"])[1]["ready"]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _draw(
     generator: Generator, dtype: Pixels, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array
@@ -291,9 +311,10 @@ def _draw(
 def draw(generator: Generator, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array) -> jax.Array:
     """The images of latents by standing statistics, [N, H, W, 3] in [-1, 1].
 
-    What is float32 is computed in float32 on every device, where some would otherwise take fewer bits.
+    `weights` has them in the collection `params`, and may have some in `ready` (see `layers.Conv`). What is
+    float32 is computed in float32 on every device, where some would otherwise take fewer bits.
     """
-    variables = {"params": weights, "statistics": statistics}
+    variables = weights | {"statistics": statistics}
     with jax.default_matmul_precision("highest"):
         return generator.apply(variables, z, labels, stored_statistics=True)
 
