@@ -227,20 +227,24 @@ class SelfAttention(nn.Module):
 def attend(query_NxPxD: jax.Array, key_NxQxD: jax.Array, value_NxQxE: jax.Array) -> jax.Array:
     """The mean of the values, weighted by the softmax of query · key: `[N, P, E]`."""
     dtype = value_NxQxE.dtype
-    logits_NxPxQ = jnp.einsum(
-        "npd,nqd->npq", query_NxPxD, key_NxQxD, preferred_element_type=at_least_float32(dtype)
-    )
-    largest_NxPx1 = lax.stop_gradient(logits_NxPxQ.max(axis=-1, keepdims=True))
-    weights_NxPxQ = jnp.exp(logits_NxPxQ - largest_NxPx1)
-    total_NxPx1 = weights_NxPxQ.sum(axis=-1, keepdims=True)
-    # Divided last: there are fewer values than weights.
-    return (jnp.einsum("npq,nqe->npe", weights_NxPxQ.astype(dtype), value_NxQxE) / total_NxPx1).astype(dtype)
+    weights_NxPxQ = jax.nn.softmax(_logits(query_NxPxD, key_NxQxD), axis=-1).astype(dtype)
+    return jnp.einsum("npq,nqe->npe", weights_NxPxQ, value_NxQxE)
 
 
 def attend_one_by_one(query_NxPxD: jax.Array, key_NxQxD: jax.Array, value_NxQxE: jax.Array) -> jax.Array:
-    """The same, an image after another."""
+    """The same, an image after another, and divided last: there are fewer values than weights."""
 
     def of_one(image: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        return attend(*(x[None] for x in image))[0]
+        query, key, value = (x[None] for x in image)
+        logits = _logits(query, key)
+        weights = jnp.exp(logits - lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
+        attended = jnp.einsum("npq,nqe->npe", weights.astype(value.dtype), value)
+        return (attended / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)[0]
 
     return lax.map(of_one, (query_NxPxD, key_NxQxD, value_NxQxE))
+
+
+def _logits(query_NxPxD: jax.Array, key_NxQxD: jax.Array) -> jax.Array:
+    return jnp.einsum(
+        "npd,nqd->npq", query_NxPxD, key_NxQxD, preferred_element_type=at_least_float32(query_NxPxD.dtype)
+    )
