@@ -238,7 +238,9 @@ def attend_one_by_one(query_NxPxD: jax.Array, key_NxQxD: jax.Array, value_NxQxE:
         query, key, value = (x[None] for x in image)
         logits = _logits(query, key)
         weights = jnp.exp(logits - lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
-        attended = jnp.einsum("npq,nqe->npe", weights.astype(value.dtype), value)
+        attended = jnp.einsum(
+            "npq,nqe->npe", weights.astype(value.dtype), value, preferred_element_type=weights.dtype
+        )
         return (attended / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)[0]
 
     return lax.map(of_one, (query_NxPxD, key_NxQxD, value_NxQxE))
