@@ -7,6 +7,8 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PEERS := $(VENV)/.installed-peers
 DEMO := runs/demo
+# A worker for every core, up to four: each simulates four devices, and takes about 2 GB.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses=4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-peers lint
@@ -22,11 +24,11 @@ demo: $(INSTALLED)  ## train BigGAN on Fashion-MNIST on this machine and draw wh
 	@echo "The pictures are in $(DEMO)/samples/; the newest is $$(ls -t $(DEMO)/samples/*.png | head -n 1)"
 
 test: $(INSTALLED)  ## run the tests
-	$(PY) -m pytest -m "not peers"
+	$(PYTEST) -m "not peers"
 
 # pytest exits with 5 where no test carries the mark.
 test-peers: $(PEERS)  ## run the tests that compare with other packages (installs the extra `peers`)
-	$(PY) -m pytest -m peers || [ $$? -eq 5 ]
+	$(PYTEST) -m peers || [ $$? -eq 5 ]
 
 lint: $(INSTALLED)  ## check style and formatting
 	$(PY) -m ruff check .

@@ -47,7 +47,8 @@ class Conv(nn.Module):
         else:
             kernel = self.param("kernel", initializer, (self.size, self.size, x.shape[-1], self.features))
             y = self.operation(x, kernel.astype(self.dtype))
-            if self.size == 3 and self.is_mutable_collection("ready"):
+            wanted = self.is_mutable_collection("ready") and not self.is_initializing()
+            if wanted and self.size == 3:
                 kernels = ready.make_ready(self.operation, kernel, x.shape[1], self.dtype)
                 self.put_variable("ready", "kernel", kernels)
         if self.use_bias:

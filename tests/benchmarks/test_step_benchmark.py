@@ -58,7 +58,7 @@ def test_every_row_has_memory_and_a_speed(measured):
 
 def test_more_micro_batches_take_less_memory(measured):
     whole, parts = (row.compiled_bytes for row in measured[0])
-    assert parts < 0.75 * whole
+    assert parts < 0.8 * whole
 
 
 def test_the_planned_peak_counts_results_written_over_arguments_once():
