@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from blob_runs import make_config, write_run
 
@@ -23,24 +24,39 @@ def free_address() -> str:
         return f"localhost:{found.getsockname()[1]}"
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory, kept):
-    """A folder for each layout, with the same classifier and what the layout's processes wrote."""
-    workdir, address = tmp_path_factory.mktemp("run"), free_address()
-    write_run(workdir, make_config())
-    found, running = {}, []
-    for name, (processes, devices) in LAYOUTS.items():
-        found[name] = tmp_path_factory.mktemp("layout")
-        shutil.copytree(kept[0], found[name] / "evaluation")
-        flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-        for index in range(processes):
-            where = [str(workdir), str(found[name]), address, str(processes), str(index)]
-            command = [sys.executable, str(HERE / "judge_of_several.py"), *where]
-            running.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+def start(script, places, processes, devices):
+    """The processes of a layout: each gets places, address, and its own place among them."""
+    address = free_address()
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    return [
+        subprocess.Popen(
+            [sys.executable, str(HERE / script), *map(str, places), address, str(processes), str(index)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(processes)
+    ]
+
+
+def finish(running):
     for process in running:
         _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err[-3000:]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory, kept):
+    """A folder for each layout, with the same classifier and what the layout's processes wrote."""
+    workdir = tmp_path_factory.mktemp("run")
+    write_run(workdir, make_config())
+    found, running = {}, []
+    for name, layout in LAYOUTS.items():
+        found[name] = tmp_path_factory.mktemp("layout")
+        shutil.copytree(kept[0], found[name] / "evaluation")
+        running += start("judge_of_several.py", [workdir, found[name]], *layout)
+    finish(running)
     return found
 
 
@@ -71,3 +87,18 @@ def test_every_process_of_a_run_gets_the_same_scores_as_a_run_of_one(outputs):
     assert len(both) == 2 and both[0] == both[1]
     assert both[0] == pytest.approx(alone, rel=1e-6)
     assert alone.keys() == {"fid@classifier", "is@classifier"}
+
+
+def test_inception_sees_the_same_in_two_processes_as_in_one(tmp_path):
+    seen = {}
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        output.mkdir()
+        finish(start("look_of_several.py", [output], processes, devices=2))
+        seen[processes] = [dict(np.load(path)) for path in sorted(output.iterdir())]
+    (alone,), (first, second) = seen.values()
+    assert alone["features"].shape == (7, 2048) and alone["logits"].shape == (7, 1008)
+    assert np.abs(alone["features"] - alone["features"][0]).max() > 0.01
+    for kind, expected in alone.items():
+        np.testing.assert_array_equal(first[kind], second[kind])
+        np.testing.assert_allclose(first[kind], expected, rtol=0, atol=1e-6 * np.abs(expected).max())

@@ -1,0 +1,30 @@
+"""One process of several that look through Inception; test_judging_processes.py starts it.
+
+look_of_several.py OUTPUT ADDRESS PROCESSES PROCESS_ID
+"""
+
+import sys
+
+import jax
+import numpy as np
+from inception_state import random_state
+from rich.console import Console
+
+from biggan_jax.evaluation import inception_weights
+from biggan_jax.evaluation.features import of_inception
+from biggan_jax.evaluation.image_sets import Given
+from biggan_jax.evaluation.looking import look
+from biggan_jax.training import hosts
+
+if __name__ == "__main__":
+    output, address, processes, index = sys.argv[1:]
+    if int(processes) > 1:
+        hosts.join(address, int(processes), int(index))
+    with hosts.parting():
+        weights = inception_weights.Weights(
+            inception_weights.convert(random_state(seed=0), "random"), "0" * 64
+        )
+        images = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3)).astype(np.uint8)
+        network = of_inception(weights, batch_size=2 * len(jax.local_devices()))
+        seen = look(network, Given(images, np.arange(7)), "images", Console(quiet=True))
+        np.savez(f"{output}/seen-{index}.npz", features=seen.features, logits=seen.logits, labels=seen.labels)
