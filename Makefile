@@ -7,8 +7,9 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PEERS := $(VENV)/.installed-peers
 DEMO := runs/demo
-# A worker for every core, up to four: each simulates four devices, and takes about 2 GB.
-PYTEST := $(PY) -m pytest -n auto --maxprocesses=4 --dist loadfile
+# Processes that run tests side by side. Each simulates four devices, and takes up to 5 GB.
+WORKERS ?= 2
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-peers lint

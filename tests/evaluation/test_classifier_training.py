@@ -65,15 +65,6 @@ def test_what_it_learns_is_the_same_bit_for_bit_whatever_the_runs_devices(monkey
     jax.tree.map(np.testing.assert_array_equal, learn(), expected)
 
 
-def test_what_it_learns_does_change_with_the_number_of_threads(monkeypatch):
-    """Which is why it is fixed."""
-    settings = dataclasses.replace(SETTINGS, images_seen=2_000)
-    expected = learn(settings)
-    monkeypatch.setattr(classifier_training, "THREADS", 7)
-    different = jax.tree.map(lambda a, b: (a != b).any(), learn(settings), expected)
-    assert any(jax.tree.leaves(different))
-
-
 def test_a_process_that_fails_is_an_error_with_what_it_said(monkeypatch):
     monkeypatch.setattr(
         classifier_training, "json", type("Json", (), {"dumps": staticmethod(lambda _: "{]")})
