@@ -31,9 +31,10 @@ test: $(INSTALLED)  ## run the tests
 test-peers: $(PEERS)  ## run the tests that compare with other packages (installs the extra `peers`)
 	$(PYTEST) -m peers || [ $$? -eq 5 ]
 
-lint: $(INSTALLED)  ## check style and formatting
+lint: $(INSTALLED)  ## check style, formatting and the layers of imports
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 
 $(INSTALLED): pyproject.toml requirements.txt
 	@command -v $(PYTHON) >/dev/null || { \

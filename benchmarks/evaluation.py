@@ -28,9 +28,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from biggan_jax import cli
 from biggan_jax.evaluation.scores import frechet
 from biggan_jax.evaluation.scores.moments import Moments
+from biggan_jax.runtime import cli
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,16 +25,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from biggan_jax import cli
 from biggan_jax.data import ArraySource, open_source
-from biggan_jax.evaluation import classifier, features, scoring, verdict, wholes
-from biggan_jax.evaluation.classifier import Classifier, Settings
-from biggan_jax.evaluation.features import FeatureNetwork, Judged
+from biggan_jax.evaluation import scoring, shuffled_patches, verdict
 from biggan_jax.evaluation.image_sets import Given, ImageSet, Real
-from biggan_jax.evaluation.looking import look
+from biggan_jax.evaluation.networks import classifier, features
+from biggan_jax.evaluation.networks.classifier import Classifier, Settings
+from biggan_jax.evaluation.networks.extraction import look
+from biggan_jax.evaluation.networks.features import FeatureNetwork, Judged
 from biggan_jax.evaluation.reference import Reference
-from biggan_jax.evaluation.report import percent, ratio
+from biggan_jax.evaluation.report.terminal import percent, ratio
 from biggan_jax.evaluation.scores.shape import GRID, shuffle_patches
+from biggan_jax.runtime import cli
 
 MOST = 10_000  # images of each split; half of the test split's pose as samples
 LACKING = (1, 8)  # trousers and bags, which one network never learns
@@ -148,7 +149,7 @@ def _judge(
     """What judges samples by a network, which has looked at the real images already."""
 
     def seen(images: ImageSet, seed: int) -> tuple:
-        watcher = wholes.Wholes(network, images.resolution, seed)
+        watcher = shuffled_patches.Wholes(network, images.resolution, seed)
         return look(network, images, "looking", console, watcher), watcher.statistics()
 
     training = look(network, Real(reference.training, 0), "looking", console)
@@ -157,7 +158,7 @@ def _judge(
 
     def judge(samples: Images) -> verdict.Verdict:
         found, sample_wholes = seen(Given(*samples), 1)
-        shapes = wholes.shapes(network.name, real_wholes, sample_wholes)
+        shapes = shuffled_patches.shapes(network.name, real_wholes, sample_wholes)
         compared = verdict.Compared(statistics, training, held_out, found, shapes)
         return verdict.of_images(compared, reference, network.name, network.name == "classifier")
 

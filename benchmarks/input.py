@@ -40,10 +40,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from biggan_jax import cli
 from biggan_jax.data import batches, open_source, prepared
 from biggan_jax.data.source import Source
 from biggan_jax.data.writing import open_sources, write_prepared
+from biggan_jax.runtime import cli
 
 BATCH_SIZE = 128
 GLOBAL_BATCH, D_STEPS = 2048, 2

@@ -17,17 +17,17 @@ from typing import Any
 
 from absl import flags
 
-from biggan_jax import cli
+from biggan_jax.runtime import cli
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints a row for each mapping."""
     del argv
-    from biggan_jax.training import hosts  # here: --help need not wait for JAX
+    from biggan_jax.runtime import processes  # here: --help need not wait for JAX
 
     place = (flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id)
-    hosts.join(*place)
-    with hosts.parting():
+    processes.join(*place)
+    with processes.parting():
         _measure(flags.FLAGS.config, flags.FLAGS.rounds)
 
 
@@ -36,9 +36,9 @@ def _measure(config: Any, rounds: int) -> None:
     import numpy as np
 
     from biggan_jax.config import validate
-    from biggan_jax.training.replicas import AXIS, MAPPINGS, Replicas
-    from biggan_jax.training.state import create_state
-    from biggan_jax.training.update import make_update
+    from biggan_jax.runtime.replicas import AXIS, MAPPINGS, Replicas
+    from biggan_jax.training.step.state import create_state
+    from biggan_jax.training.step.update import make_update
 
     validate(config, replicas=jax.device_count())
     shape = (config.d_steps, config.batch_size // jax.process_count())
@@ -89,7 +89,7 @@ def _pass_on(state: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
     """A step that changes nothing: what is left is the mapping's own work."""
     from jax import lax
 
-    from biggan_jax.training.replicas import AXIS
+    from biggan_jax.runtime.replicas import AXIS
 
     return state, lax.psum(batch["labels"].sum(), AXIS)
 

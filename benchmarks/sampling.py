@@ -36,8 +36,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from biggan_jax import cli
 from biggan_jax.models.architecture import GENERATOR_CHANNELS
+from biggan_jax.runtime import cli
 
 HERE, PEER = "here", "pytorch"
 TRUNCATION = 0.4  # one that statistics are stored for
@@ -181,8 +181,8 @@ def of_peer(folder: Path) -> tuple[Draw, str]:
 
 def of_here(folder: Path) -> Draw:
     """This package's way, on the first device."""
+    from biggan_jax.exports.weights.huggingface import read_huggingface
     from biggan_jax.sampling.sampler import Sampler
-    from biggan_jax.sampling.weights.huggingface import read_huggingface
 
     sampler = Sampler(read_huggingface(folder), devices=jax.devices()[:1])
     return lambda z, labels: sampler.images(z, labels, TRUNCATION, "float32")

@@ -32,12 +32,13 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from biggan_jax import cli, flops
-from biggan_jax.cli import UserError
 from biggan_jax.config import validate
-from biggan_jax.training.replicas import AXIS, Replicas
-from biggan_jax.training.state import abstract_state, create_state
-from biggan_jax.training.update import make_update
+from biggan_jax.models import flops
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.replicas import AXIS, Replicas
+from biggan_jax.training.step.state import abstract_state, create_state
+from biggan_jax.training.step.update import make_update
 
 # Dense TFLOP/s in bfloat16 of what JAX calls a device (a core of TPU v3, a chip of the others), from the
 # makers' data sheets. The first pattern that is found in the device's name counts.

@@ -32,7 +32,7 @@ def load(
     """
     from pathlib import Path  # here: `import biggan_jax` alone loads nothing
 
-    from biggan_jax.sampling.export_files import read_export
+    from biggan_jax.exports.export_files import read_export
     from biggan_jax.sampling.sampler import Sampler
 
     return Sampler(read_export(Path(export)), batch_size=batch_size, devices=devices)

@@ -3,25 +3,32 @@
 A file in configs/ defines `get_config()`, which starts from `default_config()` and sets what differs.
 """
 
+import importlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from biggan_jax.cli import UserError, did_you_mean, field_names
 from biggan_jax.models.architecture import ARCHITECTURES, resolve
-from biggan_jax.sampling.latents import DISTRIBUTIONS
-from biggan_jax.training.augmentation import POLICIES, policies
+from biggan_jax.runtime.cli import UserError, did_you_mean, field_names
 
 RESPONSES = ("stop", "rollback")
 CHOICES = {
     "on_collapse": RESPONSES,
     "model.architecture": ARCHITECTURES,
-    "model.latent_distribution": tuple(DISTRIBUTIONS),
     "model.dtype": ("float32", "bfloat16"),
     "replicas.mapping": ("pmap", "shard_map"),
 }
+
+# Fields that name entries of a table, which stands beside the functions that it lists. The tables are read
+# when values are checked. By then every field's name has been checked, without waiting for JAX.
+TABLES = {
+    "model.latent_distribution": "biggan_jax.sampling.latents:DISTRIBUTIONS",
+    "augmentation": "biggan_jax.training.step.augmentation:POLICIES",
+}
+LISTS = ("augmentation",)  # fields that hold any number of names, separated by commas
 
 # The smallest value each number may have.
 MINIMUM = {
@@ -121,7 +128,7 @@ def default_config() -> ConfigDict:
     config.sample_every = 1_000  # steps between sample sheets; 0 = never
     config.checkpoint_every = 1_000  # steps between checkpoints; 0 = never
     # What a new run's networks are taken from: an export, another run's workdir, or WORKDIR/checkpoints/STEP.
-    config.init_from = ""  # "" = nothing: random weights (training/initialization.py)
+    config.init_from = ""  # "" = nothing: random weights (training/run/initialization.py)
 
     config.model = model = ConfigDict()
     model.architecture = "biggan"  # or "biggan_deep"
@@ -149,7 +156,7 @@ def default_config() -> ConfigDict:
     optimizer.epsilon = 1e-8  # Adam's, added to the root of the second moment
     optimizer.orthogonal_regularization = 1e-4  # strength on the generator's weights; 0 = off
 
-    # Against collapse and, for small data sets, overfitting; 0 = off (training/regularization.py).
+    # Against collapse and, for small data sets, overfitting; 0 = off (training/step/regularization.py).
     config.remedies = remedies = ConfigDict()
     remedies.r1 = 0.0  # γ of the penalty on D's slope at real images as D sees them; half is taken
     remedies.d_dropout = 0.0  # chance that a feature before D's last layer is dropped
@@ -196,7 +203,7 @@ def default_config() -> ConfigDict:
     checkpoints.higher_is_better = False  # whether the best is the highest, not the lowest
 
     config.on_collapse = "stop"  # with the last good checkpoint kept, or "rollback" to an earlier one
-    config.collapse = collapse = ConfigDict()  # the rule: training/collapse.py
+    config.collapse = collapse = ConfigDict()  # the rule: training/monitoring/collapse.py
     collapse.check_every = 1_000  # steps between looks at the singular values of all weights; 0 = never
     collapse.warmup_steps = 1_000  # until this step only numbers that are not finite count
     collapse.patience = 10  # rows of metrics on end that a loss or gradient must be beyond these bounds:
@@ -218,6 +225,24 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in config.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return flat
+
+
+def config_to_json(config: ConfigDict) -> dict[str, Any]:
+    """The config as what JSON can hold (tuples become lists), so that a saved one compares equal to it."""
+    return json.loads(config.to_json())
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """The fields that both configs have with unequal values: `{"model.channels": "64 → 96"}`.
+
+    A field that only one of them has (configs grow) is not a difference.
+    """
+    before, after = flatten(saved), flatten(now)
+    return {
+        field: f"{before[field]!r} → {after[field]!r}"
+        for field in after
+        if field in before and before[field] != after[field]
+    }
 
 
 def validate(config: ConfigDict, replicas: int = 1) -> None:
@@ -265,6 +290,11 @@ def _value_problems(config: ConfigDict) -> Iterator[str]:
     for name, choices in CHOICES.items():
         if _get(config, name) not in choices:
             yield _problem(config, name, f"choose one of {', '.join(map(repr, choices))}")
+    for name in TABLES:
+        table = _table(name)
+        for entry in names_in(_get(config, name)) if name in LISTS else [_get(config, name)]:
+            if entry not in table:
+                yield _problem(config, name, f"{entry!r} is none of {', '.join(table)}")
     for name, minimum in MINIMUM.items():
         if not minimum <= _get(config, name) < math.inf:  # in this form, not-a-number fails too
             yield _problem(config, name, f"give {minimum} or more")
@@ -295,9 +325,6 @@ def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
         )
     elif config.batch_size >= 1 and parts >= 1:
         yield from _batch_norm_problems(config, replicas)
-    for policy in policies(config.augmentation):
-        if policy not in POLICIES:
-            yield _problem(config, "augmentation", f"{policy!r} is none of {', '.join(POLICIES)}")
     if config.sampling.truncation and model.latent_distribution != "normal":
         yield _problem(
             config,
@@ -391,6 +418,16 @@ def _network_problems(config: ConfigDict) -> Iterator[str]:
             f"hierarchical latents are split into {chunks} equal chunks, for the first layer and "
             f"{chunks - 1} blocks; give {_nearest_multiple(model.latent_dim, chunks)}, for example",
         )
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Splits a field that lists names: `"color, cutout"` → `("color", "cutout")`; "" is no name."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _table(field: str) -> Mapping[str, Any]:
+    module, _, name = TABLES[field].partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _problem(config: ConfigDict, name: str, remedy: str) -> str:

@@ -24,8 +24,10 @@ import rich.console
 import rich.table
 from absl import flags
 
-from biggan_jax import cli, config, flops
-from biggan_jax.models import make_discriminator, make_generator
+from biggan_jax import config
+from biggan_jax.models import flops
+from biggan_jax.models.networks import make_discriminator, make_generator
+from biggan_jax.runtime import cli
 
 
 def describe(model: Any) -> dict[str, Any]:

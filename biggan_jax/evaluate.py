@@ -35,8 +35,8 @@ from pathlib import Path
 
 from absl import flags
 
-from biggan_jax import cli
-from biggan_jax.training.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
 
 WORKDIR = flags.DEFINE_string("workdir", None, "of a run, a directory or gs://BUCKET/DIRECTORY")
 WEIGHTS = flags.DEFINE_string(
@@ -101,11 +101,11 @@ def main(argv: Sequence[str]) -> int:
     if BEST.value and STEP.value is not None:
         raise cli.UserError(f"--best and --step={STEP.value}: give one of them")
     truncations = tuple(map(_truncation, TRUNCATIONS.value))
-    from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
+    from biggan_jax.runtime import processes  # here: --help and a misspelt flag need not wait for JAX
 
-    hosts.join(*PLACE())
+    processes.join(*PLACE())
     try:
-        with hosts.parting():
+        with processes.parting():
             _evaluate(truncations)
     except KeyboardInterrupt:
         os._exit(EXIT_INTERRUPTED)  # an ordinary exit may wait for other processes
@@ -116,10 +116,10 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     import jax
     from rich.console import Console
 
-    from biggan_jax.evaluation.html_report import report_page
-    from biggan_jax.evaluation.judge import Request, judge
-    from biggan_jax.evaluation.report import page
-    from biggan_jax.training.workdir import run_directory, write_whole
+    from biggan_jax.evaluation.evaluator import Request, judge
+    from biggan_jax.evaluation.report.page import report_page
+    from biggan_jax.evaluation.report.terminal import page
+    from biggan_jax.runtime.files import run_directory, write_whole
 
     workdir = run_directory(WORKDIR.value) if WORKDIR.value else None
     weights, samples = _path(WEIGHTS.value), _path(SAMPLES.value)

@@ -26,8 +26,8 @@ from pathlib import Path
 
 from absl import flags
 
-from biggan_jax import cli
-from biggan_jax.training.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "of a run, a directory or gs://BUCKET/DIRECTORY", required=True
@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> int:
         truncations = tuple(map(_truncation, TRUNCATIONS.value or [""]))
     from rich.console import Console  # here: --help and a misspelt flag need not wait for JAX
 
-    from biggan_jax.training.exporting import export_run
-    from biggan_jax.training.workdir import run_directory
+    from biggan_jax.runtime.files import run_directory
+    from biggan_jax.training.run.exporting import export_run
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:

@@ -26,8 +26,8 @@ from pathlib import Path
 
 from absl import flags
 
-from biggan_jax import cli
-from biggan_jax.training.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
 
 FORMAT = flags.DEFINE_enum(
     "format", None, ["huggingface", "biggan-pytorch", "tfhub"], "what the files are of", required=True
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     """Reads, gathers, writes and checks; returns the exit code."""
     from rich.console import Console  # here: --help and a misspelt flag need not wait
 
-    from biggan_jax.sampling.weights.importing import Gathering, import_weights
+    from biggan_jax.exports.weights.importing import Gathering, import_weights
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from biggan_jax import cli
+from biggan_jax.runtime import cli
 
 CONFIG = cli.define_config()
 TOPOLOGY = flags.DEFINE_list(
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     from biggan_jax.planning import report
     from biggan_jax.planning.estimate import make_plan
     from biggan_jax.planning.slices import open_slice
-    from biggan_jax.planning.waiting import wait_for
+    from biggan_jax.runtime.waiting import wait_for
 
     config, plans = CONFIG.value, []
     pods = [open_slice(name) for name in TOPOLOGY.value or [""]]

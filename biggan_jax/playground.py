@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from biggan_jax import cli
+from biggan_jax.runtime import cli
 
 WEIGHTS = flags.DEFINE_string(
     "weights",

@@ -39,8 +39,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from biggan_jax import cli
-from biggan_jax.training.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,11 +102,11 @@ def main(argv: Sequence[str]) -> int:
     """Draws what is asked for; returns the exit code."""
     del argv
     asked, truncations = _asked(), _truncations()
-    from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
+    from biggan_jax.runtime import processes  # here: --help and a misspelt flag need not wait for JAX
 
-    hosts.join(*PLACE())
+    processes.join(*PLACE())
     try:
-        with hosts.parting():
+        with processes.parting():
             _sample(asked, truncations)
     except KeyboardInterrupt:
         hint = "; the same command goes on where it was" if asked == "num_samples" else ""
@@ -159,9 +159,9 @@ def _sample(asked: str | None, truncations: list[float]) -> None:
     import jax
     from rich.console import Console
 
+    from biggan_jax.runtime.output_files import refuse_unwritable
     from biggan_jax.sampling.animation import refuse_without_video
     from biggan_jax.sampling.sampler import Sampler, largest_batch
-    from biggan_jax.sampling.writing import refuse_unwritable
 
     first, path = jax.process_index() == 0, Path(OUTPUT.value)
     if not first and asked != "num_samples":
@@ -191,12 +191,12 @@ def _sample(asked: str | None, truncations: list[float]) -> None:
 def _exported(truncations: list[float], console: "Console") -> "Exported":
     """The generator, ready to draw."""
     if WEIGHTS.value:
-        from biggan_jax.sampling.export_files import read_export
+        from biggan_jax.exports.export_files import read_export
 
         return read_export(Path(WEIGHTS.value))
-    from biggan_jax.training.averaged_generator import averaged_generator
-    from biggan_jax.training.saved_run import saved_config
-    from biggan_jax.training.workdir import run_directory
+    from biggan_jax.runtime.files import run_directory
+    from biggan_jax.training.run.averaged_generator import averaged_generator
+    from biggan_jax.training.run.saved_run import saved_config
 
     workdir = run_directory(WORKDIR.value)
     config = saved_config(workdir)
@@ -222,9 +222,9 @@ def _write_set(
 
 
 def _write_picture(path: Path, asked: str | None, sampler: "Sampler", truncations: list[float]) -> None:
+    from biggan_jax.runtime.output_files import whole
     from biggan_jax.sampling import animation, pictures
     from biggan_jax.sampling.sheets import png
-    from biggan_jax.sampling.writing import whole
 
     labels, seed, ending = _labels(sampler) or pictures.some_classes(sampler), SEED.value, path.suffix.lower()
     if asked == "interpolate":

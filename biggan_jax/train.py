@@ -22,13 +22,15 @@ Exit codes: 0 finished, 2 an error that you can put right (a collapse is one), 7
 another process was lost, and to be started again, 130 saved after Ctrl-C.
 """
 
+import functools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
-from biggan_jax import cli
-from biggan_jax.training.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
 
 CONFIG = cli.define_config()
 WORKDIR = flags.DEFINE_string(
@@ -46,19 +48,27 @@ PLACE = cli.define_processes()
 def main(argv: Sequence[str]) -> int:
     """Runs the loop; returns the exit code."""
     del argv
-    from biggan_jax.training import hosts  # here: --help and a misspelt flag need not wait for JAX
+    from biggan_jax.runtime import processes  # here: --help and a misspelt flag need not wait for JAX
 
-    hosts.join(*PLACE())
+    processes.join(*PLACE())
     if DRY_RUN.value:
-        from biggan_jax.training.dry_run import dry_run as run
+        from biggan_jax.training.run.dry_run import dry_run as run
     else:
-        from biggan_jax.training.loop import train as run
+        from biggan_jax.training.run.loop import train
+
+        run = functools.partial(train, open_evaluation=_open_evaluation)
 
     try:
-        with hosts.parting():
+        with processes.parting():
             return run(CONFIG.value, WORKDIR.value)
     except KeyboardInterrupt:  # the second Ctrl-C: an ordinary exit would wait for the threads of a save
         os._exit(EXIT_INTERRUPTED)
+
+
+def _open_evaluation(*arguments: Any) -> Any:
+    from biggan_jax.evaluation.during_training import TrainingEvaluation  # here: most runs don't need it
+
+    return TrainingEvaluation(*arguments)
 
 
 if __name__ == "__main__":

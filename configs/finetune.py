@@ -12,14 +12,14 @@ al. 2020), so as not to learn them by heart.
 
 from ml_collections import ConfigDict
 
-from biggan_jax.cli import UserError
 from biggan_jax.config import default_config
+from biggan_jax.runtime.cli import UserError
 
 
 def get_config(init_from: str = "") -> ConfigDict:
     if not init_from:
         raise UserError("say what to begin with: --config=configs/finetune.py:EXPORT")
-    from biggan_jax.training.initialization import model_of
+    from biggan_jax.training.run.initialization import model_of
 
     config = default_config()
     config.init_from = init_from

@@ -26,8 +26,8 @@ from typing import IO
 from absl import flags
 from restarts import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, MISTAKES, Restarts
 
-from biggan_jax import cli
-from biggan_jax.cli import UserError
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.cli import UserError
 
 PROCESSES = flags.DEFINE_integer("processes", 2, "how many processes", lower_bound=1)
 DEVICES = flags.DEFINE_integer(

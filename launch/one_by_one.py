@@ -19,10 +19,10 @@ from restarts import EXIT_INTERRUPTED, EXIT_RESUMABLE, Restarts
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from biggan_jax.cli import UserError
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import writing
 from biggan_jax.sweeps.jobs import Job, Task
 from biggan_jax.sweeps.workdirs import COMMAND, last_step, last_words, lend, log_path
-from biggan_jax.training.workdir import writing
 
 TPU_POD = Path(__file__).with_name("tpu_pod.py")
 SECONDS_BETWEEN_LINES = 60.0  # of progress, where there is no terminal

@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from biggan_jax.cli import UserError
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import is_object_store, write_whole
 from biggan_jax.sweeps.jobs import Job
 from biggan_jax.sweeps.workdirs import read_json
-from biggan_jax.training.workdir import is_object_store, write_whole
 
 SCRIPT = Path(__file__).with_name("slurm.sbatch")
 NOTED = "slurm.json"  # in a run's directory: the number of its batch job

@@ -36,8 +36,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from biggan_jax import cli
-from biggan_jax.cli import UserError
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.cli import UserError
 
 SWEEP = flags.DEFINE_string("sweep", None, "a file of configs/sweeps/, or your own", required=True)
 WORKDIR = flags.DEFINE_string(
@@ -78,10 +78,10 @@ def main(argv: Sequence[str]) -> int:
         )
     if runner_flags and RUNNER.value not in ("tpu_pod", "slurm"):
         raise UserError(f"--runner_flags is for tpu_pod and slurm: --runner={RUNNER.value} has no flags")
+    from biggan_jax.runtime.files import run_directory
     from biggan_jax.sweeps.jobs import jobs
     from biggan_jax.sweeps.reading import read_sweep  # here: --help and a misspelt flag need not wait for JAX
     from biggan_jax.sweeps.workdirs import refuse_other_runs
-    from biggan_jax.training.workdir import run_directory
 
     runs, workdir = read_sweep(SWEEP.value, ONLY.value), run_directory(WORKDIR.value)
     if SUMMARY.value:

@@ -40,8 +40,8 @@ from rich.console import Console
 from tpu_slice import UNPACK, Slice, acquire, ask, delete, host_command, install, look, say
 from tpu_training import DONE, MISTAKE, STOPPED, summary, train
 
-from biggan_jax import cli
-from biggan_jax.cli import UserError
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.cli import UserError
 
 VERBS = ("create", "setup", "run", "status", "logs", "stop", "delete")
 NAME = flags.DEFINE_string("name", None, "of the slice: small letters, digits and hyphens", required=True)

@@ -12,10 +12,9 @@ import pytest
 from pages import Page, assert_needs_no_other_file
 from PIL import Image
 
-from biggan_jax.config import default_config
-from biggan_jax.training.checkpoints import Checkpoints
-from biggan_jax.training.state import abstract_state
-from biggan_jax.training.workdir import config_to_json
+from biggan_jax.config import config_to_json, default_config
+from biggan_jax.training.run.checkpoints import Checkpoints
+from biggan_jax.training.step.state import abstract_state
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -24,7 +23,7 @@ QUICK = """
 import functools, runpy, sys
 from pathlib import Path
 from biggan_jax.data import fashion_mnist, tfds_images
-from biggan_jax.evaluation import classifier, judge
+from biggan_jax.evaluation.networks import classifier, judge
 fashion_mnist.DEBIAN = Path("/nowhere")
 tfds_images.is_prepared = lambda name: False
 judge.Settings = functools.partial(classifier.Settings, widths=(4, 8, 16), images_seen=4_000)

@@ -15,11 +15,11 @@ from tiny_exports import SIZE
 from tiny_workdirs import make_run_config, random_state, write_run
 
 import biggan_jax
-from biggan_jax.cli import UserError
-from biggan_jax.sampling.export_files import CONFIG, GENERATOR
+from biggan_jax.exports.export_files import CONFIG, GENERATOR
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing import ready
-from biggan_jax.training.exporting import TRUNCATIONS, export_run
+from biggan_jax.training.run.exporting import TRUNCATIONS, export_run
 
 REPOSITORY = Path(__file__).parents[1]
 NAMES = ["sandal", "bag", "ankle boot"]
@@ -28,7 +28,7 @@ BEST = {"checkpoints.best": 1, "checkpoints.metric": "fid@x", "evaluation.every"
 # The command where what is written differs in one number from what was to be written.
 FAULTY = """
 import runpy
-from biggan_jax.sampling import export_files
+from biggan_jax.exports import export_files
 whole = export_files._tensors
 def faulty(exported):
     tensors = whole(exported)
@@ -112,14 +112,14 @@ def test_by_default_the_grid_is_stored_and_ends_untruncated(workdir, tmp_path):
 
 @pytest.mark.parametrize(("step", "expected"), [("best", 20), (30, 30), (None, 40)])
 def test_the_step_is_the_one_asked_for(workdir, tmp_path, step, expected, monkeypatch):
-    monkeypatch.setattr("biggan_jax.training.exporting.verify", lambda *_: None)
+    monkeypatch.setattr("biggan_jax.training.run.exporting.verify", lambda *_: None)
     export(workdir, tmp_path / "export", step, truncations=[0.0])
     assert biggan_jax.load(tmp_path / "export").provenance["step"] == expected
     np.testing.assert_array_equal(exported_images(tmp_path / "export", 0.0), own_images(expected, [0.0], 0.0))
 
 
 def test_latents_that_are_not_normal_are_stored_untruncated_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("biggan_jax.training.exporting.verify", lambda *_: None)
+    monkeypatch.setattr("biggan_jax.training.run.exporting.verify", lambda *_: None)
     write_run(tmp_path / "run", make_run_config(**{"model.latent_distribution": "uniform"}), {1: {}})
     export(tmp_path / "run", tmp_path / "export")
     assert biggan_jax.load(tmp_path / "export").truncations == (0,)
@@ -128,7 +128,7 @@ def test_latents_that_are_not_normal_are_stored_untruncated_alone(tmp_path, monk
 
 
 def test_what_cannot_be_is_refused_before_any_work(workdir, tmp_path, monkeypatch):
-    monkeypatch.setattr("biggan_jax.training.averaged_generator.ready", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("biggan_jax.training.run.averaged_generator.ready", lambda *_, **__: 1 / 0)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
     with pytest.raises(UserError, match="mine exists already"):

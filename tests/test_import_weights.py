@@ -14,7 +14,7 @@ import biggan_jax
 
 @pytest.fixture
 def generator(tmp_path, monkeypatch) -> Path:
-    monkeypatch.syspath_prepend(Path(__file__).parent / "sampling" / "weights")
+    monkeypatch.syspath_prepend(Path(__file__).parent / "exports" / "weights")
     from biggan_pytorch_files import generator_state
 
     path = tmp_path / "[G].pth"  # which is no markup

@@ -15,6 +15,7 @@ from PIL import Image
 
 from biggan_jax.data import ArraySource, DataError, arrays, batches, open_source, prepared, writing
 from biggan_jax.data.records import RecordSource
+from biggan_jax.data.shards import STATE
 from biggan_jax.data.writing import open_sources, write_prepared
 
 RESOLUTION = 16
@@ -165,7 +166,7 @@ def test_after_an_interruption_only_the_missing_shards_are_written(
 
 def test_a_shard_that_lost_bytes_is_written_anew(pictures, tmp_path, small_shards):
     prepare(pictures, tmp_path / "out")
-    state = tmp_path / "out" / prepared.STATE
+    state = tmp_path / "out" / STATE
     state.write_text(json.dumps(json.loads(state.read_text()) | {"finished": False}))
     shard = min((tmp_path / "out").glob("prepared*of-00005"))
     shard.write_bytes(shard.read_bytes()[:-10])

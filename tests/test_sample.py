@@ -14,8 +14,8 @@ from PIL import Image
 from tiny_exports import LATENT, SIZE, make_exported
 from tiny_workdirs import make_run_config, write_run
 
-from biggan_jax.evaluation.scores.sample_file import read_samples
-from biggan_jax.sampling.export_files import write_export
+from biggan_jax.exports.export_files import write_export
+from biggan_jax.sampling.sample_file import read_samples
 from biggan_jax.sampling.sampler import Sampler
 
 REPOSITORY = Path(__file__).parents[1]
@@ -25,8 +25,8 @@ TILE = 96  # on sheets, where 8 px are enlarged
 SEVERAL = """
 import json, sys
 from absl import flags
-from biggan_jax import cli, sample
-from biggan_jax.training import hosts
+from biggan_jax.runtime import cli, sample
+from biggan_jax.runtime import processes
 hosts.join = lambda *_: None  # which can be done once in a process
 for words in json.loads(sys.argv[1]):
     for name in flags.FLAGS:
@@ -237,7 +237,7 @@ def test_flags_that_do_not_go_together_are_an_error_in_one_line(flags, message, 
 def test_help_shows_the_examples_without_waiting_for_jax():
     done = run("-X", "importtime", "-m", "biggan_jax.sample", "--help", program=())
     assert done.returncode == 0 and "--num_samples=50000 --output=samples.npz" in done.stdout
-    assert "jax.numpy" not in done.stderr and "biggan_jax.cli" in done.stderr
+    assert "jax.numpy" not in done.stderr and "biggan_jax.runtime.cli" in done.stderr
 
 
 def test_a_set_killed_half_way_goes_on_and_is_the_same_as_one_drawn_at_once(export, tmp_path):

@@ -6,10 +6,10 @@ import numpy as np
 import plain_networks as plain
 
 from biggan_jax.config import default_config
-from biggan_jax.models import make_generator
+from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import initial_vectors
 from biggan_jax.sampling.exported import Exported, Network
-from biggan_jax.training.state import abstract_state
+from biggan_jax.training.step.state import abstract_state
 
 CLASSES, LATENT, SIZE = 3, 6, 8
 NAMES = ("sandal", "bag", "ankle boot")

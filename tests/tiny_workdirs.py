@@ -7,10 +7,10 @@ import numpy as np
 import plain_networks as plain
 from tiny_exports import make_config
 
+from biggan_jax.config import config_to_json
 from biggan_jax.models.spectral_norm import initial_vectors
-from biggan_jax.training.checkpoints import Checkpoints
-from biggan_jax.training.state import abstract_state
-from biggan_jax.training.workdir import config_to_json
+from biggan_jax.training.run.checkpoints import Checkpoints
+from biggan_jax.training.step.state import abstract_state
 
 
 def make_run_config(**fields):

@@ -16,10 +16,18 @@ from typing import Any
 
 from etils import epath
 
-from biggan_jax.data.prepared import STATE, check_finished
-from biggan_jax.data.shards import description_of, open_place, read_json, reported, whole_shard, write_file
+from biggan_jax.data.shards import (
+    STATE,
+    check_finished,
+    description_of,
+    open_place,
+    read_json,
+    reported,
+    whole_shard,
+    write_file,
+)
 from biggan_jax.data.source import DataError
-from biggan_jax.data.waiting import only_one, track
+from biggan_jax.runtime.progress import only_one, track
 
 AT_ONCE = 4  # shards
 CHUNK = 2**22

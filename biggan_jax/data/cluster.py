@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
-from biggan_jax.cli import UserError
 from biggan_jax.data.records import RecordSource
 from biggan_jax.data.source import DataError
 from biggan_jax.data.writing import (
@@ -25,6 +24,7 @@ from biggan_jax.data.writing import (
     write_prepared,
     written_shards,
 )
+from biggan_jax.runtime.cli import UserError
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions

@@ -4,8 +4,6 @@ They are sets of TensorFlow Datasets, which reads them with tfds.builder_from_di
 stored as they are, because to decode a PNG of 128 px takes longer than all else that is done with a picture.
 """
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,13 @@ import numpy as np
 
 from biggan_jax.data.decode import UnusablePicture
 from biggan_jax.data.records import RecordSource
+from biggan_jax.data.shards import check_finished
 from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tfds
 from biggan_jax.data.tfds_images import open_builder
 
 NAME = "prepared_images"
 VERSION = "1.0.0"
-STATE = "preparation.json"
 
 
 def features(resolution: int, class_names: list[str]) -> Any:
@@ -61,17 +59,6 @@ def open_records(path: str, split: str, resolution: int) -> RecordSource:
             f"{image.shape[0]}, or prepare the set anew with --resolution={resolution}"
         )
     return open_builder(builder, name, split, resolution, decode=pixels_of)
-
-
-def check_finished(place: os.PathLike, name: str) -> None:
-    """Raises `DataError` unless there is a prepared set, and a finished one, in a folder or bucket."""
-    if not (place / STATE).exists():
-        raise DataError(
-            f"{name} is no prepared set: write it with 'python -m biggan_jax.prepare --source=… "
-            f"--resolution=… --output={place}'"
-        )
-    if not json.loads((place / STATE).read_text())["finished"]:
-        raise DataError(f"{name} was not finished: the command that began it goes on where it stopped")
 
 
 def pixels_of(stored: bytes, resolution: int) -> np.ndarray:

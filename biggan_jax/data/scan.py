@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from biggan_jax.data.decode import UnusablePicture, decode_square, shorter_side
-from biggan_jax.data.waiting import track
+from biggan_jax.runtime.progress import track
 
 VERSION = 1  # of what decode.py takes and of the file below; another one scans anew
 RESOLUTION = 64  # whatever the run's: a JPEG that decodes at one scale decodes at all

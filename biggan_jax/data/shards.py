@@ -16,11 +16,12 @@ from typing import Any
 from etils import epath
 
 from biggan_jax.data.source import DataError
-from biggan_jax.training.workdir import is_object_store, is_storage_error
+from biggan_jax.runtime.files import is_object_store, is_storage_error
 
 # One record a group, so that each can be read by itself; pixels hardly shrink, and unpacking takes as long as
 # all else that reading does.
 WRITER = "group_size:1,uncompressed"
+STATE = "preparation.json"  # how far the preparation of a set has come
 
 
 def open_place(name: str, what: str) -> epath.Path:
@@ -41,6 +42,17 @@ def open_place(name: str, what: str) -> epath.Path:
     if importlib.util.find_spec("gcsfs") is None:
         raise DataError(f"{what}{name} needs the package gcsfs: pip install 'biggan-jax[gcs]'")
     return epath.Path(name)
+
+
+def check_finished(place: os.PathLike, name: str) -> None:
+    """Raises `DataError` unless there is a prepared set, and a finished one, in a folder or bucket."""
+    if not (place / STATE).exists():
+        raise DataError(
+            f"{name} is no prepared set: write it with 'python -m biggan_jax.prepare --source=… "
+            f"--resolution=… --output={place}'"
+        )
+    if not json.loads((place / STATE).read_text())["finished"]:
+        raise DataError(f"{name} was not finished: the command that began it goes on where it stopped")
 
 
 def write_shard(

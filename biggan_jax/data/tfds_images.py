@@ -21,7 +21,7 @@ import numpy as np
 from biggan_jax.data.records import MAX_REFUSED, RecordSource
 from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
-from biggan_jax.data.waiting import only_one
+from biggan_jax.runtime.progress import only_one
 
 RANDOM_ACCESS = "array_record"
 

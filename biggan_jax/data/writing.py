@@ -27,6 +27,7 @@ from biggan_jax.data import folder, prepared, tfds_images
 from biggan_jax.data.decode import REDUCED_TO, UnusablePicture
 from biggan_jax.data.records import MOST_AT_ONCE, RecordSource, listing
 from biggan_jax.data.shards import (
+    STATE,
     open_place,
     read_json,
     reported,
@@ -37,8 +38,8 @@ from biggan_jax.data.shards import (
 )
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
-from biggan_jax.data.waiting import track
-from biggan_jax.training.workdir import is_object_store
+from biggan_jax.runtime.files import is_object_store
+from biggan_jax.runtime.progress import track
 
 SHARD_BYTES = 2**27
 RECORD_BYTES = 64  # of a record beside its pixels
@@ -121,7 +122,7 @@ def write_prepared(
     place = open_place(output, "--output=")
     plan = _plan(sources)
     with reported(place, "read"):
-        known = read_json(place / prepared.STATE)
+        known = read_json(place / STATE)
         used = known is None and place.exists() and any(path.name != ".lock" for path in place.iterdir())
     if used:
         raise DataError(f"--output={output} is not empty: give a new folder")
@@ -134,7 +135,7 @@ def write_prepared(
     if known is not None and known["finished"]:
         return Summary(**known["summary"] | {"was_finished": True})
     with _only_writer(place):
-        write_json(place / prepared.STATE, {"plan": plan, "finished": False})
+        write_json(place / STATE, {"plan": plan, "finished": False})
         if write_missing:
             write_missing(place, sources)
             shards = {split: _written(place, split, source, max_refused) for split, source in sources.items()}
@@ -142,7 +143,7 @@ def write_prepared(
             shards = {split: _write(place, split, source, max_refused) for split, source in sources.items()}
         summary = _finish(place, sources, shards)
         state = {"plan": plan, "finished": True, "summary": dataclasses.asdict(summary)}
-        write_json(place / prepared.STATE, state)
+        write_json(place / STATE, state)
     return summary
 
 

@@ -11,21 +11,21 @@ from etils import epath
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from biggan_jax.cli import UserError
 from biggan_jax.data import Source
 from biggan_jax.evaluation import reference as references
-from biggan_jax.evaluation.classifier import Settings
-from biggan_jax.evaluation.features import FeatureNetwork
 from biggan_jax.evaluation.image_sets import Drawn, Real
-from biggan_jax.evaluation.looking import fid_and_is, statistics
+from biggan_jax.evaluation.networks.classifier import Settings
+from biggan_jax.evaluation.networks.extraction import fid_and_is, statistics
+from biggan_jax.evaluation.networks.features import FeatureNetwork
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scores.inception_score import SPLITS
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
+from biggan_jax.runtime import processes
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import write_whole
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing import ready
-from biggan_jax.training import hosts
-from biggan_jax.training.workdir import write_whole
 
 SEED = 0  # of the samples' latents: the same at every step, and those of biggan_jax.evaluate
 
@@ -151,4 +151,4 @@ class TrainingEvaluation:
 
 def _from_first(array: np.ndarray) -> np.ndarray:
     """The first process's array, in all of them."""
-    return hosts.gather(array[None], jax.process_count())[0]
+    return processes.gather(array[None], jax.process_count())[0]

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from biggan_jax.cli import UserError
 from biggan_jax.data import ArraySource, Source, order
 from biggan_jax.data.source import IN_MEMORY_BYTES
+from biggan_jax.runtime import processes
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.training import hosts
 
 ORDER_SEED = 0  # of the part of a large source that is looked at: the same for all runs, so scores compare
 READ_AT_ONCE = 16
@@ -157,14 +157,14 @@ def in_memory(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
 def gathered(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
     """As `in_memory`, but each process draws or reads its share, and all get the whole."""
     refuse_too_many(images)
-    parts = list(images.batches(hosts.share(images.count), images.count))
+    parts = list(images.batches(processes.share(images.count), images.count))
     size = (images.resolution, images.resolution, 3)
     pixels = [np.zeros((0, *size), np.uint8), *(part.images for part in parts)]
     labels = None
     if images.labelled:
         labels = [np.zeros(0, np.int32), *(part.labels for part in parts)]
-        labels = hosts.gather(np.concatenate(labels), images.count)
-    return hosts.gather(np.concatenate(pixels), images.count), labels
+        labels = processes.gather(np.concatenate(labels), images.count)
+    return processes.gather(np.concatenate(pixels), images.count), labels
 
 
 def refuse_too_many(images: ImageSet) -> None:

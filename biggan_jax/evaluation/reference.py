@@ -12,14 +12,14 @@ import jax
 from etils import epath
 from rich.console import Console
 
-from biggan_jax.cli import UserError
 from biggan_jax.data import DataError, Source, open_source
-from biggan_jax.evaluation import classifier as classifiers
-from biggan_jax.evaluation import features
-from biggan_jax.evaluation.classifier import Classifier, Settings
-from biggan_jax.evaluation.features import FeatureNetwork
 from biggan_jax.evaluation.image_sets import Real, in_memory, most_in_memory
-from biggan_jax.training.replicas import Replicas
+from biggan_jax.evaluation.networks import classifier as classifiers
+from biggan_jax.evaluation.networks import features
+from biggan_jax.evaluation.networks.classifier import Classifier, Settings
+from biggan_jax.evaluation.networks.features import FeatureNetwork
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.replicas import Replicas
 
 HELD_OUT = ("validation", "test")  # in this order: ImageNet's "test" has no labels
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from biggan_jax.evaluation import recognition
-from biggan_jax.evaluation.looking import Seen
-from biggan_jax.evaluation.scores import frechet
+from biggan_jax.evaluation.networks.extraction import Seen
+from biggan_jax.evaluation.scores import frechet, recognition
 from biggan_jax.evaluation.scores.diversity import Diversity
 from biggan_jax.evaluation.scores.extrapolation import extrapolated
 from biggan_jax.evaluation.scores.frechet import Statistics

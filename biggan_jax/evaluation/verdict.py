@@ -6,15 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation import blind_spots, classifier, scoring, wholes
-from biggan_jax.evaluation.classifier import Classifier, Settings
+from biggan_jax.evaluation import scoring, shuffled_patches
 from biggan_jax.evaluation.image_sets import Real, in_memory
-from biggan_jax.evaluation.looking import Seen
+from biggan_jax.evaluation.networks import classifier
+from biggan_jax.evaluation.networks.classifier import Classifier, Settings
+from biggan_jax.evaluation.networks.extraction import Seen
 from biggan_jax.evaluation.reference import Reference
+from biggan_jax.evaluation.report import blind_spots
 from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scores.memorisation import Memorisation
 from biggan_jax.evaluation.scoring import Score
+from biggan_jax.runtime.cli import UserError
 
 
 class Compared(NamedTuple):
@@ -32,7 +34,7 @@ class Compared(NamedTuple):
     training: Seen | None
     held_out: Seen | None
     samples: Seen
-    shapes: wholes.Shapes | str
+    shapes: shuffled_patches.Shapes | str
 
 
 class Verdict(NamedTuple):

@@ -1,7 +1,7 @@
 """Compiles the program of a run for a slice, and works out what it needs there: memory, time, traffic.
 
-The program is the one that training calls (training/program.py), mapped as the config says. Its arithmetic is
-counted before compiling, exactly. Memory and time are the compiler's plan; nothing has been run.
+The program is the one that training calls (training/step/program.py), mapped as the config says. Its
+arithmetic is counted exactly before compiling. Memory and time are the compiler's plan; nothing is run.
 """
 
 import dataclasses
@@ -12,13 +12,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from biggan_jax import flops
 from biggan_jax.config import validate
+from biggan_jax.models import flops
 from biggan_jax.planning import hlo
 from biggan_jax.planning.slices import Slice, refusal
-from biggan_jax.training.program import abstract_arguments, make_call
-from biggan_jax.training.replicas import AXIS, Replicas
-from biggan_jax.training.update import make_update
+from biggan_jax.runtime.replicas import AXIS, Replicas
+from biggan_jax.training.step.program import abstract_arguments, make_call
+from biggan_jax.training.step.update import make_update
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation.scores.statistics_file import open_npz, read_array
-from biggan_jax.sampling.counting import counting
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.counting import counting
+from biggan_jax.runtime.npz import open_npz, read_array
+from biggan_jax.runtime.output_files import whole, write_array
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.writing import whole, write_array
 
 BYTES_AT_ONCE = 2**26
 

@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from biggan_jax.cli import UserError
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling.animation import write_gif
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.sheets import enlarged, sheet

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from biggan_jax.cli import UserError
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.sheets import enlarged, sheet
 from biggan_jax.sampling.truncation import describe

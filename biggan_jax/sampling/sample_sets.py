@@ -17,14 +17,13 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation.scores.sample_file import read_samples
-from biggan_jax.sampling.counting import counting
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.counting import counting
+from biggan_jax.runtime.output_files import refuse_unwritable, whole, write_array
+from biggan_jax.runtime.replicas import Replicas
 from biggan_jax.sampling.exported import Exported
+from biggan_jax.sampling.sample_file import read_samples
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.writing import refuse_unwritable, whole, write_array
-from biggan_jax.training import hosts
-from biggan_jax.training.replicas import Replicas
 
 PART_BYTES = 48 * 2**20
 REQUEST = "request.json"
@@ -96,7 +95,7 @@ def write_sample_set(path: Path, sampler: Sampler, request: Request, console: Co
                     images[place : place + len(some)] = some
                     if processes == 1:
                         advance(len(some))
-            gathered = hosts.gather(images[None], processes)
+            gathered = processes.gather(images[None], processes)
             if first:
                 for index, part in zip(together, gathered, strict=False):
                     parts.write(index, part)

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from biggan_jax.cli import UserError
-from biggan_jax.models import Generator, make_generator
+from biggan_jax.models.networks import Generator, make_generator
 from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling.exported import Exported
 from biggan_jax.sampling.latents import draw_latents
 from biggan_jax.sampling.truncation import Kind, refuse_impossible, spread, statistics_at, untruncated

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from biggan_jax.models import Generator, make_generator
+from biggan_jax.models.networks import Generator, make_generator
 from biggan_jax.models.spectral_norm import Tree, normalize, power_iteration
 from biggan_jax.sampling.exported import Exported
 from biggan_jax.sampling.latents import draw_labels, draw_latents

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 import jax
 
-from biggan_jax.cli import UserError
 from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.runtime.cli import UserError
 
 Kind = Literal["threshold", "scale"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

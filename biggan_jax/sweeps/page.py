@@ -8,21 +8,12 @@ from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from biggan_jax import html
-from biggan_jax.html import Html, element
+from biggan_jax.runtime import html
+from biggan_jax.runtime.html import Html, element
 from biggan_jax.sweeps.naming import spelled
 from biggan_jax.sweeps.results import FINISHED, NOT_BEGUN, Notes, Result, kind
-from biggan_jax.sweeps.tables import (
-    SHOWN,
-    Column,
-    best_scores,
-    fields,
-    form,
-    reached,
-    run_names,
-    scores,
-)
-from biggan_jax.training.curves import STYLE, Row, thin
+from biggan_jax.sweeps.tables import SHOWN, Column, best_scores, fields, form, reached, run_names, scores
+from biggan_jax.training.monitoring.curves import STYLE, Row, thin
 
 POINTS = 60  # of a curve: few enough that one can be told from the others
 SIZE = (4.4, 2.5)  # inches, without the legend: small, so that text is large enough on a phone

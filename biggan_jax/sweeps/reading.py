@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict
 
-from biggan_jax import cli
-from biggan_jax.cli import UserError, did_you_mean, field_names
 from biggan_jax.config import ConfigError, validate
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.cli import UserError, did_you_mean, field_names
 from biggan_jax.sweeps.naming import NAME, run_name
 
 

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from biggan_jax.cli import UserError
 from biggan_jax.config import flatten
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sweeps.reading import Run
 from biggan_jax.sweeps.workdirs import evaluation, is_finished, last_step, last_words, read_json
-from biggan_jax.training.curves import Row, read_rows
-from biggan_jax.training.metrics import FILE_NAME
+from biggan_jax.training.monitoring.curves import Row, read_rows
+from biggan_jax.training.monitoring.metrics import FILE_NAME
 
 FINISHED, NOT_BEGUN = "finished", "not begun"
 HIGHER_IS_BETTER = ("is", "precision", "recall", "coverage", "recognised", "cas")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from etils import epath
 from rich.console import Console
 
+from biggan_jax.runtime.files import write_whole
 from biggan_jax.sweeps.page import summary_page
 from biggan_jax.sweeps.reading import Run
 from biggan_jax.sweeps.results import collect
 from biggan_jax.sweeps.tables import as_csv, as_markdown, on_terminal
-from biggan_jax.training.workdir import write_whole
 
 WIDTH = 120  # of tables in a file or a pipe, which have none
 

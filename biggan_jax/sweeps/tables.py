@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from biggan_jax.cli import field_names
-from biggan_jax.evaluation.report import SHARES, percent, ratio
+from biggan_jax.evaluation.report.terminal import SHARES, percent, ratio
+from biggan_jax.runtime.cli import field_names
 from biggan_jax.sweeps.naming import describe, short_field, spelled
 from biggan_jax.sweeps.results import Notes, Result, better, kind
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from etils import epath
 
-from biggan_jax.cli import UserError
+from biggan_jax.config import config_to_json, differences
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import is_object_store, write_whole
 from biggan_jax.sweeps.reading import Run
-from biggan_jax.training.workdir import config_to_json, differences, is_object_store, write_whole
 
 COMMAND = b"---- "  # before each command in a run's log, with the time; the command's output follows
 # Kept by the hash of the images they were made of: what one run has, all runs on these images can take.

@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 # The command on the packaged images, 1,000 of each split, with networks that learn for a moment.
 QUICK = """
 import functools
-from biggan_jax import cli
+from biggan_jax.runtime import cli
 from biggan_jax.data import fashion_mnist, tfds_images
-from biggan_jax.evaluation.classifier import Settings
+from biggan_jax.evaluation.networks.classifier import Settings
 from benchmarks import fooling
 fashion_mnist.DEBIAN = fashion_mnist.PACKAGED / "nowhere"
 tfds_images.is_prepared = lambda name: False

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from biggan_jax.cli import UserError
 from biggan_jax.data import open_source
+from biggan_jax.runtime.cli import UserError
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from biggan_jax.cli import UserError
 from biggan_jax.data import DataError, cluster, open_source, writing
 from biggan_jax.data.cluster import Job, write_prepared_by_beam, write_shard_of
 from biggan_jax.data.writing import fingerprint, open_sources, shards_of, write_prepared
+from biggan_jax.runtime.cli import UserError
 
 RESOLUTION = 16
 PICTURES = 40

@@ -96,7 +96,7 @@ def test_imagenet_by_random_access_gives_each_picture_once_an_epoch(imagenet, mo
 def test_imagenet_is_prepared_and_trained_on(imagenet, tmp_path, monkeypatch):
     """From the archives through preparation and random access to one step of a tiny network."""
     from biggan_jax.config import default_config
-    from biggan_jax.training.loop import train
+    from biggan_jax.training.run.loop import train
 
     output = tmp_path / "prepared"
     summary = write_prepared(open_sources("tfds:imagenet2012", RESOLUTION, 0.01), str(output), 0.01)

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from biggan_jax.cli import UserError
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
+from biggan_jax.runtime.cli import UserError
 
 
 def test_accelerators_are_hidden_from_tensorflow(monkeypatch):

@@ -6,11 +6,10 @@ import jax
 import numpy as np
 from blobs import COLOURS, SIZE, make_blobs
 
-from biggan_jax.config import default_config
+from biggan_jax.config import config_to_json, default_config
 from biggan_jax.data import ArraySource, DataError
-from biggan_jax.training.checkpoints import Checkpoints
-from biggan_jax.training.state import abstract_state
-from biggan_jax.training.workdir import config_to_json
+from biggan_jax.training.run.checkpoints import Checkpoints
+from biggan_jax.training.step.state import abstract_state
 
 STEP = 7
 NAMES = ("red", "green", "blue")

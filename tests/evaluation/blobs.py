@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from biggan_jax.evaluation.classifier import Settings
+from biggan_jax.evaluation.networks.classifier import Settings
 
 COLOURS = np.array([[230, 40, 40], [40, 220, 60], [60, 80, 240]])
 SIZE = 16

@@ -7,7 +7,8 @@ from blob_runs import make_config, open_blobs, write_run
 from blobs import SETTINGS, make_blobs
 from rich.console import Console
 
-from biggan_jax.evaluation import classifier, judge, reference
+from biggan_jax.evaluation import evaluator, reference
+from biggan_jax.evaluation.networks import classifier
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def run(tmp_path, pristine_run, monkeypatch):
     shutil.copytree(pristine_run, tmp_path, dirs_exist_ok=True)
 
     monkeypatch.setattr(reference, "open_source", open_blobs)
-    monkeypatch.setattr(judge, "Settings", lambda random_flip: SETTINGS)
+    monkeypatch.setattr(evaluator, "Settings", lambda random_flip: SETTINGS)
     return tmp_path
 
 

@@ -13,25 +13,25 @@ from blobs import SETTINGS
 from etils import epath
 from rich.console import Console
 
-from biggan_jax.evaluation import during_training, judge, reference, wholes
+from biggan_jax.evaluation import during_training, evaluator, reference, shuffled_patches
 from biggan_jax.evaluation.during_training import TrainingEvaluation
-from biggan_jax.training import hosts
+from biggan_jax.runtime import processes
 
 if __name__ == "__main__":
     workdir, output, address, processes, index = sys.argv[1:]
     reference.open_source = open_blobs
-    during_training.Settings = judge.Settings = lambda random_flip: SETTINGS
-    wholes.LEAST = 100
+    during_training.Settings = evaluator.Settings = lambda random_flip: SETTINGS
+    shuffled_patches.LEAST = 100
     if int(processes) > 1:
-        hosts.join(address, int(processes), int(index))
-    with hosts.parting():
+        processes.join(address, int(processes), int(index))
+    with processes.parting():
         console = Console(quiet=True)
         # The others have no such folder: the first one's classifier and files count.
         folder = epath.Path(output if jax.process_index() == 0 else "/nowhere")
-        request = judge.Request(
+        request = evaluator.Request(
             workdir=epath.Path(workdir), folder=folder, num_samples=601, truncations=(0.5,), cas=True
         )
-        judgement = judge.judge(request, console)
+        judgement = evaluator.judge(request, console)
         assert (judgement is None) == (jax.process_index() > 0)
         config = make_config(**{"evaluation.num_samples": 101})
         state = random_state(config)

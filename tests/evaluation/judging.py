@@ -3,8 +3,8 @@
 from etils import epath
 from rich.console import Console
 
-from biggan_jax.evaluation import judge as judge_module
-from biggan_jax.evaluation import subject
+from biggan_jax.evaluation import evaluator as judge_module
+from biggan_jax.evaluation import samples
 
 
 def judge(run, **fields):
@@ -36,7 +36,7 @@ class Posing:
 
 def judge_images(run, monkeypatch, images, **fields):
     """Judges images in the order of labels 0, 1, 2, 0, … as if the run had drawn them."""
-    monkeypatch.setattr(subject, "Sampler", Posing(images))
+    monkeypatch.setattr(samples, "Sampler", Posing(images))
     return judge(run, num_samples=len(images), **fields).report
 
 

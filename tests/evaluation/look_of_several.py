@@ -10,17 +10,17 @@ import numpy as np
 from inception_state import random_state
 from rich.console import Console
 
-from biggan_jax.evaluation import inception_weights
-from biggan_jax.evaluation.features import of_inception
 from biggan_jax.evaluation.image_sets import Given
-from biggan_jax.evaluation.looking import look
-from biggan_jax.training import hosts
+from biggan_jax.evaluation.networks import inception_weights
+from biggan_jax.evaluation.networks.extraction import look
+from biggan_jax.evaluation.networks.features import of_inception
+from biggan_jax.runtime import processes
 
 if __name__ == "__main__":
     output, address, processes, index = sys.argv[1:]
     if int(processes) > 1:
-        hosts.join(address, int(processes), int(index))
-    with hosts.parting():
+        processes.join(address, int(processes), int(index))
+    with processes.parting():
         weights = inception_weights.Weights(
             inception_weights.convert(random_state(seed=0), "random"), "0" * 64
         )

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from biggan_jax.evaluation.blind_spots import Findings, examine, sections, suspicious_pairs
-from biggan_jax.evaluation.looking import Seen
+from biggan_jax.evaluation.networks.extraction import Seen
+from biggan_jax.evaluation.report.blind_spots import Findings, examine, sections, suspicious_pairs
 from biggan_jax.evaluation.scores.shape import SecondNetwork, Shape
-from biggan_jax.evaluation.wholes import Shapes
+from biggan_jax.evaluation.shuffled_patches import Shapes
 
 CLASSES, EACH = 40, 15
 NAMES = [f"class {label}" for label in range(CLASSES)]

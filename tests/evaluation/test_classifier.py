@@ -9,10 +9,10 @@ import pytest
 from blobs import SETTINGS, SIZE, make_blobs
 from rich.console import Console
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation import classifier
-from biggan_jax.evaluation.classifier import obtain
-from biggan_jax.evaluation.classifier_network import Settings, gather_pixels
+from biggan_jax.evaluation.networks import classifier
+from biggan_jax.evaluation.networks.classifier import obtain
+from biggan_jax.evaluation.networks.classifier_network import Settings, gather_pixels
+from biggan_jax.runtime.cli import UserError
 
 TRAINING, TEST = make_blobs(300, seed=1), make_blobs(150, seed=2)
 

@@ -13,8 +13,8 @@ import pytest
 from blobs import SETTINGS, make_blobs
 from rich.console import Console
 
-from biggan_jax.evaluation import classifier_training
-from biggan_jax.evaluation.classifier_training import train
+from biggan_jax.evaluation.networks import classifier_training
+from biggan_jax.evaluation.networks.classifier_training import train
 
 TRAINING = make_blobs(60, seed=1)
 SHORT = dataclasses.replace(SETTINGS, widths=(8,), images_seen=500)

@@ -11,15 +11,16 @@ from blobs import SETTINGS
 from etils import epath
 from rich.console import Console
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation import during_training, judge, looking, reference
+from biggan_jax.evaluation import during_training, evaluator, reference
 from biggan_jax.evaluation.during_training import TrainingEvaluation
+from biggan_jax.evaluation.networks import extraction
+from biggan_jax.runtime.cli import UserError
 
 
 @pytest.fixture
 def workdir(tmp_path, monkeypatch, kept):
     monkeypatch.setattr(reference, "open_source", open_blobs)
-    for module in (during_training, judge):
+    for module in (during_training, evaluator):
         monkeypatch.setattr(module, "Settings", lambda random_flip: SETTINGS)
     folder = tmp_path / "evaluation"
     folder.mkdir()
@@ -44,8 +45,8 @@ def test_the_numbers_are_those_of_the_judge_with_as_many_samples(workdir):
     config = make_config(**{"sampling.truncation": 0.5})  # of the sheets, not of scores
     assert scores(workdir, **{"sampling.truncation": 0.5}) == found
     write_run(workdir, config)
-    request = judge.Request(workdir=workdir, folder=workdir, num_samples=40)
-    report = judge.judge(request, Console(quiet=True)).report
+    request = evaluator.Request(workdir=workdir, folder=workdir, num_samples=40)
+    report = evaluator.judge(request, Console(quiet=True)).report
     assert found == {
         name: pytest.approx(report["scores"][name]["value"], rel=1e-9)
         for name in ("fid@classifier", "is@classifier")
@@ -134,6 +135,6 @@ def test_few_images_leave_some_processes_without_any(monkeypatch):
             return np.array([[len(row)] for row in packed], np.uint32)
         return np.stack([np.pad(row, (0, width - len(row))) for row in packed])
 
-    monkeypatch.setattr(looking, "_of_each", both)
-    merged = looking.of_all(seen).statistics()
+    monkeypatch.setattr(extraction, "_of_each", both)
+    merged = extraction.of_all(seen).statistics()
     np.testing.assert_array_equal(merged.covariance, seen.statistics().covariance)

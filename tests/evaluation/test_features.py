@@ -13,10 +13,15 @@ from blobs import make_blobs
 from inception_state import random_state
 from rich.console import Console
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation import features, inception_weights
-from biggan_jax.evaluation.features import of_classifier, of_function, of_inception, open_feature_network
-from biggan_jax.evaluation.inception_weights import Weights
+from biggan_jax.evaluation.networks import features, inception_weights
+from biggan_jax.evaluation.networks.features import (
+    of_classifier,
+    of_function,
+    of_inception,
+    open_feature_network,
+)
+from biggan_jax.evaluation.networks.inception_weights import Weights
+from biggan_jax.runtime.cli import UserError
 
 QUIET = Console(quiet=True)
 IMAGES = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 3), np.uint8)

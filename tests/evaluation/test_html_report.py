@@ -14,8 +14,8 @@ from pages import Page, assert_needs_no_other_file
 from PIL import Image
 from reports import HASH, make_report
 
-from biggan_jax.evaluation.html_report import SHEETS, report_page
-from biggan_jax.training.workdir import config_to_json
+from biggan_jax.config import config_to_json
+from biggan_jax.evaluation.report.page import SHEETS, report_page
 
 POINTS = [
     {

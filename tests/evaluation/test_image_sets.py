@@ -7,10 +7,10 @@ import pytest
 from blob_runs import make_config, open_blobs, random_state
 from blobs import make_blobs
 
-from biggan_jax.cli import UserError
 from biggan_jax.data.records import RecordSource
 from biggan_jax.evaluation import image_sets
 from biggan_jax.evaluation.image_sets import Drawn, Given, Real, gathered, in_memory
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing import ready
 

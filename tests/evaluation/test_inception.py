@@ -7,8 +7,8 @@ import pytest
 from inception_state import LAYERS, random_state
 
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
-from biggan_jax.evaluation import inception, inception_weights
-from biggan_jax.evaluation.inception import Inception
+from biggan_jax.evaluation.networks import inception, inception_weights
+from biggan_jax.evaluation.networks.inception import Inception
 
 RANDOM = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ import pytest
 from inception_state import random_state
 from rich.console import Console
 
-from biggan_jax.evaluation import features, inception_weights
+from biggan_jax.evaluation.networks import features, inception_weights
 
 EPSILON = 1e-3
 

@@ -15,9 +15,9 @@ import torch_writer
 from inception_state import random_state
 from rich.console import Console
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation import inception_weights
-from biggan_jax.evaluation.inception_weights import convert, download, obtain
+from biggan_jax.evaluation.networks import inception_weights
+from biggan_jax.evaluation.networks.inception_weights import convert, download, obtain
+from biggan_jax.runtime.cli import UserError
 
 QUIET = Console(quiet=True)
 STATE = random_state(seed=0)

@@ -9,11 +9,11 @@ from blob_runs import NAMES, STEP, make_config, random_state, write_run
 from blobs import SIZE, make_blobs
 from judging import judge, judge_images, section, value
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation import wholes
-from biggan_jax.evaluation.report import provenance
+from biggan_jax.evaluation import shuffled_patches
+from biggan_jax.evaluation.report.terminal import provenance
 from biggan_jax.evaluation.scores.shape import shuffle_patches
-from biggan_jax.sampling.export_files import write_export
+from biggan_jax.exports.export_files import write_export
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling.standing import ready
 
 
@@ -139,8 +139,10 @@ def test_samples_of_two_classes_only_are_flagged_by_section_2(run, monkeypatch):
 
 
 def test_shuffled_patches_are_flagged_by_section_3_and_whole_images_are_not(run, monkeypatch):
-    monkeypatch.setattr(wholes, "LEAST", 150)
-    monkeypatch.setattr(wholes.shape, "THUMBNAIL", 4)  # 48 numbers: of 150 images, 192 would say little
+    monkeypatch.setattr(shuffled_patches, "LEAST", 150)
+    monkeypatch.setattr(
+        shuffled_patches.shape, "THUMBNAIL", 4
+    )  # 48 numbers: of 150 images, 192 would say little
     images = make_blobs(300, seed=6)[0]
     whole = section(judge_images(run, monkeypatch, images), 3)
     shuffled = section(judge_images(run, monkeypatch, shuffle_patches(images, seed=7)), 3)

@@ -9,10 +9,10 @@ from blob_runs import STEP, make_config, write_run
 from blobs import SIZE, make_blobs
 from judging import judge, section
 
-from biggan_jax.cli import UserError
+from biggan_jax.config import config_to_json
 from biggan_jax.evaluation import reference
-from biggan_jax.training.saved_run import saved_config
-from biggan_jax.training.workdir import config_to_json
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.training.run.saved_run import saved_config
 
 
 def test_the_checkpoint_of_a_step_can_be_judged_and_one_that_is_not_there_is_refused(run):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from biggan_jax.evaluation.features import of_function
 from biggan_jax.evaluation.image_sets import Given
-from biggan_jax.evaluation.looking import look
+from biggan_jax.evaluation.networks.extraction import look
+from biggan_jax.evaluation.networks.features import of_function
 
 COUNT, WIDTH = 6_000, 512
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 2, 2, 3)).astype(np.uint8)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from reports import make_report, tagged_samples
 
-from biggan_jax.evaluation.pictures import BAR, BAR_HEIGHT, REAL, nearest_sheet, picture, shown_classes
+from biggan_jax.evaluation.report.pictures import BAR, BAR_HEIGHT, REAL, nearest_sheet, picture, shown_classes
 
 
 def test_the_picture_shows_samples_under_the_name_of_their_class_and_a_bar_of_the_right_height():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from blobs import make_blobs
 
-from biggan_jax.evaluation import recognition
+from biggan_jax.evaluation.scores import recognition
 
 
 @pytest.fixture(scope="module")

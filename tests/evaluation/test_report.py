@@ -6,7 +6,7 @@ import pytest
 from reports import make_report
 from rich.console import Console
 
-from biggan_jax.evaluation.report import page, provenance, truncation_rows
+from biggan_jax.evaluation.report.terminal import page, provenance, truncation_rows
 
 
 def printed(report, width=130):

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from biggan_jax.config import default_config
-from biggan_jax.training.checkpoints import Checkpoints
-from biggan_jax.training.state import abstract_state
+from biggan_jax.training.run.checkpoints import Checkpoints
+from biggan_jax.training.step.state import abstract_state
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = [sys.executable, str(ROOT / "launch" / "local.py")]

@@ -10,11 +10,11 @@ import plain_networks as plain
 import pytest
 
 from biggan_jax.config import default_config
-from biggan_jax.models import make_discriminator, make_generator
 from biggan_jax.models.architecture import Block
 from biggan_jax.models.discriminator import DeepDiscriminatorBlock
 from biggan_jax.models.generator import DeepGeneratorBlock
 from biggan_jax.models.layers import BatchNormSettings, ConditionalBatchNorm
+from biggan_jax.models.networks import make_discriminator, make_generator
 
 BATCH, CLASSES, LATENT = 3, 4, 6
 SMALL = dict(resolution=8, generator_channels=(2, 1), discriminator_channels=(1, 2), attention_resolution=0)

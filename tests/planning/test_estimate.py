@@ -12,14 +12,14 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from rich.console import Console
 from tiny_pod import make_config, make_slice
 
-from biggan_jax import flops
 from biggan_jax.config import ConfigError
+from biggan_jax.models import flops
 from biggan_jax.planning import estimate, report
 from biggan_jax.planning.estimate import make_plan, planned_bytes, remedies
-from biggan_jax.training.program import abstract_arguments
-from biggan_jax.training.replicas import AXIS, MAPPINGS, Replicas
-from biggan_jax.training.state import abstract_state
-from biggan_jax.training.update import make_update
+from biggan_jax.runtime.replicas import AXIS, MAPPINGS, Replicas
+from biggan_jax.training.step.program import abstract_arguments
+from biggan_jax.training.step.state import abstract_state
+from biggan_jax.training.step.update import make_update
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices, real or simulated")
 

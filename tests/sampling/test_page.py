@@ -14,7 +14,7 @@ from PIL import Image
 from biggan_jax.config import default_config
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing import ready
-from biggan_jax.training.state import create_state
+from biggan_jax.training.step.state import create_state
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
 gradio = pytest.importorskip("gradio")

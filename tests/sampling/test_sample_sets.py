@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 from tiny_exports import SIZE, make_exported
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation.scores.sample_file import read_samples
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling import sample_sets
+from biggan_jax.sampling.sample_file import read_samples
 from biggan_jax.sampling.sample_sets import Request, digest, write_sample_set
 from biggan_jax.sampling.sampler import Sampler
 

@@ -10,7 +10,7 @@ import plain_networks as plain
 import pytest
 
 from biggan_jax.config import default_config
-from biggan_jax.models import make_generator
+from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
 from biggan_jax.sampling.latents import draw_labels, draw_latents
 from biggan_jax.sampling.sampler import Sampler, largest_batch

@@ -8,8 +8,8 @@ import pytest
 import scipy.stats
 from tiny_exports import CLASSES, LATENT, make_config, make_exported
 
-from biggan_jax.cli import UserError
 from biggan_jax.models.spectral_norm import initial_vectors
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling.latents import draw_latents
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing import ready

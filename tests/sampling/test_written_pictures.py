@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_exports import NAMES, SIZE, make_exported
 
-from biggan_jax.cli import UserError
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sampling import pictures
 from biggan_jax.sampling.pictures import class_sheet, frames, some_classes, strips, truncation_sheet, ways
 from biggan_jax.sampling.sampler import Sampler

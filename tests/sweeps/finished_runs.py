@@ -7,8 +7,8 @@ from typing import Any
 from etils import epath
 from PIL import Image
 
+from biggan_jax.config import config_to_json
 from biggan_jax.sweeps.reading import Run, read_sweep
-from biggan_jax.training.workdir import config_to_json
 
 SWEEP = """
 BASE_CONFIG = "configs/fashion_mnist.py"

@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
-from biggan_jax.cli import field_names
 from biggan_jax.config import default_config
+from biggan_jax.runtime.cli import field_names
 from biggan_jax.sweeps.naming import LONGEST, run_name
 
 KNOWN = field_names(default_config())

@@ -11,12 +11,12 @@ import pytest
 from etils import epath
 from finished_runs import make_runs, write_run
 
-from biggan_jax.cli import UserError
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import write_whole
 from biggan_jax.sweeps.page import summary_page
 from biggan_jax.sweeps.results import collect
 from biggan_jax.sweeps.summary import summarise
 from biggan_jax.sweeps.tables import as_csv, as_markdown
-from biggan_jax.training.workdir import write_whole
 
 
 @pytest.fixture

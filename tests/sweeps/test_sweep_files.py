@@ -5,8 +5,8 @@ import sys
 import pytest
 from absl import flags
 
-from biggan_jax import cli
-from biggan_jax.cli import UserError
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.cli import UserError
 from biggan_jax.sweeps.reading import read_sweep
 
 BASE = "configs/fashion_mnist.py"

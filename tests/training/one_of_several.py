@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from tiny_training import flat, make_batch, make_config, make_state
 
-from biggan_jax.training import hosts
-from biggan_jax.training.replicas import AXIS, Replicas
-from biggan_jax.training.state import make_optimizers
-from biggan_jax.training.update import make_update
+from biggan_jax.runtime import processes
+from biggan_jax.runtime.replicas import AXIS, Replicas
+from biggan_jax.training.step.state import make_optimizers
+from biggan_jax.training.step.update import make_update
 
 STEPS = 5
 
@@ -44,18 +44,22 @@ def after_five_steps(mapping: str, count: int) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     output, address, processes, index, *jobs = sys.argv[1:]
-    hosts.join(address, int(processes), int(index))
-    with hosts.parting():
+    processes.join(address, int(processes), int(index))
+    with processes.parting():
         results = {}
         for job in jobs:
             mapping, count = job.split(":")
             results |= {f"{job}/{path}": x for path, x in after_five_steps(mapping, int(count)).items()}
         whole = np.random.default_rng(0).normal(size=(7, 2, 3))  # float64, not to be had evenly
-        part = whole[hosts.share(7).start : hosts.share(7).stop]
-        for hosts.GATHERED_BYTES in (1 << 20, 2 * whole[0].nbytes, 1):  # in one piece, in several, by rows
-            np.testing.assert_array_equal(hosts.gather(part, 7), whole)
-        first = whole[:1][: len(hosts.share(1))]  # fewer rows than processes
-        np.testing.assert_array_equal(hosts.gather(first, 1), whole[:1])
+        part = whole[processes.share(7).start : processes.share(7).stop]
+        for processes.GATHERED_BYTES in (
+            1 << 20,
+            2 * whole[0].nbytes,
+            1,
+        ):  # in one piece, in several, by rows
+            np.testing.assert_array_equal(processes.gather(part, 7), whole)
+        first = whole[:1][: len(processes.share(1))]  # fewer rows than processes
+        np.testing.assert_array_equal(processes.gather(first, 1), whole[:1])
         said = Replicas().tell({"process": jax.process_index(), "words": "grüß Gott"})
         assert said == {"process": 0, "words": "grüß Gott"}, said
         if jax.process_index() == 0:

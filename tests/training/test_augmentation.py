@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from biggan_jax.training import augmentation
+from biggan_jax.training.step import augmentation
 
 ALL = tuple(augmentation.POLICIES)
 augment = jax.jit(augmentation.augment, static_argnums=2)

@@ -14,9 +14,9 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from biggan_jax.cli import UserError
 from biggan_jax.config import default_config
-from biggan_jax.training.checkpoints import Checkpoints
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.training.run.checkpoints import Checkpoints
 
 
 @flax.struct.dataclass

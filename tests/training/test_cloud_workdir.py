@@ -25,21 +25,21 @@ from rich.console import Console
 from tiny_workdirs import make_run_config, random_state
 
 import biggan_jax
-from biggan_jax.cli import UserError
-from biggan_jax.config import default_config
+from biggan_jax.config import config_to_json, default_config
 from biggan_jax.data import ArraySource
-from biggan_jax.evaluation.html_report import report_page
-from biggan_jax.sampling.export_files import write_export
+from biggan_jax.evaluation.report.page import report_page
+from biggan_jax.exports.export_files import write_export
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import run_directory, write_whole
+from biggan_jax.runtime.interruption import EXIT_RESUMABLE
 from biggan_jax.sampling.exported import Exported, Network
-from biggan_jax.training import loop
-from biggan_jax.training.checkpoints import Checkpoints
-from biggan_jax.training.exporting import export_run
-from biggan_jax.training.initialization import first_state
-from biggan_jax.training.interruption import EXIT_RESUMABLE
-from biggan_jax.training.metrics import FILE_NAME, Metrics
-from biggan_jax.training.progress import Progress
-from biggan_jax.training.state import create_state
-from biggan_jax.training.workdir import config_to_json, run_directory, write_whole
+from biggan_jax.training.monitoring.metrics import FILE_NAME, Metrics
+from biggan_jax.training.monitoring.progress import Progress
+from biggan_jax.training.run import loop
+from biggan_jax.training.run.checkpoints import Checkpoints
+from biggan_jax.training.run.exporting import export_run
+from biggan_jax.training.run.initialization import first_state
+from biggan_jax.training.step.state import create_state
 
 pytestmark = pytest.mark.peers
 

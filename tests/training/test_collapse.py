@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.config import default_config
-from biggan_jax.training.collapse import (
+from biggan_jax.training.monitoring.collapse import (
     Collapse,
     CollapseError,
     Watch,

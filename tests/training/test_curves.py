@@ -12,7 +12,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from PIL import Image
 
-from biggan_jax.training.curves import POINTS, draw_curves, draw_panels, events, read_rows, thin
+from biggan_jax.training.monitoring.curves import POINTS, draw_curves, draw_panels, events, read_rows, thin
 
 LOOK = {
     f"singular_values/{network}/{place}": sigma

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from biggan_jax.cli import UserError
-from biggan_jax.training import hosts
+from biggan_jax.runtime import processes
+from biggan_jax.runtime.cli import UserError
 
 HERE = Path(__file__).parent
 LAYOUTS = {(1, 8): (1, 2, 4, 8), (2, 2): (4,), (4, 1): (4,)}  # processes, devices of each: replicas
@@ -36,18 +36,18 @@ def start(command: list[str], devices: int) -> subprocess.Popen:
 def results(tmp_path_factory):
     """`{"2×2 pmap:4": {path: array}}`, of parameters and metrics after five steps."""
     found = {}
-    for (processes, devices), counts in LAYOUTS.items():
+    for (count, devices), replicas in LAYOUTS.items():
         output = tmp_path_factory.mktemp("layout") / "results.npz"
-        jobs = [f"{mapping}:{count}" for mapping in ("pmap", "shard_map") for count in counts]
-        where = [str(HERE / "one_of_several.py"), str(output), free_address(), str(processes)]
-        running = [start([*where, str(index), *jobs], devices) for index in range(processes)]
+        jobs = [f"{mapping}:{each}" for mapping in ("pmap", "shard_map") for each in replicas]
+        where = [str(HERE / "one_of_several.py"), str(output), free_address(), str(count)]
+        running = [start([*where, str(index), *jobs], devices) for index in range(count)]
         for process in running:
             _, err = process.communicate(timeout=600)
             assert process.returncode == 0, err[-2000:]
         with np.load(output) as arrays:
             for name, array in arrays.items():
                 job, _, path = name.partition("/")
-                found.setdefault(f"{processes}×{devices} {job}", {})[path] = array
+                found.setdefault(f"{count}×{devices} {job}", {})[path] = array
     return found
 
 
@@ -78,11 +78,13 @@ def test_in_four_processes_both_mappings_give_the_same_bits(results):
 )
 def test_a_process_that_is_told_half_of_where_it_belongs_is_refused(given, named):
     with pytest.raises(UserError, match=named):
-        hosts.join(*given)
+        processes.join(*given)
 
 
 def test_without_a_cluster_a_process_is_alone():
-    script = "from biggan_jax.training import hosts; hosts.join(); import jax; print(jax.process_count())"
+    script = (
+        "from biggan_jax.runtime import processes; processes.join(); import jax; print(jax.process_count())"
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
     out = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert out.stdout == "1\n", out.stderr
@@ -90,8 +92,8 @@ def test_without_a_cluster_a_process_is_alone():
 
 def test_under_slurm_the_processes_find_each_other_without_being_told():
     script = (
-        "from biggan_jax.training import hosts; hosts.join(); import jax;"
-        "from biggan_jax.training.replicas import Replicas;"
+        "from biggan_jax.runtime import processes; processes.join(); import jax;"
+        "from biggan_jax.runtime.replicas import Replicas;"
         "assert (jax.process_count(), jax.process_index()) == (2, int(os.environ['SLURM_PROCID']));"
         "assert Replicas().tell(os.environ['SLURM_PROCID']) == '0'; jax.distributed.shutdown()"
     )
@@ -128,11 +130,11 @@ def test_under_slurm_the_processes_find_each_other_without_being_told():
 def test_when_one_process_ends_all_end_within_a_minute_and_say_so(end, code, words):
     script = (
         "import os, sys, time, jax, numpy as np\n"
-        "from biggan_jax.cli import UserError\n"
-        "from biggan_jax.training import hosts\n"
-        "from biggan_jax.training.replicas import Replicas\n"
+        "from biggan_jax.runtime.cli import UserError\n"
+        "from biggan_jax.runtime import processes\n"
+        "from biggan_jax.runtime.replicas import Replicas\n"
         "hosts.join(sys.argv[1], 3, int(sys.argv[2]))\n"
-        "with hosts.parting():\n"
+        "with processes.parting():\n"
         "    for turn in range(1000):\n"
         "        Replicas().tell(turn)\n"
         f"        if turn == 3 and sys.argv[2] == '1': {end}\n"
@@ -151,5 +153,5 @@ def test_when_one_process_ends_all_end_within_a_minute_and_say_so(end, code, wor
 
 def test_alone_an_error_takes_its_ordinary_way():
     assert jax.process_count() == 1
-    with pytest.raises(KeyError), hosts.parting():
+    with pytest.raises(KeyError), processes.parting():
         raise KeyError("bug")

@@ -30,19 +30,19 @@ from tiny_runs import (
     saved,
 )
 
-from biggan_jax import cli
-from biggan_jax.cli import UserError
 from biggan_jax.config import validate
 from biggan_jax.data import batches
-from biggan_jax.models import make_generator
+from biggan_jax.exports.export_files import GENERATOR, TRAINING, write_export
+from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
-from biggan_jax.sampling.export_files import GENERATOR, TRAINING, write_export
+from biggan_jax.runtime import cli
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.interruption import EXIT_RESUMABLE
 from biggan_jax.sampling.exported import Exported, Network
-from biggan_jax.training import loop
-from biggan_jax.training.initialization import SPREAD, first_state
-from biggan_jax.training.interruption import EXIT_RESUMABLE
-from biggan_jax.training.saved_run import restore
-from biggan_jax.training.state import abstract_state, create_state
+from biggan_jax.training.run import loop
+from biggan_jax.training.run.initialization import SPREAD, first_state
+from biggan_jax.training.run.saved_run import restore
+from biggan_jax.training.step.state import abstract_state, create_state
 
 make_config = functools.partial(tiny_runs.make_config, d_steps=1)  # which compiles sooner
 FINETUNE = Path(__file__).parents[2] / "configs" / "finetune.py"

@@ -28,13 +28,13 @@ from tiny_runs import (
     untimed,
 )
 
-from biggan_jax.cli import UserError
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.interruption import EXIT_INTERRUPTED, EXIT_RESUMABLE, Interruption
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing import ready
-from biggan_jax.training import loop
-from biggan_jax.training.interruption import EXIT_INTERRUPTED, EXIT_RESUMABLE, Interruption
-from biggan_jax.training.metrics import Metrics, Stopwatch
-from biggan_jax.training.progress import Progress
+from biggan_jax.training.monitoring.metrics import Metrics, Stopwatch
+from biggan_jax.training.monitoring.progress import Progress
+from biggan_jax.training.run import loop
 
 
 def stop_after(step: int, number: signal.Signals, monkeypatch) -> None:
@@ -304,7 +304,7 @@ def test_a_second_ctrl_c_interrupts_even_the_saving():
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
     now = 0.0
-    monkeypatch.setattr("biggan_jax.training.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("biggan_jax.training.monitoring.progress.time.monotonic", lambda: now)
     progress = Progress(100, 40, 20, Console(force_terminal=False, width=200))
     for step in range(41, 101):
         now += 0.5

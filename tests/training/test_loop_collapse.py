@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tiny_runs import assert_same_state, compiled_once, make_config, noise_images, rows, saved  # noqa: F401
 
-from biggan_jax.training import loop
-from biggan_jax.training.checkpoints import Checkpoints
-from biggan_jax.training.collapse import CollapseError, seed_after
+from biggan_jax.training.monitoring.collapse import CollapseError, seed_after
+from biggan_jax.training.run import loop
+from biggan_jax.training.run.checkpoints import Checkpoints
 
 
 @pytest.fixture

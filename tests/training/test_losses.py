@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from biggan_jax.training.losses import discriminator_hinge, generator_hinge, orthogonal_penalty
+from biggan_jax.training.step.losses import discriminator_hinge, generator_hinge, orthogonal_penalty
 
 
 @pytest.fixture(autouse=True)

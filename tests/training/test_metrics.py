@@ -11,8 +11,8 @@ from etils import epath
 from etils.epath import gpath, testing
 from tensorboardX.proto.event_pb2 import Event
 
-from biggan_jax.cli import UserError
-from biggan_jax.training.metrics import FILE_NAME, UPLOAD_SECONDS, Metrics, Stopwatch, mean
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.training.monitoring.metrics import FILE_NAME, UPLOAD_SECONDS, Metrics, Stopwatch, mean
 
 
 def write(workdir, step, rows):

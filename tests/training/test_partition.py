@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from biggan_jax.config import default_config
-from biggan_jax.models import make_discriminator, make_generator
+from biggan_jax.models.networks import make_discriminator, make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
+from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.sampling.latents import draw_labels, draw_latents
-from biggan_jax.training.replicas import AXIS, Replicas
-from biggan_jax.training.state import TrainState, create_state
-from biggan_jax.training.update import make_update
+from biggan_jax.training.step.state import TrainState, create_state
+from biggan_jax.training.step.update import make_update
 
 TINY = {
     "batch_size": 16,

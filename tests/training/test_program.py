@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from tiny_training import make_batch, make_config, make_state
 
-from biggan_jax.training.program import abstract_arguments, make_call
-from biggan_jax.training.replicas import AXIS, MAPPINGS, Replicas
-from biggan_jax.training.state import make_optimizers
-from biggan_jax.training.update import make_update
+from biggan_jax.runtime.replicas import AXIS, MAPPINGS, Replicas
+from biggan_jax.training.step.program import abstract_arguments, make_call
+from biggan_jax.training.step.state import make_optimizers
+from biggan_jax.training.step.update import make_update
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices, real or simulated")
 

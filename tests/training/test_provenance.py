@@ -8,9 +8,9 @@ import pytest
 from etils import epath
 from tiny_workdirs import make_run_config
 
-from biggan_jax.training.checkpoints import Restored, config_hash
-from biggan_jax.training.provenance import provenance
-from biggan_jax.training.workdir import config_to_json
+from biggan_jax.config import config_to_json
+from biggan_jax.training.run.checkpoints import Restored, config_hash
+from biggan_jax.training.run.provenance import provenance
 
 NETWORK = {"network": "classifier", "input_size": 8, "resize": "none", "weights_hash": "abc"}
 ABOUT = {

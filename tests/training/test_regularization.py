@@ -9,9 +9,9 @@ import plain_networks as plain
 import pytest
 
 from biggan_jax.config import default_config
-from biggan_jax.models import make_discriminator
+from biggan_jax.models.networks import make_discriminator
 from biggan_jax.models.spectral_norm import power_iteration
-from biggan_jax.training.regularization import (
+from biggan_jax.training.step.regularization import (
     LogitAverages,
     clamp_singular_value,
     dropout_mask,

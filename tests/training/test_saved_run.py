@@ -8,11 +8,11 @@ import pytest
 from etils import epath
 from tiny_workdirs import make_run_config, random_state, write_run
 
-from biggan_jax.cli import UserError
 from biggan_jax.data import ArraySource
-from biggan_jax.training import saved_run
-from biggan_jax.training.record import Record
-from biggan_jax.training.saved_run import best_step, class_names, recorded_class_names, restore
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.training.run import saved_run
+from biggan_jax.training.run.record import Record
+from biggan_jax.training.run.saved_run import best_step, class_names, recorded_class_names, restore
 
 BEST = {"checkpoints.best": 1, "checkpoints.metric": "fid@x", "checkpoints.keep": 1}
 

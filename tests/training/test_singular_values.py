@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax.training import singular_values
-from biggan_jax.training.singular_values import as_metrics, top_singular_values
+from biggan_jax.training.monitoring import singular_values
+from biggan_jax.training.monitoring.singular_values import as_metrics, top_singular_values
 
 
 def with_singular_values(values, rows: int) -> np.ndarray:
@@ -123,7 +123,7 @@ PROCESS = """
 import sys
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from biggan_jax.training.singular_values import top_singular_values
+from biggan_jax.training.monitoring.singular_values import top_singular_values
 
 jax.distributed.initialize(f"localhost:{sys.argv[1]}", num_processes=2, process_id=int(sys.argv[2]))
 sharding = NamedSharding(Mesh(np.array(jax.devices()), "replicas"), PartitionSpec())

@@ -7,7 +7,7 @@ import pytest
 
 from biggan_jax.config import default_config
 from biggan_jax.models.spectral_norm import weights
-from biggan_jax.training.state import abstract_state, create_state, make_optimizers
+from biggan_jax.training.step.state import abstract_state, create_state, make_optimizers
 
 
 def make_config(**optimizer):

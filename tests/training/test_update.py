@@ -23,9 +23,9 @@ from tiny_training import (
 )
 
 from biggan_jax.sampling.latents import draw_labels, draw_latents
-from biggan_jax.training import update as update_module
-from biggan_jax.training.state import make_optimizers
-from biggan_jax.training.update import make_update
+from biggan_jax.training.step import update as update_module
+from biggan_jax.training.step.state import make_optimizers
+from biggan_jax.training.step.update import make_update
 
 BATCH, STEPS = 4, 3
 STEP = 1e-5  # of the finite differences

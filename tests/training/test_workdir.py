@@ -6,8 +6,8 @@ import os
 import pytest
 from etils import epath
 
-from biggan_jax.cli import UserError
-from biggan_jax.training.workdir import is_storage_error, run_directory, write_whole, writing
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import is_storage_error, run_directory, write_whole, writing
 
 
 def error_of(package, name, message, base=Exception, **fields):

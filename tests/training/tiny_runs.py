@@ -13,9 +13,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from biggan_jax.config import default_config
 from biggan_jax.data import ArraySource
-from biggan_jax.training import loop
-from biggan_jax.training.checkpoints import Checkpoints
-from biggan_jax.training.state import abstract_state
+from biggan_jax.training.run import loop
+from biggan_jax.training.run.checkpoints import Checkpoints
+from biggan_jax.training.step.state import abstract_state
 
 CLASSES = 5
 RATES = {"steps_per_second", "images_per_second"}

@@ -9,7 +9,7 @@ import numpy as np
 import plain_networks as plain
 
 from biggan_jax.config import default_config
-from biggan_jax.training.state import NetworkState, TrainState, abstract_state
+from biggan_jax.training.step.state import NetworkState, TrainState, abstract_state
 
 CLASSES, LATENT = 3, 4
 SIZE = 8

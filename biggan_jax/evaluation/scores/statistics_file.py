@@ -6,14 +6,14 @@ of and which network saw them; other readers pass over that.
 """
 
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from biggan_jax.cli import UserError
 from biggan_jax.evaluation.scores.frechet import Statistics
-from biggan_jax.training.workdir import write_whole
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import write_whole
+from biggan_jax.runtime.npz import open_npz, read_array
 
 SYMMETRY = 1e-4  # largest difference from the transpose, relative to the largest entry: files may be float32
 NEGATIVE = 1e-3  # most negative eigenvalue, relative to the largest
@@ -60,35 +60,6 @@ def write_statistics(path: Path, statistics: Statistics, network: str) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_whole(path, buffer.getvalue())
-
-
-def open_npz(path: Path) -> np.lib.npyio.NpzFile:
-    """Opens an .npz, from which arrays are read as they are asked for.
-
-    Raises:
-      UserError: there is no such file, or it is of another kind.
-    """
-    try:
-        file = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise UserError(f"there is no file {path}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no .npz file, or a damaged one ({error})") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise UserError(f"{path} holds one array; give an .npz, as numpy.savez writes it")
-    return file
-
-
-def read_array(file: np.lib.npyio.NpzFile, path: Path, key: str) -> np.ndarray:
-    """One array of an open .npz.
-
-    Raises:
-      UserError: it is cut short, or holds Python objects.
-    """
-    try:
-        return file[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: '{key}' cannot be read ({error}); get the file again") from error
 
 
 def _check(path: Path, mean: np.ndarray, covariance: np.ndarray, features: int | None) -> None:

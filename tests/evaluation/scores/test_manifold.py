@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from biggan_jax.cli import UserError
 from biggan_jax.evaluation.scores import nearest
 from biggan_jax.evaluation.scores.manifold import manifold
+from biggan_jax.runtime.cli import UserError
 
 
 def draw(count, seed=0, scale=1.0, shift=0.0):

@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 from scipy.spatial.distance import cdist
 
-from biggan_jax.cli import UserError
 from biggan_jax.evaluation.scores.memorisation import memorisation
+from biggan_jax.runtime.cli import UserError
 
 
 def draw(count, seed=0, scale=1.0):

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from biggan_jax.cli import UserError
 from biggan_jax.evaluation.scores.moments import Moments, merged
+from biggan_jax.runtime.cli import UserError
 
 
 def collect(*batches):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from biggan_jax.cli import UserError
-from biggan_jax.evaluation.scores.sample_file import read_samples, write_samples
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.sampling.sample_file import read_samples, write_samples
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from biggan_jax.cli import UserError
 from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
+from biggan_jax.runtime.cli import UserError
 
 
 @pytest.fixture

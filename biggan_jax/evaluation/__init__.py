@@ -1,0 +1,1 @@
+"""Evaluation: feature networks, scores as pure functions of arrays, and the report."""

@@ -1,0 +1,286 @@
+"""The published weights of the FID Inception-v3: found, downloaded, checked, converted and kept.
+
+They are those that pytorch-fid publishes and torch-fidelity uses: TensorFlow's of 2015-12-05.
+A file of another hash serves as well; the hash tells its scores apart.
+"""
+
+import hashlib
+import http.client
+import os
+import re
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from absl import logging
+from flax.traverse_util import flatten_dict, unflatten_dict
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from biggan_jax.evaluation.networks.inception import CLASSES, Inception
+from biggan_jax.runtime import torch_files
+from biggan_jax.runtime.cli import UserError
+
+URL = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth"
+)
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of that file
+EPSILON = 1e-3  # batch norm's
+
+TIMEOUT = 30.0  # seconds without a byte
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further try
+CHUNK = 1 << 20
+
+State = Mapping[str, np.ndarray]  # under PyTorch's names
+
+
+class Weights(NamedTuple):
+    """Weights that are ready to use.
+
+    Attributes:
+      variables: what `Inception().apply` takes.
+      sha256: of the file as it was published; equal to `SHA256` if it is the one FID is defined by.
+    """
+
+    variables: dict[str, Any]
+    sha256: str
+
+
+def obtain(path: Path | None, console: Console) -> Weights:
+    """The weights in `path`; without one those that `$BIGGAN_INCEPTION` names, those kept, or a download.
+
+    The published weights are kept in `$BIGGAN_CACHE` (`~/.cache/biggan_jax`) as safetensors, wherever they
+    came from, and are then found without a path.
+
+    Args:
+      path: a .pth state dict or a .safetensors file under the same names, or None.
+      console: where the progress of a download goes.
+
+    Raises:
+      UserError: there are no such weights, they are damaged, of another network, or cannot be downloaded.
+    """
+    if path is None and os.environ.get("BIGGAN_INCEPTION"):
+        path = Path(os.environ["BIGGAN_INCEPTION"])
+    kept = cache_folder() / "inception-2015-12-05.safetensors"
+    if path is None and kept.exists():
+        try:
+            state, sha256 = _read_safetensors(kept)
+            return Weights(convert(state, str(kept)), sha256)
+        except UserError as error:
+            logging.warning("%s: downloading it anew", error)
+            kept.unlink(missing_ok=True)
+
+    if path is None:
+        name, content = URL, download(URL, SHA256, console)
+        state, sha256 = torch_files.parse(content, name), SHA256
+    elif path.suffix == ".safetensors":
+        name, (state, sha256) = str(path), _read_safetensors(path)
+    else:
+        name, (state, sha256) = str(path), _read_pth(path)
+    variables = convert(state, name)
+    if sha256 == SHA256 and not kept.exists():
+        _keep(kept, state, sha256)
+    return Weights(variables, sha256)
+
+
+def cache_folder() -> Path:
+    """Where what was downloaded or converted is kept: `$BIGGAN_CACHE`, or `~/.cache/biggan_jax`."""
+    return Path(os.environ.get("BIGGAN_CACHE") or Path.home() / ".cache" / "biggan_jax")
+
+
+def convert(state: State, name: str) -> dict[str, Any]:
+    """Flax variables from a PyTorch state dict: batch norm folded in, kernels as `[height, width, in, out]`.
+
+    With batch norm's mean μ, variance σ², gain γ and bias β, a layer's kernel is W · γ / √(σ² + ε) and its
+    bias β − μ · γ / √(σ² + ε), computed in float64. The bias of the last layer is left out: no score uses it.
+
+    Raises:
+      UserError: tensors that are missing, surplus, of another shape or not finite; it names them and `name`.
+    """
+    network = jax.eval_shape(
+        Inception().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.uint8)
+    )
+    kernels = {
+        path[:-1]: leaf.shape
+        for path, leaf in flatten_dict(network["params"]).items()
+        if path[-1] == "kernel"
+    }
+    _check(state, _expected(kernels), name)
+    params: dict[tuple[str, ...], np.ndarray] = {}
+    for path in kernels:
+        layer = ".".join(path)
+        if path == ("fc",):
+            params[*path, "kernel"] = state["fc.weight"].astype(np.float32).T
+            continue
+        weight, gain, bias, mean, variance = (
+            state[f"{layer}.{part}"].astype(np.float64)
+            for part in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scale = gain / np.sqrt(variance + EPSILON)
+            kernel = weight.transpose(2, 3, 1, 0) * scale
+            params[*path, "kernel"] = kernel.astype(np.float32)
+            params[*path, "bias"] = (bias - mean * scale).astype(np.float32)
+    for path, array in params.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{name}: the weights of {'.'.join(path[:-1])} are not finite; get the file again"
+            )
+    return {"params": unflatten_dict(params)}
+
+
+def _expected(kernels: Mapping[tuple[str, ...], tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the file's tensors, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path, shape in kernels.items():
+        layer, channels = ".".join(path), shape[-1]
+        if layer == "fc":
+            shapes |= {"fc.weight": shape[::-1], "fc.bias": (CLASSES,)}
+            continue
+        height, width, inputs, _ = shape
+        shapes[f"{layer}.conv.weight"] = (channels, inputs, height, width)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{layer}.bn.{part}"] = (channels,)
+    return shapes
+
+
+def _check(state: State, expected: Mapping[str, tuple[int, ...]], name: str) -> None:
+    if not isinstance(state, Mapping) or not all(isinstance(x, np.ndarray) for x in state.values()):
+        raise UserError(f"{name} is no state dict: it must map names to tensors and hold nothing else")
+    given = {key for key in state if not key.endswith(".num_batches_tracked")}  # not in the oldest files
+    misshapen = (
+        f"{key} {list(state[key].shape)} in place of {list(shape)}"
+        for key, shape in expected.items()
+        if key in state and state[key].shape != shape
+    )
+    faults = {
+        "missing": _some(expected.keys() - given),
+        "surplus": _some(given - expected.keys()),
+        "of another shape": _some(misshapen),
+    }
+    if any(faults.values()):
+        found = "; ".join(f"{fault}: {names}" for fault, names in faults.items() if names)
+        raise UserError(f"{name} is of another network than the FID Inception-v3 ({found}); get {URL}")
+
+
+def _some(names: Iterable[str], most: int = 4) -> str:
+    names = sorted(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read Inception's weights {path}: {error.strerror}. {_REMEDY}") from error
+
+
+def _read_pth(path: Path) -> tuple[State, str]:
+    content = _read(path)
+    sha256 = hashlib.sha256(content).hexdigest()
+    named = re.search(r"-([0-9a-f]{8})\.pth$", path.name)  # PyTorch's convention
+    if named and not sha256.startswith(named[1]):
+        raise UserError(f"{path} is damaged: its SHA-256 begins with {sha256[:8]}; get {URL} again")
+    return torch_files.parse(content, str(path)), sha256
+
+
+def _read_safetensors(path: Path) -> tuple[State, str]:
+    content = _read(path)
+    try:
+        state = safetensors.numpy.load(content)
+        with safetensors.safe_open(path.expanduser(), framework="numpy") as file:
+            about = file.metadata() or {}
+    except Exception as error:  # whatever a damaged file makes safetensors raise
+        raise UserError(f"{path} is damaged, or not of safetensors ({error}); get it again") from error
+    if "source_sha256" not in about:
+        return state, hashlib.sha256(content).hexdigest()
+    if about.get("tensors_sha256") != _hash(state):
+        raise UserError(f"{path} is damaged: its tensors are not those that were written; delete it")
+    return state, about["source_sha256"]
+
+
+def _keep(path: Path, state: State, sha256: str) -> None:
+    """Writes the weights whole or not at all; where that fails, the next run downloads them again."""
+    content = safetensors.numpy.save(
+        dict(state),
+        {"source_sha256": sha256, "tensors_sha256": _hash(state), "source": URL},
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Named by chance: every process of a machine may be writing it.
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+            try:
+                part.write(content)
+                part.close()
+                os.replace(part.name, path)
+            except BaseException:
+                os.unlink(part.name)
+                raise
+    except OSError as error:
+        logging.warning("Inception's weights could not be kept as %s: %s", path, error.strerror)
+
+
+def _hash(state: State) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(state.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+_REMEDY = (
+    f"The file is {URL} (96 MB; pytorch-fid and torch-fidelity keep it in ~/.cache/torch/hub/checkpoints): "
+    "name yours as inception:PATH or in $BIGGAN_INCEPTION. Without it, the feature network 'classifier' "
+    "works, which learns from the reference set itself"
+)
+
+
+def download(url: str, sha256: str, console: Console) -> bytes:
+    """What is at `url`, checked; a connection that breaks is taken up again where it broke.
+
+    Raises:
+      UserError: the server cannot be reached, has no such file, or gives another one.
+    """
+    got = bytearray()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("Inception's weights", total=None)
+        for wait in (*WAITS, None):
+            try:
+                for done, total in _receive(url, got):
+                    progress.update(bar, completed=done, total=total)
+                if hashlib.sha256(got).hexdigest() == sha256:
+                    return bytes(got)
+                reason = f"its SHA-256 is {hashlib.sha256(got).hexdigest()}, not {sha256}"
+                break
+            except (OSError, http.client.HTTPException) as error:
+                reason = str(getattr(error, "reason", error)) or type(error).__name__
+                if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                    break
+            if wait is not None:
+                time.sleep(wait)
+    raise UserError(f"Inception's weights could not be downloaded ({reason}). {_REMEDY}")
+
+
+def _receive(url: str, got: bytearray) -> Iterable[tuple[int, int]]:
+    """Adds to `got` what follows on it, and tells after each piece how much there is and will be."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={len(got)}-"} if got else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        if response.status != http.client.PARTIAL_CONTENT:
+            got.clear()
+        total = len(got) + int(response.headers.get("Content-Length", 0))
+        while piece := response.read(CHUNK):
+            got += piece
+            yield len(got), total
+    if len(got) < total:
+        raise ConnectionError(f"the connection broke after {len(got):,} of {total:,} bytes")

@@ -1,0 +1,1 @@
+"""Readers for the published weights of other packages."""

@@ -1,0 +1,203 @@
+"""Reads state dicts of BigGAN-PyTorch, the authors' own release: G.pth or G_ema.pth, and D.pth.
+
+Weights are kept undivided with u0; drawing ran one power iteration from it each time. Feature maps are C×H×W
+there, which shows in the first linear layer, and the condition of a batch norm is [class embedding, z], where
+here it is [z, class embedding].
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from ml_collections import ConfigDict
+
+from biggan_jax.exports.weights.biggan_pytorch_model import State, attention_places, count_blocks, infer_model
+from biggan_jax.exports.weights.files import read_state
+from biggan_jax.exports.weights.freezing import freeze
+from biggan_jax.exports.weights.layout import (
+    Shape,
+    Tensor,
+    channels_last,
+    collect,
+    discriminator_shapes,
+    from_torch,
+    generator_shapes,
+    network,
+    power_iteration_sigmas,
+)
+from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.sampling.exported import Exported, Network
+
+FORMAT = "biggan-pytorch"
+# How batch norm keeps its statistics: by default, with --cross_replica, and with --mybn.
+STATISTICS = (
+    {"mean": "stored_mean", "variance": "stored_var"},
+    {"mean": "bn.running_mean", "variance": "bn.running_var"},
+    {"mean": "bn.stored_mean", "variance": "bn.stored_var"},
+)
+# With --mybn: of how many passes they are the sum; 0 if they are averages.
+COUNTER = "bn.accumulation_counter"
+# Singular values for the logs, further singular vectors (--num_G_SVs), counters of batches seen.
+SPARE = re.compile(r"\.(sv\d+|u[1-9]\d*|num_batches_tracked|accumulation_counter)$")
+SMALLEST_LENGTH = 1e-12
+
+
+class Names(NamedTuple):
+    """What the modules of a network are called in the file; blocks by their number here."""
+
+    blocks: tuple[str, ...]
+    attention: str
+    others: Mapping[str, str]
+
+
+def read_biggan_pytorch(
+    generator: Path, discriminator: Path | None = None, *, truncation: float = 0.0, epsilon: float = 1e-5
+) -> Exported:
+    """Reads G's state dict, and D's for training to go on from.
+
+    Args:
+      generator: G_ema.pth, whose averaged weights are the ones to draw from, or G.pth.
+      discriminator: D.pth.
+      truncation: the threshold of the latents that batch norm's statistics were gathered with, which the file
+        does not tell; 0 for latents that are not cut off, as in training.
+      epsilon: batch norm's (--BN_eps), which the file does not tell either.
+
+    Raises:
+      UserError: a file is missing or damaged, the network is none that is built here, or tensors are missing,
+        surplus, misshapen or not finite.
+    """
+    source, opponent = str(generator), str(discriminator)
+    state, sha256 = read_state(generator)
+    files, opponent_state = [(generator.name, sha256)], None
+    if discriminator is not None:
+        opponent_state, sha256 = read_state(discriminator)
+        files.append((discriminator.name, sha256))
+    model = infer_model(state, opponent_state, source, opponent, epsilon)
+
+    names = _generator_names(state, source)
+    params, statistics = generator_shapes(model)
+    wanted = _statistics(statistics, names, state)
+    for leaf, shape in params.items():
+        wanted |= _generator_parameter(leaf, shape, names, state, model)
+    arrays = _collect(wanted, state, source)
+    undivided = network(arrays)
+    frozen, trainable = freeze(undivided, power_iteration_sigmas(undivided, _unit), source)
+    return Exported(
+        model=model,
+        params=frozen,
+        statistics={truncation: _averages(statistics, arrays)},
+        truncation_kind="threshold",
+        generator=trainable,
+        discriminator=opponent_state and _discriminator(opponent_state, model, opponent),
+        provenance={"format": FORMAT, "files": dict(files)},
+    )
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(np.linalg.norm(vector), SMALLEST_LENGTH)
+
+
+def _collect(wanted: Mapping[str, Tensor], state: State, source: str) -> dict[str, np.ndarray]:
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    return collect(wanted, shapes, state.__getitem__, source, lambda name: bool(SPARE.search(name)))
+
+
+def _generator_names(state: State, source: str) -> Names:
+    places = attention_places(state, 1)
+    return Names(
+        tuple(f"blocks.{index}.0" for index in range(count_blocks(state, source))),
+        f"blocks.{places[0]}.1" if places else "",
+        {
+            "linear": "linear",
+            "class_embedding": "shared",
+            "norm": "output_layer.0",
+            "conv": "output_layer.2",
+        },
+    )
+
+
+def _discriminator(state: State, model: ConfigDict, source: str) -> Network:
+    depth = 2 if model.architecture == "biggan_deep" else 1
+    places = attention_places(state, depth)
+    stages = range(count_blocks(state, source))
+    names = Names(
+        tuple(f"blocks.{stage}.{part}" for stage in stages for part in range(depth)),
+        f"blocks.{places[0]}.{depth}" if places else "",
+        {"conv": "input_conv", "linear": "linear", "projection": "embed"},
+    )
+    wanted = {}
+    for leaf, shape in discriminator_shapes(model).items():
+        wanted |= _parameter(leaf, shape, _module(leaf.rpartition("/")[0], names))
+    return network(_collect(wanted, state, source))
+
+
+def _module(path: str, names: Names) -> str:
+    """The file's name of one of our modules."""
+    if path in names.others:
+        return names.others[path]
+    if path == "attention":
+        return names.attention
+    if path.startswith("attention/"):
+        return path.replace("attention/", f"{names.attention}.")
+    block, kind, number, part = re.fullmatch(r"block_(\d+)/(conv|norm)_(\w+?)(?:/(\w+))?", path).groups()
+    layer = {"conv": "conv", "norm": "bn"}[kind] + {"shortcut": "_sc"}.get(number, number)
+    return ".".join([names.blocks[int(block)], layer, *([part] if part else [])])
+
+
+def _generator_parameter(
+    leaf: str, shape: Shape, names: Names, state: State, model: ConfigDict
+) -> dict[str, Tensor]:
+    module, _, kind = leaf.rpartition("/")
+    name = _module(module, names)
+    if module == "conv" and (bias := state.get(f"{name}.bias")) is not None:
+        shape = (*shape[:-1], max(shape[-1], bias.size))  # all of its outputs; `freeze` takes three
+    tensors = _parameter(leaf, shape, name)
+    if module == "linear":
+        tensors = {key: _then(tensor, channels_last) for key, tensor in tensors.items()}
+    sees_condition = "norm_" in module or (module == "linear" and model.architecture == "biggan_deep")
+    if kind == "kernel" and sees_condition:
+        key, embedding = f"params/{leaf}", model.class_embedding_dim
+        tensors[key] = _then(tensors[key], lambda kernel: np.roll(kernel, -embedding, axis=0))
+    return tensors
+
+
+def _then(tensor: Tensor, convert: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+    return tensor._replace(convert=lambda array: convert(tensor.convert(array)))
+
+
+def _parameter(leaf: str, shape: Shape, name: str) -> dict[str, Tensor]:
+    """The tensors that one leaf of ours takes, by key for `collect`."""
+    kind = leaf.rpartition("/")[2]
+    if kind != "kernel":
+        kind = "weight" if kind == "embedding" else kind
+        return {f"params/{leaf}": Tensor(f"{name}.{kind}", shape)}
+    torch_shape, convert = from_torch(shape)
+    return {
+        f"params/{leaf}": Tensor(f"{name}.weight", torch_shape, convert),
+        f"u/{leaf}": Tensor(f"{name}.u0", (1, shape[-1]), np.ravel),
+    }
+
+
+def _statistics(shapes: Mapping[str, Shape], names: Names, state: State) -> dict[str, Tensor]:
+    last = names.others["norm"]
+    kinds = next((k for k in STATISTICS if f"{last}.{k['mean']}" in state), STATISTICS[0])
+    wanted = {}
+    for leaf, shape in shapes.items():
+        module, _, kind = leaf.rpartition("/normalize/")
+        name = _module(module, names)
+        wanted[f"statistics/{leaf}"] = Tensor(f"{name}.{kinds[kind]}", shape)
+        if f"{name}.{COUNTER}" in state:
+            wanted[f"passes/{leaf}"] = Tensor(f"{name}.{COUNTER}", (1,))
+    return wanted
+
+
+def _averages(shapes: Mapping[str, Shape], arrays: Mapping[str, np.ndarray]) -> Tree:
+    """Batch norm's statistics, divided by the number of passes where they are sums."""
+    averages = {}
+    for leaf in shapes:
+        passes = arrays.get(f"passes/{leaf}", np.zeros(1, np.float32))
+        averages[leaf] = arrays[f"statistics/{leaf}"] / np.where(passes > 0, passes, 1)
+    return unflatten_dict(averages, sep="/")

@@ -1,0 +1,181 @@
+"""What the published modules of TF-Hub call their variables, and the architecture that the shapes tell.
+
+The names are those that the converters in huggingface's pytorch-pretrained-BigGAN (deep) and in ajbrock's
+BigGAN-PyTorch (the others) read from the modules.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from biggan_jax.exports.weights.layout import Shape, Tensor, refuse
+from biggan_jax.exports.weights.model_section import model_section
+from biggan_jax.models.architecture import INITIAL_RESOLUTION
+from biggan_jax.runtime.cli import UserError
+
+EPSILON = 1e-4  # in batch norm and in spectral norm
+
+
+class Dialect(NamedTuple):
+    """What one of the two families calls its parts."""
+
+    average: str  # of the weights, after each one's name
+    first: str
+    last: str
+    last_norm: str
+    last_statistics: str
+    norm: str
+    statistics: str
+    gain: str
+    bias: str
+
+
+PLAIN = Dialect(
+    average="ema_b999900",
+    first="Generator/G_Z/G_linear",
+    last="Generator/conv_2d",
+    last_norm="Generator/ScaledCrossReplicaBN",
+    last_statistics="Generator/ScaledCrossReplicaBNbn",
+    norm="HyperBN",
+    statistics="CrossReplicaBN",
+    gain="gamma",
+    bias="beta",
+)
+DEEP = Dialect(
+    average="ema_0.9999",
+    first="Generator/GenZ/G_linear",
+    last="Generator/conv_to_rgb",
+    last_norm="Generator/BatchNorm",
+    last_statistics="Generator/BatchNorm",
+    norm="BatchNorm",
+    statistics="BatchNorm",
+    gain="scale",
+    bias="offset",
+)
+
+
+def infer_model(shapes: Mapping[str, Shape], dialect: Dialect, source: str) -> ConfigDict:
+    """The `model` section of a generator whose variables have these shapes.
+
+    Raises:
+      UserError: it is of another network than is built here, or what would tell is missing.
+    """
+    deep, average = dialect is DEEP, dialect.average
+    numbers = [
+        int(match[1] or 0)
+        for name in shapes
+        if (match := re.match(r"Generator/GBlock(?:_(\d{1,3}))?/", name))
+    ]
+    blocks = max(numbers, default=-1) + 1
+    depth, last = (2, "conv3") if deep else (1, "conv1")
+
+    layers = [f"{_block(index)}/{last}" for index in range(depth - 1, blocks, depth)]
+    needed = {f"{layer}/w/{average}": 4 for layer in layers}
+    needed |= {f"linear/w/{average}": 2, f"{dialect.first}/w/{average}": 2}
+    refuse(
+        source,
+        {
+            "missing": needed.keys() - shapes.keys(),
+            "of another shape": (
+                f"{name} {list(shapes[name])} in place of {axes} axes"
+                for name, axes in needed.items()
+                if name in shapes and len(shapes[name]) != axes
+            ),
+        },
+    )
+    classes, embedding = shapes[f"linear/w/{average}"]
+    inputs, outputs = shapes[f"{dialect.first}/w/{average}"]
+    widths = [outputs // INITIAL_RESOLUTION**2, *(shapes[f"{layer}/w/{average}"][3] for layer in layers)]
+    latent = inputs - embedding if deep else inputs * (blocks + 1)
+    if latent < 1:
+        raise UserError(
+            f"{source}: {dialect.first} takes {inputs} numbers, the class embedding has {embedding}"
+        )
+    return model_section(
+        source,
+        deep=deep,
+        widths=widths,
+        num_classes=classes,
+        latent_dim=latent,
+        class_embedding_dim=embedding,
+        hierarchical=not deep,
+        attention_resolution=_attention_resolution(shapes, average, widths, source),
+        epsilon=EPSILON,
+    )
+
+
+def _attention_resolution(
+    shapes: Mapping[str, Shape], average: str, widths: Sequence[int], source: str
+) -> int:
+    """No name tells where attention stands, but its width does: in every published one that is of one map."""
+    if not any(name.startswith("Generator/attention/") for name in shapes):
+        return 0
+    name = f"Generator/attention/theta/w/{average}"
+    refuse(source, {"missing": {name} - shapes.keys()})
+    width = shapes[name][-2] if len(shapes[name]) > 1 else 0
+    places = [index for index, other in enumerate(widths) if other == width and index > 0]
+    if len(places) != 1:
+        raise UserError(
+            f"{source}: attention is {width} channels wide, and so are {len(places)} of the feature maps "
+            f"({widths} from 4×4 upward): its place cannot be told"
+        )
+    return INITIAL_RESOLUTION << places[0]
+
+
+def _block(index: int) -> str:
+    return f"Generator/GBlock_{index}" if index else "Generator/GBlock"
+
+
+def _numbered(name: str, number: str) -> str:
+    """Sonnet's names: the second of a kind is called NAME_1."""
+    return name if number == "1" else f"{name}_{int(number) - 1}"
+
+
+def _module(path: str, dialect: Dialect) -> str:
+    """The module's name of one of our modules."""
+    fixed = {
+        "linear": dialect.first,
+        "conv": dialect.last,
+        "norm": dialect.last_norm,
+        "class_embedding": "linear",
+        "attention": "Generator/attention",
+        "attention/o": "Generator/attention/o_conv",
+    }
+    if path in fixed:
+        return fixed[path]
+    if path.startswith("attention/"):
+        return f"Generator/{path}"
+    block, kind, number, part = re.fullmatch(r"block_(\d+)/(conv|norm)_(\w+?)(?:/(\w+))?", path).groups()
+    if kind == "conv":
+        return f"{_block(int(block))}/conv{'_sc' if number == 'shortcut' else int(number) - 1}"
+    return f"{_block(int(block))}/{_numbered(dialect.norm, number)}/{getattr(dialect, part)}"
+
+
+def parameter(leaf: str, shape: Shape, dialect: Dialect, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+    """The tensors that one leaf of ours takes, by key for `collect`."""
+    path, _, kind = leaf.rpartition("/")
+    module, average = _module(path, dialect), dialect.average
+    if path == "conv":  # all of its outputs; `freeze` takes three
+        outputs = (shapes.get(f"{module}/w/{average}") or shape)[-1]
+        shape = (*shape[:-1], max(outputs, shape[-1]))
+    if path == "norm":
+        kind = getattr(dialect, kind)
+    elif kind != "gamma":
+        kind = "b" if kind == "bias" else "w"
+    tensors = {f"params/{leaf}": Tensor(f"{module}/{kind}/{average}", shape)}
+    if leaf.endswith("/kernel"):
+        tensors[f"u/{leaf}"] = Tensor(f"{module}/u0", (1, shape[-1]), np.ravel)
+    return tensors
+
+
+def accumulated(leaf: str, shape: Shape, dialect: Dialect) -> Tensor:
+    """The variable of one of our statistics, which holds truncation 1's in a published checkpoint."""
+    path, _, kind = leaf.rpartition("/normalize/")
+    module = dialect.last_statistics
+    if path != "norm":
+        block, number = re.fullmatch(r"block_(\d+)/norm_(\d)", path).groups()
+        module = f"{_block(int(block))}/{_numbered(dialect.statistics, number)}"
+    return Tensor(f"{module}/accumulated_{ {'mean': 'mean', 'variance': 'var'}[kind] }", shape)

@@ -1,0 +1,1 @@
+"""What every room stands on: the command line, files and buckets, processes, replicas, progress, HTML."""

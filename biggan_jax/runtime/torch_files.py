@@ -1,0 +1,285 @@
+"""Reads files of `torch.save` without PyTorch: tensors come back as numpy arrays in plain containers.
+
+Such a file holds a pickle, and a pickle is a program that may call anything. This reader carries out only the
+instructions that `torch.save` writes, and knows only the names that tensors are made of: it stops at every
+other, and no code of the file's choosing ever runs. It reads the zip archives of PyTorch 1.6 and later, and
+what was written before: pickles one after another, then the numbers.
+"""
+
+import dataclasses
+import io
+import math
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from biggan_jax.runtime.cli import UserError
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+DTYPES = {
+    "FloatStorage": np.float32,
+    "DoubleStorage": np.float64,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+
+# (type, key, number of elements) → the elements, or None where only the structure is wanted
+FindStorage = Callable[[np.dtype, str, int], np.ndarray | None]
+
+# Many tensors may be views of the same numbers, but each is copied: of so many times the file, no more.
+MOST_COPIES = 8
+MOST_AXES = 32
+
+
+def read(path: Path) -> Any:
+    """What `torch.save` wrote to `path`: usually a dictionary of arrays, maybe with others inside.
+
+    Raises:
+      UserError: there is no such file, it is damaged or of another kind, or it holds more than numbers, text,
+        containers and dense tensors.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    return parse(content, str(path))
+
+
+def parse(content: bytes, name: str) -> Any:
+    """As `read`, of a file's content; `name` is what errors call it."""
+    try:
+        return _parse_zip(content) if content.startswith(b"PK\x03\x04") else _parse_legacy(content)
+    except _Refused as refused:
+        raise UserError(f"{name}: {refused}") from refused
+    except Exception as error:  # whatever a damaged file makes zipfile, pickletools or numpy raise
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{name} is damaged, or no file of torch.save ({reason}); get it again") from error
+
+
+class _Refused(Exception):
+    """The file holds what this reader does not make; the message ends the sentence `FILE: …`."""
+
+
+def _parse_zip(content: bytes) -> Any:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
+        if "constants.pkl" in members:
+            raise _Refused("this is a TorchScript program; what is read here is a state dict")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
+            raise _Refused("it is a compressed zip, which torch.save does not write")
+        if sum(member.file_size for member in archive.infolist()) > len(content):
+            raise _Refused("its parts overlap, or are shorter than they say")
+        if "data.pkl" not in members:
+            raise _Refused("it is a zip without data.pkl, so not of torch.save")
+        if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
+            raise _Refused("it was written on a big-endian machine: save it again on another")
+        storages: dict[str, np.ndarray] = {}
+
+        def find(dtype: np.dtype, key: str, count: int) -> np.ndarray:
+            if key not in storages:
+                storages[key] = np.frombuffer(archive.read(members[f"data/{key}"]), dtype)
+            if storages[key].dtype != dtype or len(storages[key]) != count:
+                raise ValueError(f"storage {key} has not the {count} numbers of {dtype} it should have")
+            return storages[key]
+
+        return _run(io.BytesIO(archive.read(members["data.pkl"])), find, MOST_COPIES * len(content))
+
+
+def _parse_legacy(content: bytes) -> Any:
+    stream = io.BytesIO(content)
+    try:
+        magic = _run(stream)
+    except (LookupError, TypeError, ValueError):
+        magic = None
+    if magic != LEGACY_MAGIC:
+        raise _Refused(f"it is no file of torch.save: it begins with {content[:16]!r}")
+    if (protocol := _run(stream)) != LEGACY_PROTOCOL:
+        number = protocol if isinstance(protocol, int) else "?"
+        raise _Refused(f"it is of protocol {number} of torch.save, not {LEGACY_PROTOCOL}")
+    if _run(stream)["little_endian"] is not True:
+        raise _Refused("it was written on a big-endian machine: save it again on another")
+
+    # The numbers follow the object, but it is the object that knows their type: so it is run twice.
+    start, wanted = stream.tell(), {}
+    _run(stream, lambda dtype, key, count: wanted.update({key: (dtype, count)}))
+    storages: dict[str, np.ndarray] = {}
+    for key in _run(stream):
+        dtype, count = wanted[_plain(key)]
+        (stored,) = struct.unpack("<q", stream.read(8))
+        if stored != count:
+            raise ValueError(f"storage {key} has {stored} numbers, not {count}")
+        storages[key] = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
+    stream.seek(start)
+
+    def find(dtype: np.dtype, key: str, count: int) -> np.ndarray:
+        if (dtype, count) != wanted[key]:
+            raise ValueError(f"storage {key} is wanted in two types or sizes")
+        return storages[key]
+
+    return _run(stream, find, MOST_COPIES * len(content))
+
+
+def _tensor(storage: np.ndarray | None, offset: int, shape: Any, strides: Any, *_: Any) -> np.ndarray | None:
+    """`torch._utils._rebuild_tensor_v2`; what it need not be told here is gradients and hooks."""
+    if storage is None:
+        return None
+    if not isinstance(storage, np.ndarray) or not all(
+        isinstance(number, int) and number >= 0 for number in (offset, *shape, *strides)
+    ):
+        raise ValueError("a tensor's offset, shape or strides are not whole numbers from 0")
+    if len(shape) != len(strides) or len(shape) > MOST_AXES or math.prod(shape) > len(storage):
+        raise ValueError(f"a tensor of shape {list(shape)} in a storage of {len(storage)} numbers")
+    if 0 in shape:
+        return np.empty(shape, storage.dtype)
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if last >= len(storage):
+        raise ValueError(f"a tensor reaches to number {last} of a storage of {len(storage)}")
+    steps = [stride * storage.itemsize for stride in strides]
+    view = np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
+    return np.array(view, order="C")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Function:
+    """The only thing that the machine calls."""
+
+    call: Callable[..., Any]
+
+
+FUNCTIONS = {
+    "collections.OrderedDict": _Function(dict),
+    "torch.Size": _Function(tuple),
+    "torch._utils._rebuild_tensor_v2": _Function(_tensor),
+    "torch._utils._rebuild_parameter": _Function(lambda tensor, *_: tensor),
+}
+
+
+def _global(words: str) -> _Function | np.dtype:
+    module, name = words.split(" ")
+    if module in ("torch", "torch.cuda") and name in DTYPES:
+        return np.dtype(DTYPES[name])
+    if f"{module}.{name}" not in FUNCTIONS:
+        raise _Refused(
+            f"it asks for {module}.{name}, which no state dict of dense tensors needs; it was not run. If "
+            "you trust the file, load it with PyTorch and save its state dict alone"
+        )
+    return FUNCTIONS[f"{module}.{name}"]
+
+
+def _storage(identity: Any, find: FindStorage | None) -> np.ndarray | None:
+    """Of ("storage", type, key, device, number of elements[, what it is a part of])."""
+    kind, dtype, key, _, count, *view = identity
+    if kind != "storage" or not isinstance(dtype, np.dtype) or any(view) or find is None:
+        raise ValueError("what is named is no storage")
+    if not isinstance(key, str) or not isinstance(count, int):
+        raise ValueError("what is named is no storage")
+    return find(dtype, key, count)
+
+
+def _plain(key: Any) -> str | int:
+    """A dictionary's key. Tuples of tuples, of a few bytes, could take forever to hash, or to print."""
+    if not isinstance(key, str | int):
+        raise ValueError(f"a {type(key).__name__} is a key")
+    return key
+
+
+def _run(stream: io.BytesIO, find: FindStorage | None = None, most_bytes: float = math.inf) -> Any:
+    """Carries out the one pickle (protocol 2) that begins where `stream` stands, and stops behind it.
+
+    All tensors together may take `most_bytes`.
+    """
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+    made = 0
+
+    def pop(count: int) -> list[Any]:
+        if not 0 <= count <= len(stack):
+            raise ValueError("the pickle takes more than it has put")
+        taken = stack[len(stack) - count :]
+        del stack[len(stack) - count :]
+        return taken
+
+    def pop_mark() -> list[Any]:
+        return pop(len(stack) - marks.pop())
+
+    def container(kind: type) -> Any:
+        if type(stack[-1]) is not kind:
+            raise ValueError(f"the pickle fills a {type(stack[-1]).__name__} as if it were a {kind.__name__}")
+        return stack[-1]
+
+    for opcode, argument, _ in pickletools.genops(stream):
+        match opcode.name:
+            case "PROTO":
+                if argument != 2:
+                    raise _Refused(f"its pickle is of protocol {argument}, torch.save's own is 2")
+            case "STOP":
+                (result,) = pop(1)
+                return result
+            case "MARK":
+                marks.append(len(stack))
+            case "NONE":
+                stack.append(None)
+            case "NEWTRUE" | "NEWFALSE":
+                stack.append(opcode.name == "NEWTRUE")
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                stack.append(argument)
+            case "BINUNICODE" | "BINSTRING" | "SHORT_BINSTRING":
+                stack.append(argument)
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(pop(int(opcode.name[-1]))))
+            case "TUPLE":
+                stack.append(tuple(pop_mark()))
+            case "EMPTY_LIST":
+                stack.append([])
+            case "APPEND":
+                (item,) = pop(1)
+                container(list).append(item)
+            case "APPENDS":
+                items = pop_mark()
+                container(list).extend(items)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "SETITEM":
+                key, value = pop(2)
+                container(dict)[_plain(key)] = value
+            case "SETITEMS":
+                items = pop_mark()
+                container(dict).update(zip(map(_plain, items[::2]), items[1::2], strict=True))
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "GLOBAL":
+                stack.append(_global(argument))
+            case "REDUCE":
+                function, arguments = pop(2)
+                if not isinstance(function, _Function) or not isinstance(arguments, tuple):
+                    raise ValueError("the pickle calls what is no function")
+                stack.append(function.call(*arguments))
+                made += getattr(stack[-1], "nbytes", 0)
+                if made > most_bytes:
+                    raise _Refused(f"its tensors would take more than {MOST_COPIES} times the file's size")
+            case "BUILD":  # the versions of the modules, which a state dict carries as an attribute
+                pop(1)
+                container(dict)
+            case "BINPERSID":
+                (identity,) = pop(1)
+                stack.append(_storage(identity, find))
+            case other:
+                raise _Refused(f"its pickle has the instruction {other}, which torch.save does not write")

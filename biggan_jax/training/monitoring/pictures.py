@@ -1,0 +1,56 @@
+"""The pictures that a run draws of itself: sheets of samples and of real images, and its curves."""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from biggan_jax.data import Source, batches
+from biggan_jax.sampling.sampler import Sampler
+from biggan_jax.sampling.sheets import png, sheet
+from biggan_jax.sampling.standing import ready
+from biggan_jax.training.step.state import TrainState
+
+MOST_BATCHES_LOOKED_AT = 64  # of 256 real images, for the sheet of real ones
+
+
+def samples_sheet(config: ConfigDict, state: TrainState, source: Source) -> bytes:
+    """A sheet of the averaged generator's samples as PNG, a class a column, of the same latents each time."""
+    classes, rows = shown_classes(config, source), config.sampling.samples_per_class
+    params, u = jax.device_get((state.ema_params, state.generator.u))
+    sampler = Sampler(ready(config, params, u), batch_size=config.sampling.batch_size)
+    z = sampler.latents(rows, seed=config.seed)
+    images = sampler.images(np.repeat(z, len(classes), axis=0), classes * rows)
+    return _png(images.reshape(rows, len(classes), *images.shape[1:]), classes, source)
+
+
+def real_sheet(config: ConfigDict, source: Source) -> bytes:
+    """A sheet of real images as PNG, in the columns of the samples' sheets.
+
+    Of a class that is rare, or comes late in the order, some places may stay white.
+    """
+    classes, rows = shown_classes(config, source), config.sampling.samples_per_class
+    size = config.model.resolution
+    images = np.full((rows, len(classes), size, size, 3), 255, np.uint8)
+    filled = dict.fromkeys(classes, 0)
+    stream = batches(source, batch_size=256, d_steps=1, seed=config.seed, random_flip=False)
+    for batch in itertools.islice(stream, MOST_BATCHES_LOOKED_AT):
+        for image, label in zip(batch["images"][0], batch["labels"][0].tolist(), strict=True):
+            if filled.get(label, rows) < rows:
+                images[filled[label], classes.index(label)] = image
+                filled[label] += 1
+        if min(filled.values()) == rows:
+            break
+    return _png(images, classes, source)
+
+
+def shown_classes(config: ConfigDict, source: Source) -> list[int]:
+    """The labels of a sheet's columns: all of them, or `sampling.max_classes` spread evenly over them."""
+    columns = min(source.num_classes, config.sampling.max_classes)
+    return np.linspace(0, source.num_classes - 1, columns).astype(int).tolist()
+
+
+def _png(images: np.ndarray, classes: Sequence[int], source: Source) -> bytes:
+    return png(sheet(images, [source.class_names[label] for label in classes]))

@@ -1,0 +1,60 @@
+"""The averaged generator of a run's checkpoint, ready to draw: with statistics, names of classes, origin."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from biggan_jax.sampling.exported import Exported
+from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.truncation import refuse_impossible
+from biggan_jax.training.run.checkpoints import Restored
+from biggan_jax.training.run.saved_run import class_names, restore
+
+
+def averaged_generator(
+    workdir: epath.Path,
+    config: ConfigDict,
+    step: int | None,
+    truncations: Sequence[float],
+    console: Console,
+    provenance: Callable[[Restored], dict[str, Any]] = lambda _: {},
+) -> Exported:
+    """Restores the generator and gathers its standing statistics, under a bar.
+
+    Args:
+      workdir: the run's.
+      config: the run's.
+      step: of the checkpoint; None for the newest.
+      truncations: thresholds to gather statistics at.
+      console: where progress goes.
+      provenance: what is to be known of the checkpoint's generator.
+
+    Raises:
+      UserError: there is no such checkpoint, or a truncation is one that its latents cannot have.
+    """
+    sampling, truncations = config.sampling, tuple(dict.fromkeys(truncations))
+    for truncation in truncations:
+        refuse_impossible("threshold", truncation, config.model.latent_distribution)
+    restored = restore(workdir, config, step)
+    names, origin = class_names(workdir, config), provenance(restored)  # before the work, not after it
+    count = "1 truncation" if len(truncations) == 1 else f"{len(truncations)} truncations"
+    console.print(
+        f"step {restored.step:,}: statistics at {count}, {sampling.standing_passes} passes of "
+        f"{sampling.batch_size} images for each"
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("gathering statistics", total=len(truncations) * sampling.standing_passes)
+        exported = ready(
+            config,
+            restored.state.ema_params,
+            restored.state.generator.u,
+            truncations,
+            advance=lambda: progress.advance(bar),
+        )
+    return dataclasses.replace(exported, class_names=names, provenance=origin)

@@ -1,0 +1,79 @@
+"""What a run would read and how fast, before it begins: `--dry_run` of biggan_jax.train."""
+
+import os
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from biggan_jax.config import validate
+from biggan_jax.data import Source, open_source
+from biggan_jax.data.preview import measure_throughput, preview
+from biggan_jax.runtime.files import run_directory, write_whole
+from biggan_jax.sampling.sheets import png, sheet
+
+COLUMNS = 8
+CLASSES_NAMED = 20
+
+
+def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> int:
+    """Says what a run would read, draws 64 images as it would see them, measures the pipeline, and stops.
+
+    Writes `workdir/dry_run.png`, which a run in the same workdir doesn't mind. Of several processes, the
+    first alone does all that.
+
+    Raises:
+      UserError: as `train` would, for the config and the data.
+    """
+    validate(config, replicas=jax.device_count())
+    if jax.process_index():
+        return 0
+    directory, data = run_directory(workdir), config.data
+    source = open_source(
+        data.source,
+        split=data.split,
+        resolution=config.model.resolution,
+        num_classes=config.model.num_classes,
+        max_refused=data.max_refused,
+    )
+    names = ", ".join(source.class_names[:CLASSES_NAMED])
+    more = source.num_classes - CLASSES_NAMED
+    images_per_step = config.batch_size * config.d_steps
+    print(source.description)
+    print(f"{source.num_examples:,} images, {source.num_classes:,} classes: {names}", end="")
+    print(f", … and {more:,} more" if more > 0 else "")
+    print(
+        f"a step reads {config.d_steps} batches of {config.batch_size:,}; {config.total_steps:,} steps, "
+        f"{config.total_steps * images_per_step / source.num_examples:,.1f} epochs"
+    )
+    images, labels = preview(source, seed=config.seed, random_flip=data.random_flip)
+    write_whole(directory / "dry_run.png", png(page(images, labels, source)))
+    print(f"the first {len(images)} images, as the networks would see them: {directory / 'dry_run.png'}")
+    found = measure_throughput(
+        source,
+        batch_size=config.batch_size,
+        d_steps=config.d_steps,
+        seed=config.seed,
+        random_flip=data.random_flip,
+    )
+    rate, cores = found.images_per_second, found.cores_busy
+    print(
+        f"this machine reads {rate:,.0f} images/s with nothing else to do ({cores:.1f} cores busy): "
+        f"{rate / images_per_step:.3g} steps/s at most"
+    )
+    return 0
+
+
+def page(images: np.ndarray, labels: np.ndarray, source: Source) -> Image.Image:
+    """Images u8[N, H, W, 3] in rows of eight, each below the name of its class; N is a multiple of eight."""
+    strips = [
+        sheet(images[None, i : i + COLUMNS], [source.class_names[label] for label in labels[i : i + COLUMNS]])
+        for i in range(0, len(images), COLUMNS)
+    ]
+    whole = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
+    top = 0
+    for strip in strips:
+        whole.paste(strip, (0, top))
+        top += strip.height
+    return whole

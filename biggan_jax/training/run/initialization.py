@@ -1,0 +1,264 @@
+"""Where a new run begins: with random weights or, as `config.init_from` says, with networks already trained.
+
+Those are of an export, or of another run's workdir: its newest checkpoint, or the one named as
+WORKDIR/checkpoints/STEP. Weights and vectors of spectral norm are taken over. Adam's moments start at zero,
+the average of G's weights as a copy, and the step at 0, whatever they were there.
+
+A class that the networks know by name keeps its embeddings. One that they don't begins near the mean of the
+embeddings there are, in G and in D: that is within what they were trained on, where a random point need not
+be, and the labels of the real images draw the new classes apart. A run that is resumed reads nothing of this.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from biggan_jax.config import config_to_json, differences
+from biggan_jax.exports.export_files import CONFIG, FORMAT, read_export, read_model
+from biggan_jax.models.architecture import resolve
+from biggan_jax.models.spectral_norm import power_iteration
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.files import is_storage_error, run_directory
+from biggan_jax.sampling.exported import Network
+from biggan_jax.training.run.saved_run import recorded_class_names, restore, saved_config
+from biggan_jax.training.step.state import NetworkState, TrainState, create_state
+
+# Of new classes about the mean, in standard deviations of the old ones: so that no two are alike.
+SPREAD = 0.1
+ITERATIONS = 50  # of the power method for weights whose vectors are not known
+MOST_NAMES = 8
+
+# Fields of a model's section that the parameters of two fitting networks may differ in.
+_FREE = {"num_classes", "dtype", "remat"}
+_OTHER_FUNCTION = {"epsilon", "latent_distribution"}
+_OF_DISCRIMINATOR = {"discriminator_channels", "discriminator_downsample"}
+
+Rows = Sequence[int | None] | None  # of each class, where it was; None for all as they were
+
+
+class Place(NamedTuple):
+    """What `init_from` names."""
+
+    folder: epath.Path
+    is_export: bool
+    step: int | None = None  # of a run
+
+
+class Known(NamedTuple):
+    """Networks to begin with."""
+
+    model: ConfigDict
+    generator: Network  # without vectors where its weights are divided already
+    discriminator: Network | None
+    class_names: tuple[str, ...]  # none if they are not known
+
+
+def first_state(
+    config: ConfigDict, workdir: epath.Path, class_names: Sequence[str], say: Callable[[str], None]
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      config: the whole config.
+      workdir: the run's own.
+      class_names: of the images.
+      say: is told, in lines, what was taken over.
+
+    Raises:
+      UserError: what `config.init_from` names is not there, is damaged, is the run's own workdir, or is of
+        another architecture.
+    """
+    state, name = create_state(config), config.init_from
+    if not name:
+        return state
+    place = locate(name)
+    if _same(place.folder, workdir):
+        raise UserError(
+            f"config.init_from = {name!r} is the run's own workdir: name another, or choose another --workdir"
+        )
+    with _naming(name):
+        known = _read(place)
+    _refuse_misfit(name, known, config.model, state)
+    rows = _rows(known, config.model.num_classes, class_names)
+    for line in _told(name, known, config.model, rows, class_names):
+        say(line)
+    random, epsilon = np.random.default_rng(config.seed), config.model.epsilon
+    generator = _taken_over(known.generator, state.generator, rows, random, epsilon)
+    state = state.replace(generator=generator, ema_params=jax.tree.map(np.copy, generator.params))
+    if known.discriminator is None:
+        return state
+    discriminator = _taken_over(known.discriminator, state.discriminator, rows, random, epsilon)
+    return state.replace(discriminator=discriminator)
+
+
+def model_of(name: str) -> ConfigDict:
+    """The `model` section of an export or run, as `config.init_from` names it.
+
+    Raises:
+      UserError: it is neither.
+    """
+    place = locate(name)
+    with _naming(name):
+        return read_model(place.folder) if place.is_export else saved_config(place.folder).model
+
+
+def locate(name: str) -> Place:
+    """Finds out what `config.init_from` names.
+
+    Raises:
+      UserError: neither an export nor a run.
+    """
+    with _naming(name):
+        folder, step = run_directory(name), None
+    if folder.parent.name == "checkpoints" and folder.name.isdigit():
+        folder, step = folder.parent.parent, int(folder.name)
+    try:
+        found = json.loads((folder / CONFIG).read_bytes())
+    except Exception as error:
+        if not (is_storage_error(error) or isinstance(error, ValueError)):
+            raise
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        reason = f"no {CONFIG} in {folder}" if missing else f"cannot read {folder / CONFIG} ({error})"
+        raise UserError(
+            f"config.init_from = {name!r}: {reason}; name an export, a run's workdir, or "
+            "WORKDIR/checkpoints/STEP"
+        ) from error
+    is_export = isinstance(found, dict) and found.get("format") == FORMAT
+    return Place(folder, is_export, step)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Has errors inside the block say whose they are."""
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, UserError) or is_storage_error(error)):
+            raise
+        raise UserError(f"config.init_from = {name!r}: {error}") from error
+
+
+def _same(folder: epath.Path, workdir: epath.Path) -> bool:
+    return os.path.realpath(folder) == os.path.realpath(workdir)
+
+
+def _read(place: Place) -> Known:
+    if place.is_export:
+        exported = read_export(place.folder, training=True)
+        generator = exported.generator or Network(exported.params, {})
+        return Known(exported.model, generator, exported.discriminator, exported.class_names)
+    config = saved_config(place.folder)
+    state = restore(place.folder, config, place.step).state
+    networks = (Network(one.params, one.u) for one in (state.generator, state.discriminator))
+    return Known(config.model, *networks, recorded_class_names(place.folder))
+
+
+def _class_axis(path: str) -> int | None:
+    """Which axis of a parameter counts classes: of embeddings, tables by class and D's projection."""
+    if path.endswith("/embedding"):
+        return 0
+    return 1 if path == "projection/kernel" else None
+
+
+def _refuse_misfit(name: str, known: Known, model: ConfigDict, state: TrainState) -> None:
+    """Raises UserError with fields and tensors if the networks are not of the architecture here."""
+    there, here = resolve(known.model), resolve(model)
+    tensors = [f"G's {fault}" for fault in _misfits(known.generator.params, state.generator.params)]
+    fits, spared = there.generator_blocks == here.generator_blocks, _FREE | _OTHER_FUNCTION
+    if known.discriminator is None:
+        spared |= _OF_DISCRIMINATOR
+    else:
+        opponent = state.discriminator.params
+        tensors += [f"D's {fault}" for fault in _misfits(known.discriminator.params, opponent)]
+        fits &= there.discriminator_blocks == here.discriminator_blocks
+    if fits and not tensors:
+        return
+    fields = differences(config_to_json(known.model), config_to_json(model))
+    listed = [f"  model.{field}: {values}" for field, values in fields.items() if field not in spared]
+    if tensors:
+        more = f" … and {len(tensors) - MOST_NAMES} more" if len(tensors) > MOST_NAMES else ""
+        listed.append(f"tensors that don't fit: {', '.join(tensors[:MOST_NAMES])}{more}")
+    raise UserError(
+        f"config.init_from = {name!r} is of another architecture (there → here):\n" + "\n".join(listed) + "\n"
+        f"set these fields as they are there, as --config=configs/finetune.py:{name} does"
+    )
+
+
+def _misfits(there: Any, here: Any) -> list[str]:
+    """The leaves that only one of two trees has, or that differ in more than the number of classes."""
+    before, now = (flatten_dict(tree, sep="/") for tree in (there, here))
+
+    def shape(leaves: Mapping[str, Any], path: str) -> list[int] | str:
+        if path not in leaves:
+            return "none"
+        return [size for axis, size in enumerate(leaves[path].shape) if axis != _class_axis(path)]
+
+    return [
+        f"{path} {shape(before, path)} → {shape(now, path)}"
+        for path in sorted(before.keys() | now.keys())
+        if shape(before, path) != shape(now, path)
+    ]
+
+
+def _rows(known: Known, num_classes: int, class_names: Sequence[str]) -> Rows:
+    before, now = known.class_names, tuple(class_names)
+    if before and len(now) == num_classes:
+        return None if before == now else [before.index(one) if one in before else None for one in now]
+    # Without names, as many classes are taken for the same ones.
+    return None if known.model.num_classes == num_classes else [None] * num_classes
+
+
+def _told(
+    name: str, known: Known, model: ConfigDict, rows: Rows, class_names: Sequence[str]
+) -> Iterator[str]:
+    """What is taken over, and what is not."""
+    yield f"beginning with {'G and D' if known.discriminator else 'G'} of {name}"
+    if not known.generator.u:
+        yield "  G: from weights divided by their σ, for there is no training.safetensors"
+    if known.discriminator is None:
+        yield "  D: none there, so its weights are random"
+    if rows is None:
+        yield f"  classes: all {model.num_classes:,} keep their embeddings"
+    else:
+        labels = [label for label, row in enumerate(rows) if row is None]
+        new = [class_names[label] if label < len(class_names) else f"class {label}" for label in labels]
+        listed = ", ".join(new[:MOST_NAMES]) + (", …" if len(new) > MOST_NAMES else "")
+        yield f"  classes: {len(rows) - len(new):,} known by name, {len(new):,} new{listed and f': {listed}'}"
+    changed = differences(config_to_json(known.model), config_to_json(model))
+    for field in _OTHER_FUNCTION & changed.keys():
+        yield f"  other than there: model.{field} {changed[field]}"
+
+
+def _taken_over(
+    network: Network, fresh: NetworkState, rows: Rows, random: np.random.Generator, epsilon: float
+) -> NetworkState:
+    """The network as it is to be trained, classes in their new rows; Adam's moments are the fresh ones."""
+    params, u = flatten_dict(network.params, sep="/"), dict(network.u)
+    for path in sorted(params):
+        axis = _class_axis(path)
+        if rows is not None and axis is not None:
+            params[path] = _rearranged(params[path], axis, rows, random)
+            u.pop(path, None)
+    unknown = {path: vector for path, vector in fresh.u.items() if path not in u}
+    weights = unflatten_dict({path: params[path] for path in unknown}, sep="/")
+    iterate = jax.jit(lambda weights, vectors: power_iteration(weights, vectors, epsilon).right)
+    for _ in range(ITERATIONS if unknown else 0):
+        unknown = iterate(weights, unknown)
+    return NetworkState(unflatten_dict(params, sep="/"), u | jax.device_get(unknown), fresh.opt_state)
+
+
+def _rearranged(table: np.ndarray, axis: int, rows: Rows, random: np.random.Generator) -> np.ndarray:
+    """A table by class with the given rows, and new ones near the mean."""
+    table = np.moveaxis(np.asarray(table), axis, 0)
+    noise = random.standard_normal((len(rows), *table.shape[1:]))
+    new = table.mean(axis=0) + SPREAD * table.std(axis=0) * noise
+    kept = [table[row] if row is not None else one for row, one in zip(rows, new, strict=True)]
+    return np.ascontiguousarray(np.moveaxis(np.stack(kept).astype(np.float32), 0, axis))

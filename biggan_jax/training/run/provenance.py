@@ -1,0 +1,94 @@
+"""What a checkpoint came of: data, step, settings, scores, versions. Others will read it: it has no paths.
+
+Scores are those that the run itself (metrics.jsonl, evaluation/during_training.json) or `biggan_jax.evaluate`
+(evaluation.json) found at that step, with the network that they are measured by.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from biggan_jax.training.monitoring.metrics import FILE_NAME
+from biggan_jax.training.run.checkpoints import Restored, config_hash
+
+PACKAGES = ("biggan-jax", "jax", "jaxlib", "flax", "numpy")
+ON_THIS_MACHINE = ("folder", "prepared")  # data sources that are paths
+ABOUT_SCORES = ("num_samples", "truncation", "statistics", "weights", "seed", "resolution", "network")
+OF_SCORE = ("value", "std", "standard_error")
+
+
+def provenance(workdir: epath.Path, config: ConfigDict, restored: Restored) -> dict[str, Any]:
+    """All of it, as JSON holds it."""
+    return {
+        "format": "biggan_jax",
+        "step": restored.step,
+        "weights": "average (EMA)",
+        "statistics": {
+            "mode": "standing",
+            "passes": config.sampling.standing_passes,
+            "batch_size": config.sampling.batch_size,
+        },
+        "data": {"source": _without_path(config.data.source), "split": config.data.split},
+        "training": {
+            "batch_size": config.batch_size,
+            "d_steps": config.d_steps,
+            "total_steps": config.total_steps,
+            "seed": config.seed,
+            "ema_decay": config.ema.decay,
+            "config_sha256": config_hash(restored.config),
+        },
+        "scores": _scores(workdir, restored.step),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def _without_path(source: str) -> str:
+    """`folder:pictures` for `folder:/home/somebody/pictures`."""
+    kind, _, path = source.partition(":")
+    if kind in ON_THIS_MACHINE:
+        source = f"{kind}:{PurePath(path).name}"
+    return source.encode(errors="replace").decode()
+
+
+def _scores(workdir: epath.Path, step: int) -> dict[str, Any]:
+    """By name, such as `fid@classifier`: the value, and how it was measured."""
+    found = {}
+    for name, reader in {FILE_NAME: _of_rows, "evaluation.json": _of_report}.items():
+        try:
+            found |= reader(workdir, step)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            logging.warning("%s holds no scores that can be read: %s", workdir / name, error)
+    return found
+
+
+def _of_rows(workdir: epath.Path, step: int) -> dict[str, Any]:
+    lines = (workdir / FILE_NAME).read_bytes().splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    values = {name: row[name] for row in rows if row["step"] == step for name in row if "@" in name}
+    about = {}
+    path = workdir / "evaluation" / "during_training.json"
+    if values and path.exists():
+        about = json.loads(path.read_bytes())
+    return {name: _score({"value": value}, about) for name, value in values.items() if value is not None}
+
+
+def _of_report(workdir: epath.Path, step: int) -> dict[str, Any]:
+    report = json.loads((workdir / "evaluation.json").read_bytes())
+    if report.get("step") != step:
+        return {}
+    return {name: _score(score, report) for name, score in report["scores"].items()}
+
+
+def _score(score: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: score[name] for name in OF_SCORE if name in score}
+    return kept | {name: about[name] for name in ABOUT_SCORES if name in about}

@@ -1,0 +1,138 @@
+"""A run as its workdir holds it: its config, its classes' names, and its state at a checkpoint."""
+
+import json
+import logging
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from biggan_jax.config import default_config, flatten, validate
+from biggan_jax.data import DataError, open_source
+from biggan_jax.data.tfds_images import is_prepared
+from biggan_jax.runtime.cli import UserError
+from biggan_jax.training.run.checkpoints import Checkpoints, Restored
+from biggan_jax.training.step.state import abstract_state
+
+CLASSES = "classes.json"
+
+
+def saved_config(workdir: epath.Path) -> ConfigDict:
+    """The config of the run in `workdir`.
+
+    Raises:
+      UserError: there is none, or it is not one of this version's.
+    """
+    path = workdir / "config.json"
+    try:
+        saved = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(
+            f"--workdir={workdir}: no run here (there is no config.json); give the --workdir of "
+            "python -m biggan_jax.train"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read {path} ({error}); start the training command again, which writes it"
+        ) from error
+    config = default_config()
+    try:
+        config.update_from_flattened_dict(flatten(saved))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is of another version of this package: {error}") from error
+    validate(config)
+    return config
+
+
+def restore(workdir: epath.Path, config: ConfigDict, step: int | None) -> Restored:
+    """The run's checkpoint of this step, or the newest that can be read.
+
+    Raises:
+      UserError: there is none, or it cannot be read.
+    """
+    folder = workdir / "checkpoints"
+    restored = None
+    if folder.is_dir():
+        checkpoints = Checkpoints(folder, config, read_only=True)
+        if step is None:
+            restored = checkpoints.restore_latest(abstract_state(config))
+        elif step in checkpoints.steps:
+            restored = _restore_step(checkpoints, config, step)
+        elif checkpoints.steps:
+            listed = ", ".join(map(str, checkpoints.steps))
+            raise UserError(f"--step={step}: the checkpoints in {folder} are of the steps {listed}")
+        checkpoints.close()
+    if restored is None:
+        raise UserError(
+            f"--workdir={workdir}: the run has no checkpoint yet; let it train to its first (config."
+            "checkpoint_every), or stop it with Ctrl-C, which saves one"
+        )
+    return restored
+
+
+def best_step(workdir: epath.Path, config: ConfigDict) -> int:
+    """The step of the checkpoint that is best by `config.checkpoints.metric`.
+
+    Raises:
+      UserError: the run keeps no best ones, or none of its checkpoints has that number.
+    """
+    metric, folder = config.checkpoints.metric, workdir / "checkpoints"
+    if not config.checkpoints.best:
+        raise UserError(
+            "--best: this run does not keep its best checkpoints (config.checkpoints.best = 0); leave --best "
+            "out for the newest, or name one by --step"
+        )
+    best = None
+    if folder.is_dir():
+        checkpoints = Checkpoints(folder, config, read_only=True)
+        best = checkpoints.best
+        checkpoints.close()
+    if best is None:
+        raise UserError(
+            f"--best: none of the checkpoints in {folder} has a {metric} yet; leave --best out for the "
+            "newest, or name one by --step"
+        )
+    return best
+
+
+def recorded_class_names(workdir: epath.Path) -> tuple[str, ...]:
+    """The names that the run wrote down when it began; none if it is of an older version, or not begun."""
+    try:
+        names = json.loads((workdir / CLASSES).read_bytes())
+    except (OSError, ValueError):
+        return ()
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if known else ()
+
+
+def class_names(workdir: epath.Path, config: ConfigDict) -> tuple[str, ...]:
+    """A name for each label: as the run wrote them down, else as its images' source says, if that is at hand.
+
+    Labels without a class are called `class 7`. With a warning, none at all if the names can't be found.
+    """
+    names, count = recorded_class_names(workdir) or _names_of_source(config), config.model.num_classes
+    if len(names) > count:
+        logging.warning("%d names for %d classes: the names are left out", len(names), count)
+        return ()
+    return names and (*names, *(f"class {label}" for label in range(len(names), count)))
+
+
+def _names_of_source(config: ConfigDict) -> tuple[str, ...]:
+    data, resolution = config.data, config.model.resolution
+    kind, _, name = data.source.partition(":")
+    try:
+        if kind == "tfds" and not is_prepared(name):
+            raise DataError(f"{data.source} is not prepared on this machine")
+        source = open_source(data.source, data.split, resolution=resolution, max_refused=data.max_refused)
+    except (UserError, OSError) as error:
+        logging.warning("the classes will go by numbers, for their names were not found: %s", error)
+        return ()
+    return source.class_names
+
+
+def _restore_step(checkpoints: Checkpoints, config: ConfigDict, step: int) -> Restored:
+    try:
+        return checkpoints.restore(step, abstract_state(config))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged file makes orbax or its libraries raise
+        raise UserError(f"--step={step}: its checkpoint cannot be read ({error}); choose another") from error

@@ -1,0 +1,1 @@
+"""The training step of one replica: losses, penalties, augmentation, state and update."""
