@@ -38,6 +38,7 @@ from rich.table import Table
 
 from biggan_jax.models.architecture import GENERATOR_CHANNELS
 from biggan_jax.runtime import cli
+from biggan_jax.runtime.errors import UserError
 
 HERE, PEER = "here", "pytorch"
 TRUNCATION = 0.4  # one that statistics are stored for
@@ -212,14 +213,14 @@ def main(argv: Sequence[str]) -> int:
     del argv
     given = flags.FLAGS
     if not given.batch_sizes or not all(word.isdecimal() and int(word) for word in given.batch_sizes):
-        raise cli.UserError(
+        raise UserError(
             f"--batch_sizes={','.join(given.batch_sizes)}: give whole numbers above 0 with commas between "
             "them"
         )
     try:
         import pytorch_pretrained_biggan  # noqa: F401
     except ImportError as error:
-        raise cli.UserError("this takes pytorch-pretrained-biggan: pip install -e '.[peers]'") from error
+        raise UserError("this takes pytorch-pretrained-biggan: pip install -e '.[peers]'") from error
     sizes = [int(word) for word in given.batch_sizes]
     resolution, channels = int(given.resolution), given.channels
 

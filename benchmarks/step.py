@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 from biggan_jax.config import validate
 from biggan_jax.models import flops
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.step.state import abstract_state, create_state
 from biggan_jax.training.step.update import make_update

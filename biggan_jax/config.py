@@ -12,7 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from biggan_jax.models.architecture import ARCHITECTURES, resolve
-from biggan_jax.runtime.cli import UserError, did_you_mean, field_names
+from biggan_jax.runtime.cli import did_you_mean, field_names
+from biggan_jax.runtime.errors import UserError
 
 RESPONSES = ("stop", "rollback")
 CHOICES = {
@@ -25,6 +26,7 @@ CHOICES = {
 # Fields that name entries of a table, which stands beside the functions that it lists. The tables are read
 # when values are checked. By then every field's name has been checked, without waiting for JAX.
 TABLES = {
+    "loss": "biggan_jax.training.step.losses:LOSSES",
     "model.latent_distribution": "biggan_jax.sampling.latents:DISTRIBUTIONS",
     "augmentation": "biggan_jax.training.step.augmentation:POLICIES",
 }
@@ -50,6 +52,7 @@ MINIMUM = {
     "optimizer.orthogonal_regularization": 0,
     "ema.start_step": 0,
     "remedies.r1": 0,
+    "remedies.r2": 0,
     "remedies.g_clamp": 0,
     "remedies.lecam": 0,
     "remedies.lecam_start_step": 0,
@@ -123,6 +126,7 @@ def default_config() -> ConfigDict:
     config.total_steps = 165_000  # generator updates
     config.d_steps = 2  # discriminator updates, each on its own batch, for one generator update
     config.micro_batches = 1  # parts that each batch is worked through in, to save memory; divides batch_size
+    config.loss = "hinge"  # of D and G: or "non_saturating", "wasserstein", "relativistic"
     config.steps_per_call = 1  # steps that one call of the compiled program does; more spare the host work
     config.log_every = 100  # steps between rows of metrics
     config.sample_every = 1_000  # steps between sample sheets; 0 = never
@@ -156,9 +160,10 @@ def default_config() -> ConfigDict:
     optimizer.epsilon = 1e-8  # Adam's, added to the root of the second moment
     optimizer.orthogonal_regularization = 1e-4  # strength on the generator's weights; 0 = off
 
-    # Against collapse and, for small data sets, overfitting; 0 = off (training/step/regularization.py).
+    # Against collapse and, for small data sets, overfitting; 0 = off (training/step/penalties.py).
     config.remedies = remedies = ConfigDict()
     remedies.r1 = 0.0  # γ of the penalty on D's slope at real images as D sees them; half is taken
+    remedies.r2 = 0.0  # γ of the same penalty at generated images
     remedies.d_dropout = 0.0  # chance that a feature before D's last layer is dropped
     remedies.g_clamp = 0.0  # limit of the largest singular value of G's first layer
     remedies.lecam = 0.0  # weight of LeCam regularisation

@@ -36,7 +36,7 @@ from pathlib import Path
 from absl import flags
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "of a run, a directory or gs://BUCKET/DIRECTORY")
 WEIGHTS = flags.DEFINE_string(
@@ -94,12 +94,12 @@ def main(argv: Sequence[str]) -> int:
     """Judges, and shows what was found; returns the exit code."""
     del argv
     if [WORKDIR.value, WEIGHTS.value, SAMPLES.value].count(None) != 2:
-        raise cli.UserError("give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz")
+        raise UserError("give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz")
     for name, given in ((f"step={STEP.value}", STEP.value is not None), ("best", BEST.value)):
         if given and WORKDIR.value is None:
-            raise cli.UserError(f"--{name}: only a run (--workdir) has checkpoints; leave it out")
+            raise UserError(f"--{name}: only a run (--workdir) has checkpoints; leave it out")
     if BEST.value and STEP.value is not None:
-        raise cli.UserError(f"--best and --step={STEP.value}: give one of them")
+        raise UserError(f"--best and --step={STEP.value}: give one of them")
     truncations = tuple(map(_truncation, TRUNCATIONS.value))
     from biggan_jax.runtime import processes  # here: --help and a misspelt flag need not wait for JAX
 
@@ -124,7 +124,7 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     workdir = run_directory(WORKDIR.value) if WORKDIR.value else None
     weights, samples = _path(WEIGHTS.value), _path(SAMPLES.value)
     if weights and not OUTPUT.value:
-        raise cli.UserError("--output=DIR is missing: where to write what is found of the export")
+        raise UserError("--output=DIR is missing: where to write what is found of the export")
     folder = OUTPUT.value or workdir or samples.with_suffix("")
     console = Console(highlight=False, markup=False, quiet=jax.process_index() > 0)
     request = Request(
@@ -165,7 +165,7 @@ def _truncation(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < math.inf:
-        raise cli.UserError(f"--truncations={text}: give numbers, such as 0.3,0.5,1,0; 0 = untruncated")
+        raise UserError(f"--truncations={text}: give numbers, such as 0.3,0.5,1,0; 0 = untruncated")
     return value
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from absl import flags
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "of a run, a directory or gs://BUCKET/DIRECTORY", required=True
@@ -48,9 +48,9 @@ def main(argv: Sequence[str]) -> int:
     """Exports and says what came of it; returns the exit code."""
     del argv
     if BEST.value and STEP.value is not None:
-        raise cli.UserError(f"--best and --step={STEP.value}: give one of them")
+        raise UserError(f"--best and --step={STEP.value}: give one of them")
     if "://" in OUTPUT.value:
-        raise cli.UserError(f"--output={OUTPUT.value}: give a local folder, and copy it from there")
+        raise UserError(f"--output={OUTPUT.value}: give a local folder, and copy it from there")
     truncations = None
     if TRUNCATIONS.value is not None:
         truncations = tuple(map(_truncation, TRUNCATIONS.value or [""]))
@@ -81,7 +81,7 @@ def _truncation(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise cli.UserError(f"--truncations={text}: give numbers, such as 0.5,1,0; 0 = untruncated")
+        raise UserError(f"--truncations={text}: give numbers, such as 0.5,1,0; 0 = untruncated")
     return value
 
 

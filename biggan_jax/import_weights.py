@@ -27,7 +27,7 @@ from pathlib import Path
 from absl import flags
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
 FORMAT = flags.DEFINE_enum(
     "format", None, ["huggingface", "biggan-pytorch", "tfhub"], "what the files are of", required=True
@@ -86,7 +86,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise cli.UserError(f"--truncations={text}: give numbers, such as 0.5,1,0") from error
+        raise UserError(f"--truncations={text}: give numbers, such as 0.5,1,0") from error
 
 
 if __name__ == "__main__":

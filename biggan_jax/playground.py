@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from biggan_jax.runtime import cli
+from biggan_jax.runtime.errors import UserError
 
 WEIGHTS = flags.DEFINE_string(
     "weights",
@@ -30,18 +31,18 @@ def main(argv: Sequence[str]) -> int:
     """Serves the page until Ctrl-C; returns the exit code."""
     folder = _folder(argv[1:])
     if importlib.util.find_spec("gradio") is None:
-        raise cli.UserError("the page needs Gradio: pip install 'biggan-jax[playground]'")
+        raise UserError("the page needs Gradio: pip install 'biggan-jax[playground]'")
     import biggan_jax
 
     generator = biggan_jax.load(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
     import gradio as gr
 
-    from biggan_jax.sampling.page import FONTS, STYLE, page
+    from biggan_jax.sampling.playground_page import FONTS, STYLE, playground_page
 
     print("compiling; Ctrl-C ends", flush=True)
     try:
-        page(generator).launch(
+        playground_page(generator).launch(
             server_name=HOST.value,
             server_port=PORT.value,
             theme=gr.themes.Default(**FONTS),
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
             show_error=True,
         )
     except OSError as error:
-        raise cli.UserError(
+        raise UserError(
             f"cannot listen at {HOST.value}:{PORT.value} ({error}); choose another --port or --host"
         ) from error
     return 0
@@ -59,12 +60,12 @@ def _folder(names: Sequence[str]) -> str:
     """The export's, whether it is named alone or by --weights."""
     names = [*names, *([] if WEIGHTS.value is None else [WEIGHTS.value])]
     if not names:
-        raise cli.UserError(
+        raise UserError(
             "no export is named: python -m biggan_jax.playground EXPORT, with the folder that "
             "biggan_jax.export or biggan_jax.import_weights has written"
         )
     if len(names) > 1:
-        raise cli.UserError(f"{' and '.join(names)}: the page shows one export; name one, once")
+        raise UserError(f"{' and '.join(names)}: the page shows one export; name one, once")
     return names[0]
 
 

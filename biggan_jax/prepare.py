@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED
 
 SOURCE = flags.DEFINE_string("source", None, "tfds:NAME or folder:PATH", required=True)
 RESOLUTION = flags.DEFINE_integer("resolution", None, "pixels a side", required=True, lower_bound=1)

@@ -40,12 +40,12 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from biggan_jax.sampling.exported import Exported
+    from biggan_jax.sampling.exported_generator import ExportedGenerator
     from biggan_jax.sampling.sampler import Sampler
 
 WEIGHTS = flags.DEFINE_string(
@@ -118,26 +118,26 @@ def main(argv: Sequence[str]) -> int:
 def _asked() -> str | None:
     """The flag that says what to draw, if there is one; refuses what does not go together."""
     if (WEIGHTS.value is None) == (WORKDIR.value is None):
-        raise cli.UserError("give one of --weights=EXPORT and --workdir=DIR, of a run")
+        raise UserError("give one of --weights=EXPORT and --workdir=DIR, of a run")
     given = [name for name in ASKING if flags.FLAGS[name].present]
     asked = given[0] if given else None
     if len(given) > 1:
-        raise cli.UserError(f"give one of --{' and --'.join(given)}")
+        raise UserError(f"give one of --{' and --'.join(given)}")
     ending = Path(OUTPUT.value).suffix.lower()
     if "://" in OUTPUT.value or ending not in {ending for _, ending in HEEDED}:
-        raise cli.UserError(f"--output={OUTPUT.value}: give a file on this machine, .png, .gif, .mp4 or .npz")
+        raise UserError(f"--output={OUTPUT.value}: give a file on this machine, .png, .gif, .mp4 or .npz")
     if (asked, ending) not in HEEDED:
         if asked:
             remedy = " or ".join(possible for flag, possible in HEEDED if flag == asked)
-            raise cli.UserError(f"--output={OUTPUT.value}: --{asked} is written to {remedy}")
+            raise UserError(f"--output={OUTPUT.value}: --{asked} is written to {remedy}")
         remedy = " or ".join(dict.fromkeys(f"--{flag}" for flag, possible in HEEDED if possible == ending))
-        raise cli.UserError(f"--output={OUTPUT.value}: {ending} needs {remedy}")
+        raise UserError(f"--output={OUTPUT.value}: {ending} needs {remedy}")
     heeded = (*HEEDED[asked, ending], *(["step"] if WORKDIR.value else []))
     for name in ("step", "classes", "truncation", "seed", "rows", "steps", "fps", "batch_size"):
         if flags.FLAGS[name].present and name not in heeded:
             reason = f"with --{asked}" if asked and name != "fps" else f"for {ending}"
             reason = "without --workdir" if name == "step" else reason
-            raise cli.UserError(f"--{name} changes nothing {reason}: leave it out")
+            raise UserError(f"--{name} changes nothing {reason}: leave it out")
     return asked
 
 
@@ -151,7 +151,7 @@ def _truncations() -> list[float]:
     except ValueError:
         found = []
     if words is not None and not found:
-        raise cli.UserError(f"--truncations={','.join(words)}: give numbers, such as 0.2,0.5,1,0")
+        raise UserError(f"--truncations={','.join(words)}: give numbers, such as 0.2,0.5,1,0")
     return found
 
 
@@ -188,7 +188,7 @@ def _sample(asked: str | None, truncations: list[float]) -> None:
     console.print(f"written to {path}")
 
 
-def _exported(truncations: list[float], console: "Console") -> "Exported":
+def _exported(truncations: list[float], console: "Console") -> "ExportedGenerator":
     """The generator, ready to draw."""
     if WEIGHTS.value:
         from biggan_jax.exports.export_files import read_export
@@ -206,17 +206,17 @@ def _exported(truncations: list[float], console: "Console") -> "Exported":
 
 
 def _write_set(
-    path: Path, exported: "Exported", sampler: "Sampler", batch_size: int, console: "Console"
+    path: Path, exported: "ExportedGenerator", sampler: "Sampler", batch_size: int, console: "Console"
 ) -> None:
-    from biggan_jax.sampling.sample_sets import Request, digest, write_sample_set
+    from biggan_jax.sampling.sample_sets import SampleSetRequest, weights_digest, write_sample_set
 
-    request = Request(
+    request = SampleSetRequest(
         num_samples=NUM_SAMPLES.value,
         classes=tuple(_labels(sampler) or range(sampler.num_classes)),
         truncation=sampler.truncation if TRUNCATION.value is None else TRUNCATION.value,
         seed=SEED.value,
         batch_size=batch_size,
-        weights=digest(exported),
+        weights=weights_digest(exported),
     )
     write_sample_set(path, sampler, request, console)
 
@@ -226,17 +226,23 @@ def _write_picture(path: Path, asked: str | None, sampler: "Sampler", truncation
     from biggan_jax.sampling import animation, pictures
     from biggan_jax.sampling.sheets import png
 
-    labels, seed, ending = _labels(sampler) or pictures.some_classes(sampler), SEED.value, path.suffix.lower()
+    labels, seed, ending = (
+        _labels(sampler) or pictures.default_classes(sampler),
+        SEED.value,
+        path.suffix.lower(),
+    )
     if asked == "interpolate":
         steps = STEPS.value or (8 if ending == ".png" else 32)
         rows = ROWS.value or 1
-        images = pictures.ways(sampler, INTERPOLATE.value, labels, rows, steps, TRUNCATION.value, seed)
+        images = pictures.interpolations(
+            sampler, INTERPOLATE.value, labels, rows, steps, TRUNCATION.value, seed
+        )
         if ending != ".png":
             write = animation.write_gif if ending == ".gif" else animation.write_mp4
             with whole(path) as file:
-                write(file, pictures.frames(images), FPS.value)
+                write(file, pictures.animation_frames(images), FPS.value)
             return
-        page = pictures.strips(sampler, INTERPOLATE.value, labels, images)
+        page = pictures.interpolation_sheet(sampler, INTERPOLATE.value, labels, images)
     elif asked == "truncations":
         page = pictures.truncation_sheet(sampler, labels, ROWS.value or 4, truncations, seed)
     else:
@@ -250,7 +256,7 @@ def _labels(sampler: "Sampler") -> list[int] | None:
     if CLASSES.value is None:
         return None
     if not CLASSES.value:
-        raise cli.UserError("--classes= is empty: give names or numbers, such as sandal,7")
+        raise UserError("--classes= is empty: give names or numbers, such as sandal,7")
     return sampler.labels([_class(word) for word in CLASSES.value]).tolist()
 
 

@@ -30,7 +30,7 @@ from typing import Any
 from absl import flags
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED
 
 CONFIG = cli.define_config()
 WORKDIR = flags.DEFINE_string(

@@ -13,7 +13,7 @@ al. 2020), so as not to learn them by heart.
 from ml_collections import ConfigDict
 
 from biggan_jax.config import default_config
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def get_config(init_from: str = "") -> ConfigDict:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tpu_slice import ARCHIVE, say
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 

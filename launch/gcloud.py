@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 ATTEMPTS = 5  # each wait twice as long as the one before
 NO_GCLOUD = "there is no gcloud here: install it (cloud.google.com/sdk/docs/install), then: gcloud auth login"

@@ -24,10 +24,10 @@ from collections.abc import Sequence
 from typing import IO
 
 from absl import flags
-from restarts import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, MISTAKES, Restarts
+from restarts import MISTAKES, Restarts
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 
 PROCESSES = flags.DEFINE_integer("processes", 2, "how many processes", lower_bound=1)
 DEVICES = flags.DEFINE_integer(

@@ -15,11 +15,11 @@ from types import FrameType
 from typing import IO, NamedTuple
 
 from etils import epath
-from restarts import EXIT_INTERRUPTED, EXIT_RESUMABLE, Restarts
+from restarts import Restarts
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.files import writing
 from biggan_jax.sweeps.jobs import Job, Task
 from biggan_jax.sweeps.workdirs import COMMAND, last_step, last_words, lend, log_path

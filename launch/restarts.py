@@ -6,7 +6,8 @@ The one policy of launch/local.py and launch/tpu_pod.py.
 import time
 from collections.abc import Collection
 
-EXIT_ERROR, EXIT_RESUMABLE, EXIT_INTERRUPTED = 2, 75, 130
+from biggan_jax.runtime.errors import EXIT_ERROR
+
 # A mistake that another start would only repeat: the command's own verdict, and the shell's two for a
 # command that cannot be run.
 MISTAKES = {EXIT_ERROR, 126, 127}

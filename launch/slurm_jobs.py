@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_object_store, write_whole
 from biggan_jax.sweeps.jobs import Job
 from biggan_jax.sweeps.workdirs import read_json

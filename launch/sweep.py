@@ -37,7 +37,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 SWEEP = flags.DEFINE_string("sweep", None, "a file of configs/sweeps/, or your own", required=True)
 WORKDIR = flags.DEFINE_string(

@@ -35,13 +35,13 @@ from collections.abc import Sequence
 from absl import app, flags
 from code_archive import location, pack, packing
 from gcloud import NotFound, Unreachable, stream
-from restarts import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, MISTAKES, Restarts
+from restarts import MISTAKES, Restarts
 from rich.console import Console
 from tpu_slice import UNPACK, Slice, acquire, ask, delete, host_command, install, look, say
 from tpu_training import DONE, MISTAKE, STOPPED, summary, train
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 
 VERBS = ("create", "setup", "run", "status", "logs", "stop", "delete")
 NAME = flags.DEFINE_string("name", None, "of the slice: small letters, digits and hyphens", required=True)

@@ -16,7 +16,7 @@ import gcloud
 from gcloud import Lacking, NotFound, Unreachable
 from rich.console import Console
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 # What a new slice's hosts run, by what the accelerator type begins with.
 RUNTIME_VERSIONS = {

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 from tpu_slice import TAKEN, Host, Slice, State, acquire, ask, delete, install, look, say
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 PATIENCE = 6  # looks at hosts that don't end when others have, or don't answer, before something is done
 DONE, MISTAKE, STOPPED, RUNNING, ENDING, ENDED = "done", "mistake", "stopped", "running", "ending", "ended"

@@ -16,9 +16,9 @@ from tiny_workdirs import make_run_config, random_state, write_run
 
 import biggan_jax
 from biggan_jax.exports.export_files import CONFIG, GENERATOR
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.standing_statistics import prepare_generator
 from biggan_jax.training.run.exporting import TRUNCATIONS, export_run
 
 REPOSITORY = Path(__file__).parents[1]
@@ -68,7 +68,7 @@ def workdir(tmp_path_factory):
 def own_images(step, truncations, truncation, labels=(0, 1, 2)):
     """What the run itself would draw."""
     config, state = make_run_config(), random_state(make_run_config(), seed=step)
-    exported = ready(config, state.ema_params, state.generator.u, truncations)
+    exported = prepare_generator(config, state.ema_params, state.generator.u, truncations)
     return Sampler(exported, batch_size=3).sample(labels, truncation, seed=5)
 
 

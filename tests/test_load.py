@@ -10,7 +10,7 @@ from tiny_exports import make_exported
 
 import biggan_jax
 from biggan_jax.exports.export_files import write_export
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
 
 # In a process of its own: pytest's has imported nearly everything.
@@ -19,7 +19,8 @@ import json, sys, time
 import jax
 start = time.perf_counter()
 import biggan_jax
-from biggan_jax.exports import export_files, sampler  # what load imports when it is called
+from biggan_jax.exports import export_files
+from biggan_jax.sampling import sampler  # what load imports when it is called
 seconds = time.perf_counter() - start
 generator = biggan_jax.load(sys.argv[1])
 images = generator.sample(classes=["sandal", 2], truncation=0.7, seed=3)

@@ -26,6 +26,7 @@ SEVERAL = """
 import json, sys
 from absl import flags
 from biggan_jax.runtime import cli, sample
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime import processes
 hosts.join = lambda *_: None  # which can be done once in a process
 for words in json.loads(sys.argv[1]):
@@ -34,7 +35,7 @@ for words in json.loads(sys.argv[1]):
     try:
         cli.parse(["sample", *words])
         answer = sample.main([]), ""
-    except cli.UserError as error:
+    except UserError as error:
         answer = 2, str(error)
     print(json.dumps(answer))
 """

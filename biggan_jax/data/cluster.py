@@ -24,7 +24,7 @@ from biggan_jax.data.writing import (
     write_prepared,
     written_shards,
 )
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions

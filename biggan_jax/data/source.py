@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -5,7 +5,7 @@ import logging
 import os
 from types import ModuleType
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 @functools.cache

@@ -22,10 +22,10 @@ from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scores.inception_score import SPLITS
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.runtime import processes
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_whole
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.standing_statistics import prepare_generator
 
 SEED = 0  # of the samples' latents: the same at every step, and those of biggan_jax.evaluate
 
@@ -84,7 +84,7 @@ class TrainingEvaluation:
         if self._statistics_of_real is None:
             self._statistics_of_real = self._look_at_real()
         network, reference, config = self._network, self._statistics_of_real, self._config
-        sampler = Sampler(ready(config, params, u, [0.0]), batch_size=config.sampling.batch_size)
+        sampler = Sampler(prepare_generator(config, params, u, [0.0]), batch_size=config.sampling.batch_size)
         samples = Drawn(sampler, config.evaluation.num_samples, self._source.num_classes, SEED)
         fid, score = fid_and_is(network, samples, reference, "evaluating", self._console)
         found = {f"fid@{network.name}": fid.value}

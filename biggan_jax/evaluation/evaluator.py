@@ -21,7 +21,7 @@ from biggan_jax.evaluation.report.truncation_curve import plot, truncation_curve
 from biggan_jax.evaluation.samples import Drawer, Subject, of_export, of_file, of_run, refuse_other_labels
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.evaluation.verdict import Compared, Verdict
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sample_file import write_samples
 from biggan_jax.sampling.sheets import png
 from biggan_jax.sampling.truncation import refuse_impossible

@@ -13,7 +13,7 @@ import numpy as np
 from biggan_jax.data import ArraySource, Source, order
 from biggan_jax.data.source import IN_MEMORY_BYTES
 from biggan_jax.runtime import processes
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
 
 ORDER_SEED = 0  # of the part of a large source that is looked at: the same for all runs, so scores compare

@@ -18,7 +18,7 @@ from biggan_jax.evaluation.networks import classifier as classifiers
 from biggan_jax.evaluation.networks import features
 from biggan_jax.evaluation.networks.classifier import Classifier, Settings
 from biggan_jax.evaluation.networks.features import FeatureNetwork
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.replicas import Replicas
 
 HELD_OUT = ("validation", "test")  # in this order: ImageNet's "test" has no labels

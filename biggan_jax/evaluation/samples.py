@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 
 from biggan_jax.evaluation.image_sets import Drawn, Given, ImageSet
 from biggan_jax.exports.export_files import read_export
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sample_file import read_samples
 from biggan_jax.sampling.sampler import Sampler, largest_batch
-from biggan_jax.sampling.standing import ready
-from biggan_jax.sampling.truncation import Kind
+from biggan_jax.sampling.standing_statistics import prepare_generator
+from biggan_jax.sampling.truncation import TruncationKind
 from biggan_jax.training.run.provenance import ON_THIS_MACHINE
 from biggan_jax.training.run.saved_run import best_step, restore, saved_config
 
@@ -53,7 +53,7 @@ class Drawer:
     """
 
     model: ConfigDict
-    truncation_kind: Kind
+    truncation_kind: TruncationKind
     truncation: float
     source: str | None
     split: str
@@ -88,7 +88,7 @@ def of_run(workdir: epath.Path, step: int | Literal["best"] | None) -> Drawer:
 
     def open_at(truncation: float) -> Sampler:
         params, u = restored.state.ema_params, restored.state.generator.u
-        return Sampler(ready(config, params, u, [truncation]), batch_size=sampling.batch_size)
+        return Sampler(prepare_generator(config, params, u, [truncation]), batch_size=sampling.batch_size)
 
     statistics = {"passes": sampling.standing_passes, "batch_size": sampling.batch_size}
     return Drawer(

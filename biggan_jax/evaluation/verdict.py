@@ -16,7 +16,7 @@ from biggan_jax.evaluation.report import blind_spots
 from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scores.memorisation import Memorisation
 from biggan_jax.evaluation.scoring import Score
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 class Compared(NamedTuple):

@@ -24,17 +24,17 @@ from ml_collections import ConfigDict
 from biggan_jax.config import default_config, flatten, validate
 from biggan_jax.exports.weights.files import read_bytes, read_state
 from biggan_jax.exports.weights.layout import (
-    Shape,
+    ParameterShape,
     Tensor,
     collect,
     discriminator_shapes,
     generator_shapes,
-    network,
+    trained_network,
 )
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Exported, Network
-from biggan_jax.sampling.truncation import KINDS, refuse_impossible
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
+from biggan_jax.sampling.truncation import TRUNCATION_KINDS, refuse_impossible
 
 FORMAT, VERSION = "biggan_jax export", 1
 CONFIG, GENERATOR, TRAINING = "config.json", "generator.safetensors", "training.safetensors"
@@ -42,7 +42,7 @@ CONFIG, GENERATOR, TRAINING = "config.json", "generator.safetensors", "training.
 
 def write_export(
     folder: Path,
-    exported: Exported,
+    exported: ExportedGenerator,
     others: Mapping[str, bytes] | None = None,
     check: Callable[[Path], None] = lambda _: None,
 ) -> None:
@@ -112,7 +112,7 @@ def refuse_used(folder: Path) -> None:
         raise UserError(f"{folder} exists already: remove it, or choose another --output")
 
 
-def read_export(folder: Path, training: bool = False) -> Exported:
+def read_export(folder: Path, training: bool = False) -> ExportedGenerator:
     """Reads an export; nothing in it is executed.
 
     Args:
@@ -126,7 +126,7 @@ def read_export(folder: Path, training: bool = False) -> Exported:
     path = str(folder / CONFIG)
     model = _model(config.get("model"), path)
     truncations = _checked(config, "truncations", _is_list_of(float, int), path)
-    kind = _checked(config, "truncation_kind", lambda value: value in KINDS, path)
+    kind = _checked(config, "truncation_kind", lambda value: value in TRUNCATION_KINDS, path)
     for truncation in truncations:
         try:
             refuse_impossible(kind, truncation, model.latent_distribution)
@@ -146,7 +146,7 @@ def read_export(folder: Path, training: bool = False) -> Exported:
     networks = {}
     if training and TRAINING in digests:
         networks = _read_networks(folder / TRAINING, params, model, digests)
-    return Exported(
+    return ExportedGenerator(
         model=model,
         params=_tree(arrays, "params/"),
         statistics={float(t): _tree(arrays, f"statistics/{float(t)!r}/") for t in truncations},
@@ -162,14 +162,14 @@ def read_model(folder: Path) -> ConfigDict:
     return _model(_read_config(folder).get("model"), str(folder / CONFIG))
 
 
-def _tensors(exported: Exported) -> dict[str, np.ndarray]:
+def _tensors(exported: ExportedGenerator) -> dict[str, np.ndarray]:
     trees = {"params": exported.params} | {
         f"statistics/{float(truncation)!r}": tree for truncation, tree in exported.statistics.items()
     }
     return _flat(trees)
 
 
-def _training_tensors(exported: Exported) -> dict[str, np.ndarray]:
+def _training_tensors(exported: ExportedGenerator) -> dict[str, np.ndarray]:
     networks = {"generator": exported.generator, "discriminator": exported.discriminator}
     trees = {}
     for name, one in networks.items():
@@ -191,7 +191,7 @@ def _tree(arrays: Mapping[str, np.ndarray], prefix: str) -> Tree:
     return unflatten_dict(flat, sep="/")
 
 
-def _keys(prefix: str, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+def _keys(prefix: str, shapes: Mapping[str, ParameterShape]) -> dict[str, Tensor]:
     return {f"{prefix}/{path}": Tensor(f"{prefix}/{path}", shape) for path, shape in shapes.items()}
 
 
@@ -251,8 +251,8 @@ def _read_tensors(
 
 
 def _read_networks(
-    path: Path, params: Mapping[str, Shape], model: ConfigDict, digests: Mapping[str, Any]
-) -> dict[str, Network]:
+    path: Path, params: Mapping[str, ParameterShape], model: ConfigDict, digests: Mapping[str, Any]
+) -> dict[str, TrainedNetwork]:
     state, _ = read_state(path)
     shapes = {"generator": params}
     if any(name.startswith("discriminator/") for name in state):
@@ -264,7 +264,7 @@ def _read_networks(
         wanted |= _keys(f"{name}/u", vectors)
     arrays = _read_tensors(path, wanted, digests)
     return {
-        name: network(
+        name: trained_network(
             {
                 key.removeprefix(f"{name}/"): array
                 for key, array in arrays.items()

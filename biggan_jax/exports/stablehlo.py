@@ -14,10 +14,10 @@ import numpy as np
 
 from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Exported
-from biggan_jax.sampling.sampler import draw, to_pixels
-from biggan_jax.sampling.truncation import Kind, spread, untruncated
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import ExportedGenerator
+from biggan_jax.sampling.sampler import generate, to_pixels
+from biggan_jax.sampling.truncation import TruncationKind, spread, untruncated
 
 PROGRAM = "sampler.stablehlo"  # its file
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -26,7 +26,7 @@ KNOTS = 2001  # of the table of spreads
 WIDEST = {"threshold": 8.0, "scale": 1.0}  # truncation in it: of normal numbers, 1e-15 are beyond ±8
 
 
-def sampler_program(exported: Exported) -> bytes:
+def sampler_program(exported: ExportedGenerator) -> bytes:
     """Compiles a generator for `jax.export.deserialize`.
 
     What is loaded has `call(z, labels, truncation)`, with z f32[b, latent_dim], labels i32[b] from 0 to
@@ -51,7 +51,7 @@ def sampler_program(exported: Exported) -> bytes:
         # The barrier keeps XLA from working out at length, while it compiles, what follows from constants.
         weights, stored = jax.lax.optimization_barrier((exported.params, stacked))
         statistics = _mixed(stored, _position(kind, truncations, truncation))
-        return to_pixels(draw(generator, {"params": weights}, statistics, z, labels))
+        return to_pixels(generate(generator, {"params": weights}, statistics, z, labels))
 
     (count,) = jax.export.symbolic_shape("b")
     arguments = (
@@ -86,7 +86,7 @@ def _mixed(stored: Tree, position: jax.Array) -> Tree:
     return jax.tree.map(lambda leaf: (shares[:, None] * leaf).sum(axis=0), stored)
 
 
-def _position(kind: Kind, truncations: Sequence[float], truncation: jax.Array) -> jax.Array:
+def _position(kind: TruncationKind, truncations: Sequence[float], truncation: jax.Array) -> jax.Array:
     """Where a truncation lies among the stored ones, by its spread, as a number from 0 to T - 1.
 
     Looked up in a table, in which the stored ones are: there, it is a whole number.

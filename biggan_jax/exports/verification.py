@@ -17,8 +17,8 @@ import numpy as np
 
 import biggan_jax
 from biggan_jax.exports.stablehlo import PROGRAM
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Exported
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.sampler import Sampler
 
 IMAGES = 2  # of each truncation
@@ -26,7 +26,7 @@ MOST_TRUNCATIONS = 8
 SEED = 1
 
 
-def verify(folder: Path, exported: Exported) -> None:
+def verify(folder: Path, exported: ExportedGenerator) -> None:
     """Compares an export with the generator it was made of.
 
     Args:

@@ -18,8 +18,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-EXIT_CODE = 2
-EXIT_READER_LEFT = 141  # 128 + SIGPIPE, of which other programs die
+from biggan_jax.runtime.errors import EXIT_BROKEN_PIPE, EXIT_ERROR, UserError
+
 FLAGS = flags.FLAGS
 FLAG_TYPES = {
     "int": "a whole number",
@@ -30,10 +30,6 @@ FLAG_TYPES = {
 
 # A flag that is defined here belongs to the command that asks for it, which lists it in its --help.
 flags.disclaim_key_flags()
-
-
-class UserError(ValueError):
-    """Something the person at the keyboard can put right; the message says what was wrong and the remedy."""
 
 
 def define_config(flag_values: flags.FlagValues = FLAGS) -> flags.FlagHolder[ConfigDict]:
@@ -80,12 +76,12 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) ->
             raise
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODE)
+        sys.exit(EXIT_ERROR)
     except (BrokenPipeError, SystemExit) as error:
         if not _reader_left(error):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_READER_LEFT)
+        sys.exit(EXIT_BROKEN_PIPE)
 
 
 def _reader_left(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import fsspec.config
 from etils import epath
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 _AGAIN = "run the same command again; it goes on from the last checkpoint"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -8,8 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-EXIT_RESUMABLE = 75  # sysexits.h's EX_TEMPFAIL: launchers read it as "start me again"
-EXIT_INTERRUPTED = 128 + signal.SIGINT  # 130, what shells expect after Ctrl-C
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 
 
 class Interruption:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def open_npz(path: Path) -> np.lib.npyio.NpzFile:

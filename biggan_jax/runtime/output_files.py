@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def refuse_unwritable(path: Path, overwrite: bool) -> None:

@@ -18,9 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from biggan_jax.runtime import cli
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.runtime.interruption import EXIT_RESUMABLE
+from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_RESUMABLE, UserError
 
 HEARTBEAT_SECONDS = 30  # after so long without one, a process counts as lost
 ARRIVAL_SECONDS = 300  # for all to start
@@ -137,7 +135,7 @@ def _report(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, UserError):
         print(f"error: {name}: {error}", file=sys.stderr)
-        return cli.EXIT_CODE
+        return EXIT_ERROR
     text = str(error)
     if isinstance(error, (RuntimeError, ValueError)) and _LOST.match(text):
         print(f"{name} lost another process: {text.splitlines()[0]}", file=sys.stderr)

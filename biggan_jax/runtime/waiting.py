@@ -9,7 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from biggan_jax.runtime.interruption import EXIT_INTERRUPTED
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED
 
 T = TypeVar("T")
 

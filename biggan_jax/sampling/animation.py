@@ -8,7 +8,7 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 QUALITY = "18"  # of x264: constant rate factor, at which a loss is hardly seen
 

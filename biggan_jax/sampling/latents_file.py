@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from biggan_jax.runtime.cli import UserError
 from biggan_jax.runtime.counting import counting
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.npz import open_npz, read_array
 from biggan_jax.runtime.output_files import whole, write_array
 from biggan_jax.sampling.sampler import Sampler

@@ -9,18 +9,18 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.sheets import enlarged, sheet
+from biggan_jax.sampling.sheets import enlarge, sheet
 from biggan_jax.sampling.truncation import describe
 
-Way = Literal["z", "class", "both"]
-WAYS: tuple[Way, ...] = ("z", "class", "both")
+Interpolation = Literal["z", "class", "both"]
+INTERPOLATIONS: tuple[Interpolation, ...] = ("z", "class", "both")
 CLASSES_SHOWN = 10
 MOST_BYTES = 2**30  # of one picture or animation
 
 
-def some_classes(sampler: Sampler) -> list[int]:
+def default_classes(sampler: Sampler) -> list[int]:
     """Classes to show where none are asked for: spread evenly over all."""
     count = min(sampler.num_classes, CLASSES_SHOWN)
     return np.linspace(0, sampler.num_classes - 1, count).astype(int).tolist()
@@ -53,9 +53,9 @@ def truncation_sheet(
     return sheet(np.stack(columns, axis=1), titles, _names(sampler, labels, rows))
 
 
-def ways(
+def interpolations(
     sampler: Sampler,
-    way: Way,
+    way: Interpolation,
     labels: Sequence[int],
     rows: int,
     steps: int,
@@ -99,8 +99,10 @@ def ways(
     return np.stack(found).reshape(rows, len(columns), *found[0].shape)
 
 
-def strips(sampler: Sampler, way: Way, labels: Sequence[int], images: np.ndarray) -> Image.Image:
-    """What `ways` gave as a sheet: a way a row, the class at each of its stops above it."""
+def interpolation_sheet(
+    sampler: Sampler, way: Interpolation, labels: Sequence[int], images: np.ndarray
+) -> Image.Image:
+    """What `interpolations` gave as a sheet: a way a row, the class at each of its stops above it."""
     rows, columns, length = images.shape[:3]
     titles = [""] * length
     if way == "z":
@@ -110,9 +112,9 @@ def strips(sampler: Sampler, way: Way, labels: Sequence[int], images: np.ndarray
     return sheet(images[:, 0], titles)
 
 
-def frames(images: np.ndarray) -> np.ndarray:
-    """What `ways` gave as the frames of an animation, all ways side by side: u8[T, H', W', 3]."""
-    tiles = enlarged(images)
+def animation_frames(images: np.ndarray) -> np.ndarray:
+    """What `interpolations` gave as the frames of an animation, all ways side by side: u8[T, H', W', 3]."""
+    tiles = enlarge(images)
     rows, columns, length, height, width, _ = tiles.shape
     return tiles.transpose(2, 0, 3, 1, 4, 5).reshape(length, rows * height, columns * width, 3)
 
@@ -123,7 +125,7 @@ def _names(sampler: Sampler, labels: Sequence[int], rows: int) -> list[str]:
 
 
 def _refuse_too_large(sampler: Sampler, images: int) -> None:
-    size = enlarged(np.empty((sampler.resolution, sampler.resolution, 3), np.uint8)).nbytes
+    size = enlarge(np.empty((sampler.resolution, sampler.resolution, 3), np.uint8)).nbytes
     if images * size > MOST_BYTES:
         raise UserError(
             f"{images:,} images of {sampler.resolution} px are too many for one picture: take "

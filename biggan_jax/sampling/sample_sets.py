@@ -17,11 +17,12 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime import processes
 from biggan_jax.runtime.counting import counting
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.output_files import refuse_unwritable, whole, write_array
 from biggan_jax.runtime.replicas import Replicas
-from biggan_jax.sampling.exported import Exported
+from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.sample_file import read_samples
 from biggan_jax.sampling.sampler import Sampler
 
@@ -30,7 +31,7 @@ REQUEST = "request.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class SampleSetRequest:
     """All that the images depend on: parts of different ones are no set.
 
     Attributes:
@@ -56,7 +57,7 @@ class Request:
         return np.asarray(self.classes, np.int32)[np.arange(numbers.start, numbers.stop) % len(self.classes)]
 
 
-def digest(exported: Exported) -> str:
+def weights_digest(exported: ExportedGenerator) -> str:
     """SHA-256 of all that an exported generator computes with."""
     found = hashlib.sha256()
     trees = (exported.params, sorted(exported.statistics.items()))
@@ -66,7 +67,7 @@ def digest(exported: Exported) -> str:
     return found.hexdigest()
 
 
-def write_sample_set(path: Path, sampler: Sampler, request: Request, console: Console) -> None:
+def write_sample_set(path: Path, sampler: Sampler, request: SampleSetRequest, console: Console) -> None:
     """Draws the set, or what there is not of it yet; to be called in all processes.
 
     Args:
@@ -79,27 +80,27 @@ def write_sample_set(path: Path, sampler: Sampler, request: Request, console: Co
       UserError: there is such a file already, the parts beside it are of another request, the disk is full or
         cannot be written, or there is no such truncation.
     """
-    first, processes = jax.process_index() == 0, jax.process_count()
+    first, num_processes = jax.process_index() == 0, jax.process_count()
     parts = Parts(path, sampler.resolution, request)
     missing: list[int] = Replicas().tell(parts.missing(console) if first else None)
     drawn = request.num_samples - sum(len(parts.numbers[index]) for index in missing)
     if drawn:
         console.print(f"going on after {drawn:,} images in {parts.folder}")
     with counting(console, request.num_samples, drawn) as advance:
-        for start in range(0, len(missing), processes):
-            together = missing[start : start + processes]
+        for start in range(0, len(missing), num_processes):
+            together = missing[start : start + num_processes]
             images = np.zeros(parts.shape, np.uint8)
             if jax.process_index() < len(together):
                 numbers = parts.numbers[together[jax.process_index()]]
                 for place, some in _draw(sampler, request, numbers):
                     images[place : place + len(some)] = some
-                    if processes == 1:
+                    if num_processes == 1:
                         advance(len(some))
-            gathered = processes.gather(images[None], processes)
+            gathered = processes.gather(images[None], num_processes)
             if first:
                 for index, part in zip(together, gathered, strict=False):
                     parts.write(index, part)
-            if processes > 1:
+            if num_processes > 1:
                 advance(sum(len(parts.numbers[index]) for index in together))
     if first:
         parts.join()
@@ -114,7 +115,7 @@ class Parts:
       shape: of the first part's images; only the last part can be smaller.
     """
 
-    def __init__(self, path: Path, resolution: int, request: Request):
+    def __init__(self, path: Path, resolution: int, request: SampleSetRequest):
         self.folder = path.with_name(f"{path.name}.parts")
         self._path, self._request, self._size = path, request, (resolution, resolution, 3)
         step = min(request.num_samples, max(1, PART_BYTES // math.prod(self._size)))
@@ -199,7 +200,7 @@ class Parts:
             )
 
 
-def _draw(sampler: Sampler, request: Request, numbers: range) -> Iterator[tuple[int, np.ndarray]]:
+def _draw(sampler: Sampler, request: SampleSetRequest, numbers: range) -> Iterator[tuple[int, np.ndarray]]:
     """The images of these numbers, some at a time, each time with how many came before."""
     at_once = 2 * request.batch_size * jax.local_device_count()
     for start in range(numbers.start, numbers.stop, at_once):

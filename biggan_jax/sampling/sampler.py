@@ -17,10 +17,16 @@ from flax import traverse_util
 
 from biggan_jax.models.networks import Generator, make_generator
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Exported
-from biggan_jax.sampling.latents import draw_latents
-from biggan_jax.sampling.truncation import Kind, refuse_impossible, spread, statistics_at, untruncated
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import ExportedGenerator
+from biggan_jax.sampling.latents import sample_latents
+from biggan_jax.sampling.truncation import (
+    TruncationKind,
+    refuse_impossible,
+    spread,
+    statistics_at,
+    untruncated,
+)
 
 Class = int | str
 Pixels = Literal["uint8", "float32"]
@@ -50,7 +56,7 @@ class Sampler:
 
     def __init__(
         self,
-        exported: Exported,
+        exported: ExportedGenerator,
         *,
         batch_size: int | None = None,
         devices: Sequence[jax.Device] | None = None,
@@ -83,7 +89,7 @@ class Sampler:
         self._statistics: dict[float, list[Tree]] = {}
         self.class_names, self.num_classes = exported.class_names, model.num_classes
         self.resolution, self.latent_dim = model.resolution, model.latent_dim
-        self.truncation_kind: Kind = exported.truncation_kind
+        self.truncation_kind: TruncationKind = exported.truncation_kind
         self.truncations = tuple(
             sorted(exported.statistics, key=lambda stored: spread(self.truncation_kind, stored))
         )
@@ -127,7 +133,9 @@ class Sampler:
         indices = start + jnp.arange(count)
         key = jax.random.key(seed)
         return np.asarray(
-            draw_latents(key, indices, self.latent_dim, self._distribution, truncation, self.truncation_kind)
+            sample_latents(
+                key, indices, self.latent_dim, self._distribution, truncation, self.truncation_kind
+            )
         )
 
     def labels(self, classes: Class | Sequence[Class] | np.ndarray) -> np.ndarray:
@@ -304,11 +312,13 @@ def _draw(
     generator: Generator, dtype: Pixels, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array
 ) -> jax.Array:
     # The generator is static, and equal ones hash alike: a new Sampler of the same network compiles nothing.
-    images = draw(generator, weights, statistics, z, labels)
+    images = generate(generator, weights, statistics, z, labels)
     return to_pixels(images) if dtype == "uint8" else images.astype(jnp.float32)
 
 
-def draw(generator: Generator, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array) -> jax.Array:
+def generate(
+    generator: Generator, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array
+) -> jax.Array:
     """The images of latents by standing statistics, [N, H, W, 3] in [-1, 1].
 
     `weights` has them in the collection `params`, and may have some in `ready` (see `layers.Conv`). What is

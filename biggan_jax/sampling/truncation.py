@@ -14,23 +14,23 @@ from typing import Literal, get_args
 import jax
 
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
-Kind = Literal["threshold", "scale"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+TruncationKind = Literal["threshold", "scale"]
+TRUNCATION_KINDS: tuple[TruncationKind, ...] = get_args(TruncationKind)
 
 
-def untruncated(kind: Kind) -> float:
+def untruncated(kind: TruncationKind) -> float:
     """The number that stands for the whole distribution."""
     return {"threshold": 0.0, "scale": 1.0}[kind]
 
 
-def describe(kind: Kind, truncation: float) -> str:
+def describe(kind: TruncationKind, truncation: float) -> str:
     """`untruncated`, `truncation 0.5`."""
     return "untruncated" if truncation == untruncated(kind) else f"truncation {truncation:g}"
 
 
-def spread(kind: Kind, truncation: float) -> float:
+def spread(kind: TruncationKind, truncation: float) -> float:
     """The standard deviation of the latents, as a share of the untruncated ones': 0 to 1.
 
     Of a normal that is cut off at ±t it is √(1 - 2tφ(t) / (2Φ(t) - 1)).
@@ -45,7 +45,7 @@ def spread(kind: Kind, truncation: float) -> float:
     return math.sqrt(1 - 2 * truncation * density / math.erf(truncation / math.sqrt(2)))
 
 
-def refuse_impossible(kind: Kind, truncation: float, distribution: str = "normal") -> None:
+def refuse_impossible(kind: TruncationKind, truncation: float, distribution: str = "normal") -> None:
     """Raises UserError if there are no such latents."""
     if not (0 <= truncation < math.inf) or (kind == "scale" and truncation > 1):
         wanted = "0 or more; 0 for none" if kind == "threshold" else "0 to 1; 1 for none"
@@ -57,7 +57,7 @@ def refuse_impossible(kind: Kind, truncation: float, distribution: str = "normal
         )
 
 
-def statistics_at(statistics: Mapping[float, Tree], kind: Kind, truncation: float) -> Tree:
+def statistics_at(statistics: Mapping[float, Tree], kind: TruncationKind, truncation: float) -> Tree:
     """Those stored for this truncation, or a mixture of its two neighbours', by the latents' spread.
 
     Raises:

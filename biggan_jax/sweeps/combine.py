@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.naming import NAME, describe
 
 Override = dict[str, Any]

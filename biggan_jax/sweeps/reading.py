@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 
 from biggan_jax.config import ConfigError, validate
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.cli import UserError, did_you_mean, field_names
+from biggan_jax.runtime.cli import did_you_mean, field_names
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.naming import NAME, run_name
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from biggan_jax.config import flatten
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.reading import Run
 from biggan_jax.sweeps.workdirs import evaluation, is_finished, last_step, last_words, read_json
 from biggan_jax.training.monitoring.curves import Row, read_rows

@@ -10,7 +10,7 @@ from typing import Any
 from etils import epath
 
 from biggan_jax.config import config_to_json, differences
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_object_store, write_whole
 from biggan_jax.sweeps.reading import Run
 

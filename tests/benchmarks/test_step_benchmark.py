@@ -13,7 +13,7 @@ import pytest
 from benchmarks import step as benchmark
 from benchmarks.step import Row, arithmetic, as_json, measure, peak_tflops, planned_peak, table
 from biggan_jax.config import default_config
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.replicas import Replicas
 
 REPOSITORY = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from biggan_jax.data import open_source
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(

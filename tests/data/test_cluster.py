@@ -14,7 +14,7 @@ from PIL import Image
 from biggan_jax.data import DataError, cluster, open_source, writing
 from biggan_jax.data.cluster import Job, write_prepared_by_beam, write_shard_of
 from biggan_jax.data.writing import fingerprint, open_sources, shards_of, write_prepared
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 RESOLUTION = 16
 PICTURES = 40

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def test_accelerators_are_hidden_from_tensorflow(monkeypatch):

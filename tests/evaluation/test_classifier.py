@@ -12,7 +12,7 @@ from rich.console import Console
 from biggan_jax.evaluation.networks import classifier
 from biggan_jax.evaluation.networks.classifier import obtain
 from biggan_jax.evaluation.networks.classifier_network import Settings, gather_pixels
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 TRAINING, TEST = make_blobs(300, seed=1), make_blobs(150, seed=2)
 

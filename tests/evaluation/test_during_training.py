@@ -14,7 +14,7 @@ from rich.console import Console
 from biggan_jax.evaluation import during_training, evaluator, reference
 from biggan_jax.evaluation.during_training import TrainingEvaluation
 from biggan_jax.evaluation.networks import extraction
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 @pytest.fixture

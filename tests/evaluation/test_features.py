@@ -21,7 +21,7 @@ from biggan_jax.evaluation.networks.features import (
     open_feature_network,
 )
 from biggan_jax.evaluation.networks.inception_weights import Weights
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 QUIET = Console(quiet=True)
 IMAGES = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 3), np.uint8)

@@ -10,16 +10,18 @@ from blobs import make_blobs
 from biggan_jax.data.records import RecordSource
 from biggan_jax.evaluation import image_sets
 from biggan_jax.evaluation.image_sets import Drawn, Given, Real, gathered, in_memory
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.standing_statistics import prepare_generator
 
 
 @pytest.fixture(scope="module")
 def drawn():
     config = make_config()
     state = random_state(config)
-    return Drawn(Sampler(ready(config, state.ema_params, state.generator.u), batch_size=16), 50, 3, seed=4)
+    return Drawn(
+        Sampler(prepare_generator(config, state.ema_params, state.generator.u), batch_size=16), 50, 3, seed=4
+    )
 
 
 def of_files():

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from biggan_jax.evaluation.networks import inception_weights
 from biggan_jax.evaluation.networks.inception_weights import convert, download, obtain
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 QUIET = Console(quiet=True)
 STATE = random_state(seed=0)

@@ -13,8 +13,8 @@ from biggan_jax.evaluation import shuffled_patches
 from biggan_jax.evaluation.report.terminal import provenance
 from biggan_jax.evaluation.scores.shape import shuffle_patches
 from biggan_jax.exports.export_files import write_export
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.standing import ready
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.standing_statistics import prepare_generator
 
 
 def test_a_generator_of_random_weights_is_not_recognised_and_the_report_says_where_numbers_come_from(run):
@@ -230,7 +230,7 @@ def test_truncations_give_a_point_each_which_is_that_of_the_truncation_alone(run
 
 def test_an_export_is_judged_as_the_run_that_it_came_of_whose_images_must_be_named(run, tmp_path):
     config, state = make_config(), random_state(make_config())
-    exported = ready(config, state.ema_params, state.generator.u, [0.3, 0.0])
+    exported = prepare_generator(config, state.ema_params, state.generator.u, [0.3, 0.0])
     write_export(tmp_path / "export", dataclasses.replace(exported, provenance={"format": "biggan_jax"}))
     fields = {"workdir": None, "weights": tmp_path / "export"}
     with pytest.raises(UserError, match="--weights=.*export: say what to compare them with"):

@@ -11,7 +11,7 @@ from judging import judge, section
 
 from biggan_jax.config import config_to_json
 from biggan_jax.evaluation import reference
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run.saved_run import saved_config
 
 

@@ -21,7 +21,7 @@ from biggan_jax.exports.export_files import (
     refuse_used,
     write_export,
 )
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tiny_exports import CLASSES, LATENT, SIZE, make_exported
 
 from biggan_jax.exports import stablehlo
 from biggan_jax.exports.stablehlo import sampler_program
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
 
 # Runs a program where neither this package nor any library but JAX's own can be imported.

@@ -11,7 +11,7 @@ from tiny_exports import make_exported
 from biggan_jax.exports.export_files import CONFIG, write_export
 from biggan_jax.exports.stablehlo import PROGRAM, sampler_program
 from biggan_jax.exports.verification import MOST_TRUNCATIONS, verify
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.jobs import Job, Task
 from biggan_jax.sweeps.reading import Run, read_sweep
 

@@ -8,7 +8,7 @@ import pytest
 
 from biggan_jax.planning import slices
 from biggan_jax.planning.slices import open_slice, refusal
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 REFUSED = jax.errors.JaxRuntimeError(
     "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for "

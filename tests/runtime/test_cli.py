@@ -9,6 +9,7 @@ import pytest
 from absl import flags
 
 from biggan_jax.runtime import cli
+from biggan_jax.runtime.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
 CIFAR = str(REPOSITORY / "configs/cifar10.py")
@@ -32,7 +33,7 @@ def parse(monkeypatch):
 @pytest.fixture
 def complaint(parse):
     def complaint(*words: str) -> str:
-        with pytest.raises(cli.UserError) as error:
+        with pytest.raises(UserError) as error:
             parse(*words)
         return str(error.value)
 
@@ -177,14 +178,14 @@ def test_command_without_a_config_needs_none():
     flags.DEFINE_string("workdir", None, "folder", flag_values=values)
     assert cli.parse(["command", "--workdir=here"], values) == ["command"]
     assert values.workdir == "here"
-    with pytest.raises(cli.UserError, match="Unknown command line flag 'config'"):
+    with pytest.raises(UserError, match="Unknown command line flag 'config'"):
         cli.parse(["command", "--config=x"], values)
 
 
 def test_missing_required_flag_says_what_it_is_for():
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values, required=True)
-    with pytest.raises(cli.UserError, match="^--workdir is missing: folder of the run$"):
+    with pytest.raises(UserError, match="^--workdir is missing: folder of the run$"):
         cli.parse(["command"], values)
 
 

@@ -11,7 +11,7 @@ import torch_writer
 from torch_writer import integer, legacy_file, pickled, program, zip_file
 
 from biggan_jax.runtime import torch_files
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 STATE = {

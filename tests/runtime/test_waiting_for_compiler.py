@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.waiting import wait_for
 
 

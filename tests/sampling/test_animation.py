@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling import animation
 from biggan_jax.sampling.animation import there_and_back, write_gif, write_mp4
 

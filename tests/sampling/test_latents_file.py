@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from tiny_exports import CLASSES, LATENT, SIZE, make_exported
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling import latents_file
 from biggan_jax.sampling.latents_file import read_latents, write_images
 from biggan_jax.sampling.sampler import Sampler

@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 from tiny_exports import SIZE, make_exported
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling import sample_sets
 from biggan_jax.sampling.sample_file import read_samples
-from biggan_jax.sampling.sample_sets import Request, digest, write_sample_set
+from biggan_jax.sampling.sample_sets import SampleSetRequest, weights_digest, write_sample_set
 from biggan_jax.sampling.sampler import Sampler
 
-REQUEST = Request(num_samples=23, classes=(2, 0), truncation=0.5, seed=3, batch_size=2, weights="w")
+REQUEST = SampleSetRequest(num_samples=23, classes=(2, 0), truncation=0.5, seed=3, batch_size=2, weights="w")
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +152,9 @@ def test_too_little_space_is_told_before_anything_is_drawn(sampler, tmp_path, mo
 def test_a_digest_is_of_every_weight_and_statistic():
     exported = make_exported()
     same, other = make_exported(), make_exported()
-    assert digest(exported) == digest(same)
+    assert weights_digest(exported) == weights_digest(same)
     jax.tree.leaves(other.statistics[0.5])[0][0] += 1
-    assert digest(exported) != digest(other)
-    assert digest(exported) != digest(
+    assert weights_digest(exported) != weights_digest(other)
+    assert weights_digest(exported) != weights_digest(
         dataclasses.replace(exported, statistics={0.5: exported.statistics[0.5]})
     )

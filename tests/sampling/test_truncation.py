@@ -9,11 +9,17 @@ import scipy.stats
 from tiny_exports import CLASSES, LATENT, make_config, make_exported
 
 from biggan_jax.models.spectral_norm import initial_vectors
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.latents import draw_latents
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.latents import sample_latents
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.standing import ready
-from biggan_jax.sampling.truncation import KINDS, refuse_impossible, spread, statistics_at, untruncated
+from biggan_jax.sampling.standing_statistics import prepare_generator
+from biggan_jax.sampling.truncation import (
+    TRUNCATION_KINDS,
+    refuse_impossible,
+    spread,
+    statistics_at,
+    untruncated,
+)
 
 GRID = {"threshold": (0.25, 0.5, 1.0, 2.0, 0.0), "scale": (0.1, 0.4, 1.0)}
 
@@ -40,27 +46,27 @@ def test_the_spread_by_thresholds_is_the_truncated_normals_standard_deviation(th
 
 @pytest.mark.parametrize("truncation", [0.3, 1.0, 0.0])
 def test_the_spread_is_that_of_the_latents_that_are_drawn(truncation):
-    z = draw_latents(jax.random.key(0), np.arange(1000), 100, truncation=truncation)
+    z = sample_latents(jax.random.key(0), np.arange(1000), 100, truncation=truncation)
     assert np.std(z) == pytest.approx(spread("threshold", truncation), rel=0.01)
 
 
 def test_the_spread_by_scales_is_the_share_of_the_whole():
     whole, half = (
-        draw_latents(jax.random.key(0), np.arange(100), 10, truncation=scale, kind="scale")
+        sample_latents(jax.random.key(0), np.arange(100), 10, truncation=scale, kind="scale")
         for scale in (1.0, 0.5)
     )
     assert np.std(half) / np.std(whole) == pytest.approx(spread("scale", 0.5))
     assert spread("scale", untruncated("scale")) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRUNCATION_KINDS)
 def test_stored_statistics_are_given_as_they_are(kind):
     stored = scalar({truncation: number for number, truncation in enumerate(GRID[kind])})
     for truncation in GRID[kind]:
         assert statistics_at(stored, kind, truncation) is stored[truncation]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRUNCATION_KINDS)
 def test_between_stored_truncations_the_mixture_is_continuous_and_monotone(kind):
     grid = GRID[kind]
     values = {truncation: 10.0 * number for number, truncation in enumerate(grid)}
@@ -134,9 +140,9 @@ def test_interpolated_statistics_draw_nearly_the_images_of_gathered_ones():
     config = make_config(**{"sampling.standing_passes": 20, "sampling.batch_size": 64})
     params = make_exported().params
     vectors = initial_vectors(params, jax.random.key(0))
-    stored = Sampler(ready(config, params, vectors, GRID["threshold"]))
-    gathered = Sampler(ready(config, params, vectors, [0.7]))
-    only_near = Sampler(ready(config, params, vectors, [0.5]))
+    stored = Sampler(prepare_generator(config, params, vectors, GRID["threshold"]))
+    gathered = Sampler(prepare_generator(config, params, vectors, [0.7]))
+    only_near = Sampler(prepare_generator(config, params, vectors, [0.5]))
     labels = np.arange(60) % CLASSES
     z = gathered.latents(60, 0.7, seed=1)
     assert z.shape == (60, LATENT)

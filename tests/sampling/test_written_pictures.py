@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from tiny_exports import NAMES, SIZE, make_exported
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling import pictures
-from biggan_jax.sampling.pictures import class_sheet, frames, some_classes, strips, truncation_sheet, ways
+from biggan_jax.sampling.pictures import (
+    animation_frames,
+    class_sheet,
+    default_classes,
+    interpolation_sheet,
+    interpolations,
+    truncation_sheet,
+)
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.sheets import MARGIN, SMALLEST_TILE
 
@@ -51,7 +58,7 @@ def test_a_sweep_has_one_truncation_a_column_of_latents_and_statistics(sampler, 
 
 
 def test_from_class_to_class_the_latent_stays_and_each_class_is_passed_once(sampler, titles):
-    images = ways(sampler, "class", [0, 2, 1], rows=2, steps=3, truncation=0.5, seed=1)
+    images = interpolations(sampler, "class", [0, 2, 1], rows=2, steps=3, truncation=0.5, seed=1)
     assert images.shape == (2, 1, 5, SIZE, SIZE, 3)
     z = sampler.latents(2, 0.5, seed=1)
     for row in range(2):
@@ -59,31 +66,33 @@ def test_from_class_to_class_the_latent_stays_and_each_class_is_passed_once(samp
         np.testing.assert_array_equal(images[row, 0, ::2], stops)
         half = sampler.images(z[[row]], np.float32([[0.5, 0, 0.5]]), 0.5)[0]
         np.testing.assert_array_equal(images[row, 0, 1], half)
-    np.testing.assert_array_equal(tiles(strips(sampler, "class", [0, 2, 1], images), 2, 5), images[:, 0])
+    np.testing.assert_array_equal(
+        tiles(interpolation_sheet(sampler, "class", [0, 2, 1], images), 2, 5), images[:, 0]
+    )
     assert titles == [([NAMES[0], "", NAMES[2], "", NAMES[1]],)]
 
 
 def test_from_latent_to_latent_the_class_stays_and_all_classes_go_the_same_way(sampler, titles):
-    images = ways(sampler, "z", [2, 1], rows=2, steps=2, truncation=None, seed=1)
+    images = interpolations(sampler, "z", [2, 1], rows=2, steps=2, truncation=None, seed=1)
     z = sampler.latents(4, seed=1).reshape(2, 2, -1)
     for row in range(2):
         for column, label in enumerate([2, 1]):
             np.testing.assert_array_equal(images[row, column], sampler.images(z[row], [label] * 2))
-    page = tiles(strips(sampler, "z", [2, 1], images), 4, 2)
+    page = tiles(interpolation_sheet(sampler, "z", [2, 1], images), 4, 2)
     np.testing.assert_array_equal(page[1], images[1, 0])
     np.testing.assert_array_equal(page[2], images[0, 1])
     assert titles == [(["", ""], [NAMES[2], "", NAMES[1], ""])]
 
 
 def test_both_go_from_a_latent_of_one_class_to_another_of_another(sampler):
-    images = ways(sampler, "both", [0, 1], rows=2, steps=2, truncation=None, seed=1)
+    images = interpolations(sampler, "both", [0, 1], rows=2, steps=2, truncation=None, seed=1)
     wanted = sampler.images(sampler.latents(4, seed=1), [0, 1, 0, 1])
     np.testing.assert_array_equal(images.reshape(4, SIZE, SIZE, 3), wanted)
 
 
 def test_the_frames_of_an_animation_show_all_ways_side_by_side(sampler):
-    images = ways(sampler, "z", [0, 1, 2], rows=2, steps=3, truncation=None, seed=1)
-    found = frames(images)
+    images = interpolations(sampler, "z", [0, 1, 2], rows=2, steps=3, truncation=None, seed=1)
+    found = animation_frames(images)
     assert found.shape == (3, 2 * SMALLEST_TILE, 3 * SMALLEST_TILE, 3)
     for row, column in np.ndindex(2, 3):
         top, left = row * SMALLEST_TILE, column * SMALLEST_TILE
@@ -93,7 +102,7 @@ def test_the_frames_of_an_animation_show_all_ways_side_by_side(sampler):
 
 def test_one_class_is_no_way_between_classes_and_too_many_images_are_no_picture(sampler, monkeypatch):
     with pytest.raises(UserError, match="--interpolate=class goes from class to class: give two or more"):
-        ways(sampler, "class", [1], 1, 2, None, 0)
+        interpolations(sampler, "class", [1], 1, 2, None, 0)
     monkeypatch.setattr(pictures, "MOST_BYTES", 10 * 3 * SMALLEST_TILE**2)
     class_sheet(sampler, [0, 1], 5, None, 0)
     with pytest.raises(UserError, match="12 images of 8 px are too many for one picture: take 10 at most"):
@@ -101,6 +110,6 @@ def test_one_class_is_no_way_between_classes_and_too_many_images_are_no_picture(
 
 
 def test_classes_shown_are_spread_over_all(sampler, monkeypatch):
-    assert some_classes(sampler) == [0, 1, 2]
+    assert default_classes(sampler) == [0, 1, 2]
     monkeypatch.setattr(sampler, "num_classes", 1000)
-    assert some_classes(sampler) == [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]
+    assert default_classes(sampler) == [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps import choice, each, log_uniform, product, random_search, uniform, zipped
 
 

@@ -11,7 +11,7 @@ import pytest
 from etils import epath
 from finished_runs import make_runs, write_run
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_whole
 from biggan_jax.sweeps.page import summary_page
 from biggan_jax.sweeps.results import collect

@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.reading import read_sweep
 
 BASE = "configs/fashion_mnist.py"

@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 from finished_runs import make_runs
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps import workdirs
 from biggan_jax.sweeps.jobs import jobs
 from biggan_jax.sweeps.workdirs import last_step, last_words, log_path, refuse_other_runs

@@ -29,10 +29,9 @@ from biggan_jax.config import config_to_json, default_config
 from biggan_jax.data import ArraySource
 from biggan_jax.evaluation.report.page import report_page
 from biggan_jax.exports.export_files import write_export
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.files import run_directory, write_whole
-from biggan_jax.runtime.interruption import EXIT_RESUMABLE
-from biggan_jax.sampling.exported import Exported, Network
+from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 from biggan_jax.training.monitoring.metrics import FILE_NAME, Metrics
 from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.run import loop
@@ -285,8 +284,8 @@ def test_a_run_begins_with_networks_that_are_in_a_bucket(emulator, tmp_path):
     checkpoints.save(1, before, {})
     checkpoints.wait()
     checkpoints.close()
-    networks = [Network(one.params, one.u) for one in (before.generator, before.discriminator)]
-    exported = Exported(
+    networks = [TrainedNetwork(one.params, one.u) for one in (before.generator, before.discriminator)]
+    exported = ExportedGenerator(
         model=config.model,
         params=networks[0].params,
         statistics={},

@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_runs import make_config, noise_images  # noqa: F401
 
 from biggan_jax.data import ArraySource
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run import dry_run as module
 from biggan_jax.training.run import loop
 from biggan_jax.training.run.dry_run import dry_run, page

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.runtime import processes
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 HERE = Path(__file__).parent
 LAYOUTS = {(1, 8): (1, 2, 4, 8), (2, 2): (4,), (4, 1): (4,)}  # processes, devices of each: replicas
@@ -130,7 +130,7 @@ def test_under_slurm_the_processes_find_each_other_without_being_told():
 def test_when_one_process_ends_all_end_within_a_minute_and_say_so(end, code, words):
     script = (
         "import os, sys, time, jax, numpy as np\n"
-        "from biggan_jax.runtime.cli import UserError\n"
+        "from biggan_jax.runtime.errors import UserError\n"
         "from biggan_jax.runtime import processes\n"
         "from biggan_jax.runtime.replicas import Replicas\n"
         "hosts.join(sys.argv[1], 3, int(sys.argv[2]))\n"

@@ -36,9 +36,8 @@ from biggan_jax.exports.export_files import GENERATOR, TRAINING, write_export
 from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
 from biggan_jax.runtime import cli
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.runtime.interruption import EXIT_RESUMABLE
-from biggan_jax.sampling.exported import Exported, Network
+from biggan_jax.runtime.errors import EXIT_RESUMABLE, UserError
+from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 from biggan_jax.training.run import loop
 from biggan_jax.training.run.initialization import SPREAD, first_state
 from biggan_jax.training.run.saved_run import restore
@@ -50,14 +49,14 @@ NAMES = tuple(f"class {label}" for label in range(CLASSES))
 TABLES = {"model.shared_embedding": False, "model.hierarchical_latents": False}
 
 
-def random_network(shapes, seed: int) -> Network:
+def random_network(shapes, seed: int) -> TrainedNetwork:
     params = jax.tree.map(np.float32, plain.random_params(shapes.params, seed))
     rng = np.random.default_rng(seed)
     units = {path: rng.normal(size=vector.shape) for path, vector in sorted(shapes.u.items())}
-    return Network(params, {path: np.float32(u / np.linalg.norm(u)) for path, u in units.items()})
+    return TrainedNetwork(params, {path: np.float32(u / np.linalg.norm(u)) for path, u in units.items()})
 
 
-def divided(network: Network) -> dict:
+def divided(network: TrainedNetwork) -> dict:
     """By the largest singular values themselves."""
     leaves = flatten_dict(network.params, sep="/")
     vectors = {}
@@ -67,11 +66,11 @@ def divided(network: Network) -> dict:
     return jax.device_get(normalize(network.params, power_iteration(network.params, vectors, 1e-4), 1e-4))
 
 
-def write(folder, config, names=NAMES, generator=True, discriminator=True) -> Exported:
+def write(folder, config, names=NAMES, generator=True, discriminator=True) -> ExportedGenerator:
     """An export of random networks."""
     shapes = abstract_state(config)
     network = random_network(shapes.generator, 1)
-    exported = Exported(
+    exported = ExportedGenerator(
         model=config.model,
         params=divided(network),
         statistics={},
@@ -96,7 +95,7 @@ def flat(tree) -> dict[str, np.ndarray]:
     return flatten_dict(tree, sep="/")
 
 
-def assert_taken_over(state, network: Network) -> None:
+def assert_taken_over(state, network: TrainedNetwork) -> None:
     assert_same_state(state.params, network.params)
     assert_same_state(state.u, network.u)
 

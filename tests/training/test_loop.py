@@ -28,10 +28,10 @@ from tiny_runs import (
     untimed,
 )
 
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.runtime.interruption import EXIT_INTERRUPTED, EXIT_RESUMABLE, Interruption
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
+from biggan_jax.runtime.interruption import Interruption
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.standing_statistics import prepare_generator
 from biggan_jax.training.monitoring.metrics import Metrics, Stopwatch
 from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.run import loop
@@ -187,7 +187,7 @@ def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
     assert kept == {min(scores, key=scores.get), 6}
 
     # The last one, by hand: the same samples, and numpy's square root of the covariances.
-    exported = ready(config, restored.state.ema_params, restored.state.generator.u, [0.0])
+    exported = prepare_generator(config, restored.state.ema_params, restored.state.generator.u, [0.0])
     drawn = pixels.features(Sampler(exported).sample(np.arange(40) % 5)).astype(float)
     real = pixels.features(loop.open_source().images).astype(float)
     root = scipy.linalg.sqrtm(np.cov(real.T) @ np.cov(drawn.T)).real

@@ -11,7 +11,7 @@ from etils import epath
 from etils.epath import gpath, testing
 from tensorboardX.proto.event_pb2 import Event
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.monitoring.metrics import FILE_NAME, UPLOAD_SECONDS, Metrics, Stopwatch, mean
 
 

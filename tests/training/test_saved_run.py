@@ -9,7 +9,7 @@ from etils import epath
 from tiny_workdirs import make_run_config, random_state, write_run
 
 from biggan_jax.data import ArraySource
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run import saved_run
 from biggan_jax.training.run.record import Record
 from biggan_jax.training.run.saved_run import best_step, class_names, recorded_class_names, restore

@@ -6,7 +6,7 @@ import os
 import pytest
 from etils import epath
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_storage_error, run_directory, write_whole, writing
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from biggan_jax.evaluation.networks.classifier_network import Images, Network, Settings, Variables, shapes
 from biggan_jax.evaluation.networks.classifier_training import train
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_whole, writing
 from biggan_jax.runtime.on_devices import on_all_devices
 from biggan_jax.runtime.replicas import Replicas

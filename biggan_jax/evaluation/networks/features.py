@@ -15,7 +15,7 @@ from rich.console import Console
 from biggan_jax.evaluation.networks import classifier as classifiers
 from biggan_jax.evaluation.networks import inception, inception_weights
 from biggan_jax.evaluation.networks.classifier import Classifier
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.on_devices import on_all_devices
 
 Judged = tuple[np.ndarray, np.ndarray | None]  # features f32[N, D]; logits f32[N, K], or None

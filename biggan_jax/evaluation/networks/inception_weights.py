@@ -28,7 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from biggan_jax.evaluation.networks.inception import CLASSES, Inception
 from biggan_jax.runtime import torch_files
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"

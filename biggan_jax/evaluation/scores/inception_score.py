@@ -14,7 +14,7 @@ import numpy as np
 import scipy.special
 from numpy.typing import ArrayLike
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 SPLITS = 10
 SHUFFLE_SEED = 2020

@@ -11,7 +11,7 @@ import scipy.special
 from numpy.typing import ArrayLike
 
 from biggan_jax.evaluation.scores.inception_score import ROWS_AT_ONCE, SPLITS, inception_score
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 # Real images must fill this share of the network's classes, so that the top of IS's scale can be reached:
 # those of ten classes fill all ten of a classifier that was trained on them. Samples must fill this share of

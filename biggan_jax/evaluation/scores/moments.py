@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from biggan_jax.evaluation.scores.features import checked
 from biggan_jax.evaluation.scores.frechet import Statistics
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 ROWS_AT_ONCE = 1024  # merged together: a merge passes over D² numbers, however few rows it adds
 

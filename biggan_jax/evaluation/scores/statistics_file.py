@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from biggan_jax.evaluation.scores.frechet import Statistics
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_whole
 from biggan_jax.runtime.npz import open_npz, read_array
 

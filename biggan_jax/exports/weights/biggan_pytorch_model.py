@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from biggan_jax.exports.weights.layout import refuse
 from biggan_jax.exports.weights.model_section import model_section
 from biggan_jax.models.architecture import INITIAL_RESOLUTION, resolve
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 State = Mapping[str, np.ndarray]
 

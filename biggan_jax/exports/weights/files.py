@@ -7,7 +7,7 @@ import numpy as np
 import safetensors.numpy
 
 from biggan_jax.runtime import torch_files
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def read_bytes(path: Path) -> bytes:

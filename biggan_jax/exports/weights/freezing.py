@@ -6,13 +6,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Network
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import TrainedNetwork
 
 COLOURS = 3
 
 
-def freeze(network: Network, sigmas: Mapping[str, float], source: str) -> tuple[Tree, Network]:
+def freeze(network: TrainedNetwork, sigmas: Mapping[str, float], source: str) -> tuple[Tree, TrainedNetwork]:
     """Divides a generator's weights, and cuts its last convolution down to the three outputs that are used.
 
     The deep generators were published with as many outputs as channels there, and σ is that of all of them.
@@ -52,4 +52,4 @@ def freeze(network: Network, sigmas: Mapping[str, float], source: str) -> tuple[
         sigma = sigmas["conv/kernel"]
         for path in ("norm/gain", "norm/bias"):
             trained[path] = (trained[path] * np.sqrt(squares[-1]) / sigma).astype(np.float32)
-    return unflatten_dict(frozen, sep="/"), Network(unflatten_dict(trained, sep="/"), u)
+    return unflatten_dict(frozen, sep="/"), TrainedNetwork(unflatten_dict(trained, sep="/"), u)

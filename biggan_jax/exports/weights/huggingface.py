@@ -16,11 +16,18 @@ from ml_collections import ConfigDict
 
 from biggan_jax.exports.weights.files import read_bytes, read_state
 from biggan_jax.exports.weights.freezing import freeze
-from biggan_jax.exports.weights.layout import Shape, Tensor, collect, from_torch, generator_shapes, network
+from biggan_jax.exports.weights.layout import (
+    ParameterShape,
+    Tensor,
+    collect,
+    from_torch,
+    generator_shapes,
+    trained_network,
+)
 from biggan_jax.exports.weights.model_section import model_section
 from biggan_jax.models.architecture import INITIAL_RESOLUTION
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Exported
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import ExportedGenerator
 
 FORMAT = "huggingface"
 FIRST_WIDTH = 16  # of the 4×4 map, in multiples of the config's channel_width: fixed in the package's code
@@ -28,7 +35,7 @@ LARGEST = 1_000_000
 NUMBERS = ("output_dim", "z_dim", "channel_width", "num_classes", "attention_layer_position", "n_stats")
 
 
-def read_huggingface(folder: Path) -> Exported:
+def read_huggingface(folder: Path) -> ExportedGenerator:
     """Reads a generator from a folder of `pytorch-pretrained-biggan`.
 
     Raises:
@@ -55,14 +62,14 @@ def read_huggingface(folder: Path) -> Exported:
     shapes = {name: tensor.shape for name, tensor in state.items()}
     arrays = collect(wanted, shapes, state.__getitem__, str(path), lambda _: False)
 
-    undivided = network(arrays)
+    undivided = trained_network(arrays)
     weights = flatten_dict(undivided.params, sep="/")
     sigmas = {}
     for leaf, u in undivided.u.items():
         matrix = weights[leaf].reshape(-1, len(u)).astype(np.float64)
         sigmas[leaf] = float(arrays[f"v/{leaf}"] @ matrix @ u)
     frozen, trainable = freeze(undivided, sigmas, str(path))
-    return Exported(
+    return ExportedGenerator(
         model=model,
         params=frozen,
         statistics={
@@ -165,7 +172,7 @@ def _module(path: str, attention_block: int) -> str:
     return f"{layers}.{kind}_{int(number) - 1}{part}"
 
 
-def _parameter(leaf: str, shape: Shape, name: str, channel_width: int) -> dict[str, Tensor]:
+def _parameter(leaf: str, shape: ParameterShape, name: str, channel_width: int) -> dict[str, Tensor]:
     """The tensors that one leaf of ours takes, by key for `collect`."""
     kind = leaf.rpartition("/")[2]
     if leaf.startswith("conv/"):

@@ -15,10 +15,10 @@ from biggan_jax.exports.export_files import read_export, refuse_used, write_expo
 from biggan_jax.exports.model_card import ARCHITECTURES, CARD, model_card
 from biggan_jax.exports.weights import biggan_pytorch, huggingface, tfhub
 from biggan_jax.exports.weights.files import read_bytes
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Exported
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.standing import standing_statistics
+from biggan_jax.sampling.standing_statistics import standing_statistics
 from biggan_jax.sampling.truncation import refuse_impossible
 
 TRUNCATIONS_LISTED = 6
@@ -78,7 +78,9 @@ def import_weights(
         console.print(line)
 
 
-def _read(format: str, files: Sequence[Path], truncation: float | None, epsilon: float | None) -> Exported:
+def _read(
+    format: str, files: Sequence[Path], truncation: float | None, epsilon: float | None
+) -> ExportedGenerator:
     if format == biggan_pytorch.FORMAT:
         if not 1 <= len(files) <= 2:
             raise UserError(f"{len(files)} files: name G's file, and D's after it if you want to train on")
@@ -110,7 +112,7 @@ def _names(path: Path, num_classes: int) -> tuple[str, ...]:
     return names
 
 
-def _gather(exported: Exported, gathering: Gathering, console: Console) -> Exported:
+def _gather(exported: ExportedGenerator, gathering: Gathering, console: Console) -> ExportedGenerator:
     """The same generator with statistics at further truncations."""
     if not gathering.truncations:
         return exported
@@ -140,17 +142,17 @@ def _gather(exported: Exported, gathering: Gathering, console: Console) -> Expor
     )
 
 
-def _refuse_what_cannot_draw(exported: Exported, file: Path) -> None:
+def _refuse_what_cannot_draw(exported: ExportedGenerator, file: Path) -> None:
     """Every number of the file may be finite, and the images may not."""
     if exported.statistics and not np.isfinite(Sampler(exported).sample([0], dtype="float32")).all():
         raise UserError(f"{file}: images of this generator are not finite numbers; get it again")
 
 
-def _refuse_difference(folder: Path, exported: Exported) -> None:
+def _refuse_difference(folder: Path, exported: ExportedGenerator) -> None:
     """Loads the export and compares all its numbers with those that were to be written."""
     loaded = read_export(folder, training=True)
 
-    def arrays(of: Exported) -> Any:
+    def arrays(of: ExportedGenerator) -> Any:
         networks = [(one.params, one.u) for one in (of.generator, of.discriminator) if one]
         return of.params, dict(of.statistics), networks
 
@@ -159,7 +161,7 @@ def _refuse_difference(folder: Path, exported: Exported) -> None:
         raise UserError("the export does not hold what was written; look at the disk, and try again")
 
 
-def _architecture(exported: Exported) -> list[str]:
+def _architecture(exported: ExportedGenerator) -> list[str]:
     model = exported.model
     attention = f"at {model.attention_resolution} px" if model.attention_resolution else "nowhere"
     latents = f"latents of {model.latent_dim}{' in chunks' if model.hierarchical_latents else ''}"
@@ -178,7 +180,7 @@ def _count(tree: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def _result(folder: Path, exported: Exported) -> list[str]:
+def _result(folder: Path, exported: ExportedGenerator) -> list[str]:
     stored = [f"{truncation:g}" for truncation in sorted(exported.statistics)]
     if len(stored) > TRUNCATIONS_LISTED:
         stored = [*stored[:3], "…", *stored[-2:]]

@@ -15,12 +15,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from biggan_jax.models.architecture import INITIAL_RESOLUTION
 from biggan_jax.models.networks import make_discriminator, make_generator
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Network
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import TrainedNetwork
 
 MOST_NAMES = 12
 
-Shape = tuple[int, ...]
+ParameterShape = tuple[int, ...]
 Convert = Callable[[np.ndarray], np.ndarray]
 
 
@@ -28,18 +28,18 @@ class Tensor(NamedTuple):
     """One tensor of a file: its name and shape there, and what makes it a leaf of ours."""
 
     name: str
-    shape: Shape
+    shape: ParameterShape
     convert: Convert = np.asarray
 
 
-def generator_shapes(model: Any) -> tuple[dict[str, Shape], dict[str, Shape]]:
+def generator_shapes(model: Any) -> tuple[dict[str, ParameterShape], dict[str, ParameterShape]]:
     """The shapes of the generator's parameters and of its batch norms' statistics, by path."""
     z, labels = jnp.zeros((2, model.latent_dim)), jnp.zeros(2, jnp.int32)
     variables = jax.eval_shape(make_generator(model).init, jax.random.key(0), z, labels)
     return _shapes(variables["params"]), _shapes(variables["statistics"])
 
 
-def discriminator_shapes(model: Any) -> dict[str, Shape]:
+def discriminator_shapes(model: Any) -> dict[str, ParameterShape]:
     """The shapes of the discriminator's parameters, by path."""
     images, labels = jnp.zeros((2, model.resolution, model.resolution, 3)), jnp.zeros(2, jnp.int32)
     return _shapes(
@@ -47,13 +47,13 @@ def discriminator_shapes(model: Any) -> dict[str, Shape]:
     )
 
 
-def _shapes(tree: Tree) -> dict[str, Shape]:
+def _shapes(tree: Tree) -> dict[str, ParameterShape]:
     return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
 
 
 def collect(
     wanted: Mapping[str, Tensor],
-    shapes: Mapping[str, Shape],
+    shapes: Mapping[str, ParameterShape],
     read: Callable[[str], np.ndarray],
     source: str,
     spare: Callable[[str], bool],
@@ -118,22 +118,22 @@ def refuse(source: str, faults: Mapping[str, Iterable[str]]) -> None:
         raise UserError(f"{source} does not hold the tensors of this format ({'; '.join(found)})")
 
 
-def _bare(shape: Shape) -> Shape:
+def _bare(shape: ParameterShape) -> ParameterShape:
     while shape and shape[0] == 1:
         shape = shape[1:]
     return tuple(shape)
 
 
-def network(arrays: Mapping[str, np.ndarray]) -> Network:
+def trained_network(arrays: Mapping[str, np.ndarray]) -> TrainedNetwork:
     """The network whose leaves are under "params/PATH" and whose vectors are under "u/PATH"."""
     params, u = (
         {key.removeprefix(kind): array for key, array in arrays.items() if key.startswith(kind)}
         for kind in ("params/", "u/")
     )
-    return Network(unflatten_dict(params, sep="/"), u)
+    return TrainedNetwork(unflatten_dict(params, sep="/"), u)
 
 
-def power_iteration_sigmas(network: Network, unit: Convert) -> dict[str, float]:
+def power_iteration_sigmas(network: TrainedNetwork, unit: Convert) -> dict[str, float]:
     """σ = vᵀWu of every weight after one power iteration from its u, in float64.
 
     Args:
@@ -148,7 +148,7 @@ def power_iteration_sigmas(network: Network, unit: Convert) -> dict[str, float]:
     return sigmas
 
 
-def from_torch(shape: Shape) -> tuple[Shape, Convert]:
+def from_torch(shape: ParameterShape) -> tuple[ParameterShape, Convert]:
     """PyTorch's shape of a kernel of ours, and what brings one here: outputs come first there."""
     if len(shape) == 4:
         height, width, inputs, outputs = shape

@@ -13,7 +13,7 @@ from biggan_jax.models.architecture import (
     INITIAL_RESOLUTION,
     resolve,
 )
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 LARGEST_RESOLUTION = 8192
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 # Which two of each five stacks the converter in pytorch-pretrained-BigGAN takes for means and variances.
 PLACES = (1, 3)

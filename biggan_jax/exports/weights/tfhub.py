@@ -18,25 +18,25 @@ from biggan_jax.data.tensorflow_runtime import import_tensorflow
 from biggan_jax.exports.weights.files import read_bytes, refuse_devices, sha256
 from biggan_jax.exports.weights.freezing import freeze
 from biggan_jax.exports.weights.layout import (
-    Shape,
+    ParameterShape,
     Tensor,
     collect,
     generator_shapes,
-    network,
     power_iteration_sigmas,
+    trained_network,
 )
 from biggan_jax.exports.weights.saved_model import standing_statistics
 from biggan_jax.exports.weights.tfhub_names import DEEP, EPSILON, PLAIN, accumulated, infer_model, parameter
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.exported import Exported
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.exported_generator import ExportedGenerator
 
 FORMAT = "tfhub"
 STEP = 0.02  # between the truncations that a module has statistics for, the last of which is 1
 ROWS = (50, 51)  # from 0.02 on (BigGAN), or from 0 on (BigGAN-deep)
 
 
-def read_tfhub(path: Path) -> Exported:
+def read_tfhub(path: Path) -> ExportedGenerator:
     """Reads a generator from a module or a checkpoint.
 
     Of statistics there is one set a truncation if the module's graph is at hand. A checkpoint alone may have
@@ -71,10 +71,10 @@ def read_tfhub(path: Path) -> Exported:
     if single:
         leaves_of_one = {leaf: arrays[f"statistics/{leaf}"] for leaf in leaves}
         statistics = {1.0: unflatten_dict(leaves_of_one, sep="/")}
-    undivided = network(arrays)
+    undivided = trained_network(arrays)
     frozen, trainable = freeze(undivided, power_iteration_sigmas(undivided, _unit), source)
     files = [*_parts(prefix), *([graph] if graph else [])]
-    return Exported(
+    return ExportedGenerator(
         model=model,
         params=frozen,
         statistics=statistics,
@@ -112,7 +112,7 @@ def _parts(prefix: Path) -> list[Path]:
     return sorted(path for path in prefix.parent.iterdir() if path.name.startswith(f"{prefix.name}."))
 
 
-def _open(prefix: Path) -> tuple[Any, str, dict[str, Shape]]:
+def _open(prefix: Path) -> tuple[Any, str, dict[str, ParameterShape]]:
     """A reader, the scope that all names begin with, and the variables' shapes by the rest of the name."""
     tf = import_tensorflow()
     for path in _parts(prefix):
@@ -155,7 +155,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
 
 
-def _spare(wanted: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> Callable[[str], bool]:
+def _spare(wanted: Mapping[str, Tensor], shapes: Mapping[str, ParameterShape]) -> Callable[[str], bool]:
     """Tells which variables a checkpoint may hold besides: none that another generator would have."""
     names = {tensor.name for tensor in wanted.values()}
     averaged = {name.rpartition("/")[0] for name in names if "/ema_" in name}
@@ -173,7 +173,7 @@ def _spare(wanted: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> Callabl
     return spare
 
 
-def _tables(graph: Path, leaves: Mapping[str, Shape]) -> dict[float, Tree]:
+def _tables(graph: Path, leaves: Mapping[str, ParameterShape]) -> dict[float, Tree]:
     """The statistics in a module's graph, by truncation."""
     widths = {leaf.rpartition("/normalize/")[0]: shape[0] for leaf, shape in leaves.items()}
     # As an image passes them: block by block, and at the end the one without a number.

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from biggan_jax.exports.weights.layout import Shape, Tensor, refuse
+from biggan_jax.exports.weights.layout import ParameterShape, Tensor, refuse
 from biggan_jax.exports.weights.model_section import model_section
 from biggan_jax.models.architecture import INITIAL_RESOLUTION
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 EPSILON = 1e-4  # in batch norm and in spectral norm
 
@@ -57,7 +57,7 @@ DEEP = Dialect(
 )
 
 
-def infer_model(shapes: Mapping[str, Shape], dialect: Dialect, source: str) -> ConfigDict:
+def infer_model(shapes: Mapping[str, ParameterShape], dialect: Dialect, source: str) -> ConfigDict:
     """The `model` section of a generator whose variables have these shapes.
 
     Raises:
@@ -108,7 +108,7 @@ def infer_model(shapes: Mapping[str, Shape], dialect: Dialect, source: str) -> C
 
 
 def _attention_resolution(
-    shapes: Mapping[str, Shape], average: str, widths: Sequence[int], source: str
+    shapes: Mapping[str, ParameterShape], average: str, widths: Sequence[int], source: str
 ) -> int:
     """No name tells where attention stands, but its width does: in every published one that is of one map."""
     if not any(name.startswith("Generator/attention/") for name in shapes):
@@ -154,7 +154,9 @@ def _module(path: str, dialect: Dialect) -> str:
     return f"{_block(int(block))}/{_numbered(dialect.norm, number)}/{getattr(dialect, part)}"
 
 
-def parameter(leaf: str, shape: Shape, dialect: Dialect, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+def parameter(
+    leaf: str, shape: ParameterShape, dialect: Dialect, shapes: Mapping[str, ParameterShape]
+) -> dict[str, Tensor]:
     """The tensors that one leaf of ours takes, by key for `collect`."""
     path, _, kind = leaf.rpartition("/")
     module, average = _module(path, dialect), dialect.average
@@ -171,7 +173,7 @@ def parameter(leaf: str, shape: Shape, dialect: Dialect, shapes: Mapping[str, Sh
     return tensors
 
 
-def accumulated(leaf: str, shape: Shape, dialect: Dialect) -> Tensor:
+def accumulated(leaf: str, shape: ParameterShape, dialect: Dialect) -> Tensor:
     """The variable of one of our statistics, which holds truncation 1's in a published checkpoint."""
     path, _, kind = leaf.rpartition("/normalize/")
     module = dialect.last_statistics

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 RESPONSES = ("stop", "rollback")  # to a collapse, by the config's `on_collapse`
 

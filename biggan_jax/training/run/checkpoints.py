@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from biggan_jax.config import config_to_json, differences
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_object_store, is_storage_error, run_directory, writing
 
 # These fields of config.model say how the networks compute, not what parameters they have.

@@ -25,9 +25,9 @@ from biggan_jax.config import config_to_json, differences
 from biggan_jax.exports.export_files import CONFIG, FORMAT, read_export, read_model
 from biggan_jax.models.architecture import resolve
 from biggan_jax.models.spectral_norm import power_iteration
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_storage_error, run_directory
-from biggan_jax.sampling.exported import Network
+from biggan_jax.sampling.exported_generator import TrainedNetwork
 from biggan_jax.training.run.saved_run import recorded_class_names, restore, saved_config
 from biggan_jax.training.step.state import NetworkState, TrainState, create_state
 
@@ -56,8 +56,8 @@ class Known(NamedTuple):
     """Networks to begin with."""
 
     model: ConfigDict
-    generator: Network  # without vectors where its weights are divided already
-    discriminator: Network | None
+    generator: TrainedNetwork  # without vectors where its weights are divided already
+    discriminator: TrainedNetwork | None
     class_names: tuple[str, ...]  # none if they are not known
 
 
@@ -153,11 +153,11 @@ def _same(folder: epath.Path, workdir: epath.Path) -> bool:
 def _read(place: Place) -> Known:
     if place.is_export:
         exported = read_export(place.folder, training=True)
-        generator = exported.generator or Network(exported.params, {})
+        generator = exported.generator or TrainedNetwork(exported.params, {})
         return Known(exported.model, generator, exported.discriminator, exported.class_names)
     config = saved_config(place.folder)
     state = restore(place.folder, config, place.step).state
-    networks = (Network(one.params, one.u) for one in (state.generator, state.discriminator))
+    networks = (TrainedNetwork(one.params, one.u) for one in (state.generator, state.discriminator))
     return Known(config.model, *networks, recorded_class_names(place.folder))
 
 
@@ -238,7 +238,7 @@ def _told(
 
 
 def _taken_over(
-    network: Network, fresh: NetworkState, rows: Rows, random: np.random.Generator, epsilon: float
+    network: TrainedNetwork, fresh: NetworkState, rows: Rows, random: np.random.Generator, epsilon: float
 ) -> NetworkState:
     """The network as it is to be trained, classes in their new rows; Adam's moments are the fresh ones."""
     params, u = flatten_dict(network.params, sep="/"), dict(network.u)

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from biggan_jax.config import config_to_json
 from biggan_jax.data import Source
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_whole
 from biggan_jax.training.monitoring.collapse import Collapse, Watch
 from biggan_jax.training.monitoring.curves import draw_curves, read_rows

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from biggan_jax.config import default_config, flatten, validate
 from biggan_jax.data import DataError, open_source
 from biggan_jax.data.tfds_images import is_prepared
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run.checkpoints import Checkpoints, Restored
 from biggan_jax.training.step.state import abstract_state
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from biggan_jax.evaluation.scores.diversity import diversity, mean_distance, vendi
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def draw(count, seed=0, width=12):

@@ -6,7 +6,7 @@ import pytest
 from biggan_jax.evaluation.scores.extrapolation import extrapolated
 from biggan_jax.evaluation.scores.frechet import Statistics, distance, expected_bias
 from biggan_jax.evaluation.scores.moments import Moments
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 REFERENCE = Statistics(np.zeros(6), np.eye(6))
 

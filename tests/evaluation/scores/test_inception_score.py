@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.evaluation.scores.inception_score import InceptionScoreSums, inception_score
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def draw(count, classes=8, seed=0):

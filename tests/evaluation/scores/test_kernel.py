@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.evaluation.scores.kernel import kid, mmd2
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def draw(count, seed=0, shift=0.0, width=5):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.evaluation.scores.label_fit import label_fit, mutual_information
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 SURE = 1e3
 

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 
 from biggan_jax.evaluation.scores import nearest
 from biggan_jax.evaluation.scores.manifold import manifold
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def draw(count, seed=0, scale=1.0, shift=0.0):

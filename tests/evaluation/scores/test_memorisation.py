@@ -6,7 +6,7 @@ import scipy.stats
 from scipy.spatial.distance import cdist
 
 from biggan_jax.evaluation.scores.memorisation import memorisation
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def draw(count, seed=0, scale=1.0):

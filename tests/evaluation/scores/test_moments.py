@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.evaluation.scores.moments import Moments, merged
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 def collect(*batches):

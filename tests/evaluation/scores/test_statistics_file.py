@@ -5,7 +5,7 @@ import pytest
 
 from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 
 @pytest.fixture

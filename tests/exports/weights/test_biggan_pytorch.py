@@ -17,7 +17,7 @@ from biggan_jax.config import default_config, validate
 from biggan_jax.exports.weights.biggan_pytorch import read_biggan_pytorch
 from biggan_jax.models.networks import make_discriminator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 CIFAR = {"widths": [16, 16, 16, 16], "embedding": 0, "chunk": 7}
 SPLIT_128 = {"widths": [128, 128, 64, 32, 16, 8], "attention": 3}

@@ -15,7 +15,7 @@ from huggingface_files import CONFIG, generate, random_state, write_folder
 
 from biggan_jax.exports.weights.huggingface import read_huggingface
 from biggan_jax.models.spectral_norm import normalize, power_iteration
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 STATE = random_state(CONFIG)
 

@@ -33,8 +33,8 @@ from biggan_jax.exports.weights.importing import Gathering, import_weights
 from biggan_jax.exports.weights.tfhub import read_tfhub
 from biggan_jax.models.networks import make_discriminator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
-from biggan_jax.runtime.cli import UserError
-from biggan_jax.sampling.standing import standing_statistics
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling.standing_statistics import standing_statistics
 from biggan_jax.training.run.initialization import first_state
 
 G_STATE = generator_state([16] * 4, embedding=0, chunk=7)

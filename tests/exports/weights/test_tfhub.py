@@ -25,7 +25,7 @@ from biggan_jax.exports.weights.tfhub_names import DEEP as DEEP_NAMES
 from biggan_jax.exports.weights.tfhub_names import PLAIN as PLAIN_NAMES
 from biggan_jax.exports.weights.tfhub_names import infer_model
 from biggan_jax.models.architecture import GENERATOR_CHANNELS
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 
 PLAIN = {"widths": [32, 24, 16, 8], "deep": False, "attention": 16}
 DEEP = {"widths": [32, 24, 16, 8], "deep": True, "attention": 16, "outputs": 5}
