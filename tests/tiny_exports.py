@@ -8,7 +8,7 @@ import plain_networks as plain
 from biggan_jax.config import default_config
 from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import initial_vectors
-from biggan_jax.sampling.exported import Exported, Network
+from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 from biggan_jax.training.step.state import abstract_state
 
 CLASSES, LATENT, SIZE = 3, 6, 8
@@ -52,8 +52,8 @@ def make_exported(truncations=(0.5, 1.0, 0.0), kind="threshold", training=False,
         for name, seed in {"generator": 2, "discriminator": 3}.items():
             params = filled(getattr(state, name).params, seed)
             vectors = jax.device_get(initial_vectors(params, jax.random.key(seed)))
-            networks[name] = Network(params, vectors)
-    return Exported(
+            networks[name] = TrainedNetwork(params, vectors)
+    return ExportedGenerator(
         model=model,
         params=filled(shapes["params"], 1),
         statistics={
@@ -67,7 +67,7 @@ def make_exported(truncations=(0.5, 1.0, 0.0), kind="threshold", training=False,
     )
 
 
-def assert_same(one: Exported, other: Exported):
+def assert_same(one: ExportedGenerator, other: ExportedGenerator):
     """All that an export holds, bit for bit."""
     for name in ("model", "truncation_kind", "class_names", "provenance"):
         assert getattr(one, name) == getattr(other, name), name

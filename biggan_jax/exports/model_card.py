@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from biggan_jax.exports.stablehlo import PROGRAM
-from biggan_jax.sampling.exported import Exported
+from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.latents import SCALED_LIMIT
 from biggan_jax.sampling.truncation import describe, spread, untruncated
 
@@ -33,7 +33,7 @@ DRAWN = {  # latents in the snippet, by distribution
 }
 
 
-def model_card(exported: Exported, program: bytes | None = None) -> str:
+def model_card(exported: ExportedGenerator, program: bytes | None = None) -> str:
     """The card.
 
     Args:
@@ -74,7 +74,7 @@ def escape(text: object) -> str:
     return MARKUP.sub(r"\\\1", html.escape(line, quote=False))
 
 
-def _facts(exported: Exported) -> Iterator[tuple[str, str]]:
+def _facts(exported: ExportedGenerator) -> Iterator[tuple[str, str]]:
     model = exported.model
     yield "parameters", f"{sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(exported.params)):,}"
     yield "latents", f"{model.latent_dim} numbers, {escape(model.latent_distribution)}"
@@ -82,7 +82,7 @@ def _facts(exported: Exported) -> Iterator[tuple[str, str]]:
     yield "images", f"RGB, {model.resolution} × {model.resolution}"
 
 
-def _use(exported: Exported) -> Iterator[str]:
+def _use(exported: ExportedGenerator) -> Iterator[str]:
     yield "## Use"
     if not exported.statistics:
         yield "It has no standing statistics, which drawing takes: it is there to be trained further."
@@ -97,7 +97,7 @@ def _use(exported: Exported) -> Iterator[str]:
     )
 
 
-def _program_use(exported: Exported, program: bytes) -> Iterator[str]:
+def _program_use(exported: ExportedGenerator, program: bytes) -> Iterator[str]:
     model, truncation = exported.model, _shown_truncation(exported)
     yield "## Use without biggan_jax"
     yield (
@@ -121,7 +121,7 @@ def _program_use(exported: Exported, program: bytes) -> Iterator[str]:
     )
 
 
-def _shown_latents(exported: Exported) -> str:
+def _shown_latents(exported: ExportedGenerator) -> str:
     if exported.truncation_kind == "scale":
         return f"truncation * jax.random.truncated_normal(key, -{SCALED_LIMIT:g}, {SCALED_LIMIT:g}, shape)"
     if _shown_truncation(exported) == 0:
@@ -129,14 +129,14 @@ def _shown_latents(exported: Exported) -> str:
     return "jax.random.truncated_normal(key, -truncation, truncation, shape)  # for truncation 0: normal"
 
 
-def _shown_truncation(exported: Exported) -> float:
+def _shown_truncation(exported: ExportedGenerator) -> float:
     """One in the middle of those there are."""
     kind = exported.truncation_kind
     stored = sorted(exported.statistics, key=lambda one: spread(kind, one))
     return stored[len(stored) // 2]
 
 
-def _shown_classes(exported: Exported) -> list[int | str]:
+def _shown_classes(exported: ExportedGenerator) -> list[int | str]:
     """Two classes: a name, where there is one that can stand in code, and a number."""
     names, last = exported.class_names, exported.model.num_classes - 1
     known = [name.casefold() for name in names]
@@ -144,7 +144,7 @@ def _shown_classes(exported: Exported) -> list[int | str]:
     return [plain[0] if plain else 0, last]
 
 
-def _listed(exported: Exported) -> str:
+def _listed(exported: ExportedGenerator) -> str:
     kind = exported.truncation_kind
     stored = sorted(exported.statistics, key=lambda one: spread(kind, one))
     words = [f"{one:g}" for one in stored if one != untruncated(kind)]

@@ -6,7 +6,7 @@ The distributions are those of Brock et al. 2019, appendix E; truncation is sect
 import jax
 import jax.numpy as jnp
 
-from biggan_jax.sampling.truncation import Kind, refuse_impossible
+from biggan_jax.sampling.truncation import TruncationKind, refuse_impossible
 
 SCALED_LIMIT = 2.0  # where normal latents are cut off that truncation then scales
 
@@ -35,13 +35,13 @@ DISTRIBUTIONS = {
 }
 
 
-def draw_latents(
+def sample_latents(
     key: jax.Array,
     indices: jax.Array,
     latent_dim: int,
     distribution: str = "normal",
     truncation: float = 0.0,
-    kind: Kind = "threshold",
+    kind: TruncationKind = "threshold",
 ) -> jax.Array:
     """Draws the latents with the given indices in the sequence that `key` names.
 
@@ -75,7 +75,7 @@ def draw_latents(
     return jax.vmap(lambda index: draw(jax.random.fold_in(key, index), (latent_dim,)))(indices)
 
 
-def draw_labels(key: jax.Array, indices: jax.Array, num_classes: int) -> jax.Array:
+def sample_labels(key: jax.Array, indices: jax.Array, num_classes: int) -> jax.Array:
     """Draws labels, uniform over the classes, with the given indices: i32[N]."""
     return jax.vmap(lambda index: jax.random.randint(jax.random.fold_in(key, index), (), 0, num_classes))(
         indices

@@ -38,7 +38,7 @@ def sheet(
     if row_titles is not None and len(row_titles) != rows:
         raise ValueError(f"row_titles: {len(row_titles)} of them for {rows} rows of images")
 
-    tiles = enlarged(images)
+    tiles = enlarge(images)
     tile_height, tile_width = tiles.shape[2:4]
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", FONT_SIZE)
     titles = [wrap(title, font, tile_width) for title in column_titles]
@@ -66,7 +66,7 @@ def sheet(
     return page
 
 
-def enlarged(images: np.ndarray) -> np.ndarray:
+def enlarge(images: np.ndarray) -> np.ndarray:
     """Images `[…, H, W, 3]` by a whole factor, so that no side has less than `SMALLEST_TILE` pixels."""
     scale = -(-SMALLEST_TILE // min(images.shape[-3:-1]))
     return images.repeat(scale, axis=-3).repeat(scale, axis=-2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from biggan_jax.sampling.latents import DISTRIBUTIONS, draw_labels, draw_latents
+from biggan_jax.sampling.latents import DISTRIBUTIONS, sample_labels, sample_latents
 
 KEY = jax.random.key(0)
 COUNT, DIM = (
@@ -20,7 +20,7 @@ CDFS = {
 
 
 def draw(distribution="normal", truncation=0.0, key=KEY, count=COUNT):
-    return np.asarray(draw_latents(key, jnp.arange(count), DIM, distribution, truncation))
+    return np.asarray(sample_latents(key, jnp.arange(count), DIM, distribution, truncation))
 
 
 @pytest.fixture(scope="module")
@@ -59,28 +59,28 @@ def test_components_and_latents_are_not_correlated(normal):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_a_latent_depends_on_its_index_alone_not_on_the_batch_it_is_drawn_in(distribution):
     together = draw(distribution, count=8)
-    in_parts = [draw_latents(KEY, jnp.array(indices), DIM, distribution) for indices in ([6, 1], [3])]
+    in_parts = [sample_latents(KEY, jnp.array(indices), DIM, distribution) for indices in ([6, 1], [3])]
     np.testing.assert_array_equal(np.concatenate(in_parts), together[[6, 1, 3]])
 
 
 def test_a_truncated_latent_depends_on_its_index_alone():
-    in_parts = draw_latents(KEY, jnp.array([6, 1]), DIM, truncation=0.5)
+    in_parts = sample_latents(KEY, jnp.array([6, 1]), DIM, truncation=0.5)
     np.testing.assert_array_equal(in_parts, draw(truncation=0.5, count=8)[[6, 1]])
 
 
 def test_a_label_depends_on_its_index_alone():
-    together = np.asarray(draw_labels(KEY, jnp.arange(50), 7))
-    np.testing.assert_array_equal(draw_labels(KEY, jnp.array([40, 3]), 7), together[[40, 3]])
+    together = np.asarray(sample_labels(KEY, jnp.arange(50), 7))
+    np.testing.assert_array_equal(sample_labels(KEY, jnp.array([40, 3]), 7), together[[40, 3]])
 
 
 def test_another_key_draws_other_latents_and_labels(normal):
     other = jax.random.key(1)
     assert not np.isclose(draw(key=other), normal).any(axis=1).all()
-    assert not np.array_equal(draw_labels(other, jnp.arange(50), 7), draw_labels(KEY, jnp.arange(50), 7))
+    assert not np.array_equal(sample_labels(other, jnp.arange(50), 7), sample_labels(KEY, jnp.arange(50), 7))
 
 
 def test_labels_are_uniform_over_all_classes():
-    counts = np.bincount(np.asarray(draw_labels(KEY, jnp.arange(7000), 7)), minlength=7)
+    counts = np.bincount(np.asarray(sample_labels(KEY, jnp.arange(7000), 7)), minlength=7)
     assert len(counts) == 7 and stats.chisquare(counts).pvalue > 1e-4
 
 

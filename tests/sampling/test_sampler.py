@@ -12,9 +12,9 @@ import pytest
 from biggan_jax.config import default_config
 from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
-from biggan_jax.sampling.latents import draw_labels, draw_latents
+from biggan_jax.sampling.latents import sample_labels, sample_latents
 from biggan_jax.sampling.sampler import Sampler, largest_batch
-from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.standing_statistics import prepare_generator
 
 CLASSES, LATENT, SIZE = 3, 4, 8
 BATCH, PASSES = 4, 3
@@ -67,7 +67,7 @@ def params(config):
 
 
 def make_sampler(config, params, truncations=None, devices=None):
-    exported = ready(config, params, make_vectors(params), truncations, devices=devices)
+    exported = prepare_generator(config, params, make_vectors(params), truncations, devices=devices)
     return Sampler(exported, batch_size=BATCH, devices=devices)
 
 
@@ -86,8 +86,8 @@ def reference(config, params):
     for key in jax.random.split(jax.random.key(config.seed), PASSES):
         z_key, label_key = jax.random.split(key)
         indices = jnp.arange(BATCH)
-        z = draw_latents(z_key, indices, LATENT, truncation=config.sampling.truncation)
-        generator(np.asarray(z, np.float64), np.asarray(draw_labels(label_key, indices, CLASSES)))
+        z = sample_latents(z_key, indices, LATENT, truncation=config.sampling.truncation)
+        generator(np.asarray(z, np.float64), np.asarray(sample_labels(label_key, indices, CLASSES)))
         passes.append(dict(generator.seen))
     generator.stored = {path: np.mean([seen[path] for seen in passes], axis=0) for path in passes[0]}
     return generator
@@ -102,7 +102,7 @@ def ten():
 def test_standing_statistics_are_the_mean_over_passes_at_the_truncation_in_use(
     config, params, sampler, reference
 ):
-    statistics = ready(config, params, make_vectors(params)).statistics
+    statistics = prepare_generator(config, params, make_vectors(params)).statistics
     for path, (mean, variance) in reference.stored.items():
         found = statistics[sampler.truncation]
         for name in (*path.split("/"), "normalize"):
@@ -135,7 +135,7 @@ def test_drawing_nothing_gives_no_images(sampler):
 
 def test_drawing_by_seed_and_position_uses_the_truncation(sampler, config):
     labels = np.array([0, 1, 2, 0, 1])
-    z = draw_latents(jax.random.key(7), jnp.arange(5), LATENT, truncation=config.sampling.truncation)
+    z = sample_latents(jax.random.key(7), jnp.arange(5), LATENT, truncation=config.sampling.truncation)
     np.testing.assert_array_equal(sampler.sample(labels, seed=7), sampler.images(z, labels))
     np.testing.assert_array_equal(sampler.sample(labels[:2], seed=7), sampler.sample(labels, seed=7)[:2])
     assert (sampler.sample(labels, seed=8) != sampler.sample(labels, seed=7)).any()
@@ -160,7 +160,7 @@ def test_new_weights_of_the_same_network_compile_nothing_anew(config, sampler, t
     new = make_params(make_config(), seed=2)
     vectors = make_vectors(new)
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
-        images = Sampler(ready(make_config(), new, vectors), batch_size=BATCH).images(*ten)
+        images = Sampler(prepare_generator(make_config(), new, vectors), batch_size=BATCH).images(*ten)
         assert not [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()]
         jax.jit(lambda x: x * 3 + 1)(np.ones(7))  # and a compilation would have been seen
         assert "Compiling" in caplog.text
@@ -187,7 +187,7 @@ def test_the_number_of_devices_changes_no_bit_of_statistics_or_images(config, pa
     labels = np.arange(11) % CLASSES  # two whole batches and a part of one
     devices = jax.devices()[:1], jax.devices()[:3]
     vectors = make_vectors(params)
-    found = [ready(config, params, vectors, devices=some).statistics[0.8] for some in devices]
+    found = [prepare_generator(config, params, vectors, devices=some).statistics[0.8] for some in devices]
     jax.tree.map(np.testing.assert_array_equal, *found)
     one, several = (make_sampler(config, params, devices=some) for some in devices)
     np.testing.assert_array_equal(one.sample(labels, seed=2), several.sample(labels, seed=2))
@@ -210,7 +210,7 @@ def test_weights_of_one_class_draw_that_class_and_halves_the_mean_of_two_embeddi
     other = jax.tree.map(np.array, params)
     other["class_embedding"]["embedding"] = embedding
     half = sampler.images(z[:1], [[0.5, 0.5, 0]], dtype="float32")
-    exported = ready(config, params, make_vectors(params))
+    exported = prepare_generator(config, params, make_vectors(params))
     mixed = Sampler(
         dataclasses.replace(exported, params=exported.params | {"class_embedding": other["class_embedding"]})
     )
@@ -220,7 +220,7 @@ def test_weights_of_one_class_draw_that_class_and_halves_the_mean_of_two_embeddi
 def test_class_weights_mix_the_tables_of_a_network_without_a_shared_embedding():
     config = make_config()
     config.model.update(shared_embedding=False, hierarchical_latents=False)
-    exported = ready(config, params := make_params(config, seed=3), make_vectors(params))
+    exported = prepare_generator(config, params := make_params(config, seed=3), make_vectors(params))
     sampler = Sampler(exported)
     z = sampler.latents(2)
     np.testing.assert_array_equal(sampler.images(z, np.eye(CLASSES)[[1, 2]]), sampler.images(z, [1, 2]))
@@ -248,7 +248,7 @@ def test_float_images_round_to_the_bytes(sampler, ten):
 @pytest.fixture(scope="module")
 def named(config, params):
     names = ("tench, Tinca tinca", "Sandal", "great white shark, white shark")
-    exported = ready(config, params, make_vectors(params))
+    exported = prepare_generator(config, params, make_vectors(params))
     return Sampler(dataclasses.replace(exported, class_names=names))
 
 
@@ -270,7 +270,7 @@ def test_unknown_names_are_refused_with_similar_ones(named, sampler):
 def test_without_a_batch_size_few_images_take_small_batches_and_are_the_same_but_for_rounding(
     config, params, sampler, ten
 ):
-    free = Sampler(ready(config, params, make_vectors(params)))
+    free = Sampler(prepare_generator(config, params, make_vectors(params)))
     np.testing.assert_allclose(
         free.images(*ten, dtype="float32"), sampler.images(*ten, dtype="float32"), atol=1e-5
     )

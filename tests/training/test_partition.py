@@ -14,7 +14,7 @@ from biggan_jax.config import default_config
 from biggan_jax.models.networks import make_discriminator, make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
 from biggan_jax.runtime.replicas import AXIS, Replicas
-from biggan_jax.sampling.latents import draw_labels, draw_latents
+from biggan_jax.sampling.latents import sample_labels, sample_latents
 from biggan_jax.training.step.state import TrainState, create_state
 from biggan_jax.training.step.update import make_update
 
@@ -120,8 +120,8 @@ def test_the_generators_gradient_is_the_mean_of_those_of_its_micro_batches_taken
 
     def loss(params, indices):
         weights = normalize(params, g_vectors, model.epsilon)
-        z = draw_latents(latents, indices, model.latent_dim, model.latent_distribution)
-        y = draw_labels(labels, indices, model.num_classes)
+        z = sample_latents(latents, indices, model.latent_dim, model.latent_distribution)
+        y = sample_labels(labels, indices, model.num_classes)
         images = make_generator(model).apply({"params": weights}, z, y)
         return -make_discriminator(model).apply({"params": d_weights}, images, y).mean()
 

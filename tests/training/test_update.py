@@ -22,7 +22,7 @@ from tiny_training import (
     nested,
 )
 
-from biggan_jax.sampling.latents import draw_labels, draw_latents
+from biggan_jax.sampling.latents import sample_labels, sample_latents
 from biggan_jax.training.step import update as update_module
 from biggan_jax.training.step.state import make_optimizers
 from biggan_jax.training.step.update import make_update
@@ -105,8 +105,8 @@ def draw(key):
     """Latents and labels of one update: the first two of its keys."""
     z_key, label_key, _, _ = jax.random.split(key, 4)
     indices = jnp.arange(BATCH)
-    z = draw_latents(z_key, indices, LATENT)
-    return np.asarray(z), np.asarray(draw_labels(label_key, indices, CLASSES))
+    z = sample_latents(z_key, indices, LATENT)
+    return np.asarray(z), np.asarray(sample_labels(label_key, indices, CLASSES))
 
 
 class FirstStep:

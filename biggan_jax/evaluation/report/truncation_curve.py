@@ -18,7 +18,7 @@ from biggan_jax.evaluation.networks.extraction import fid_and_is
 from biggan_jax.evaluation.networks.features import FeatureNetwork
 from biggan_jax.evaluation.scores.frechet import Statistics
 from biggan_jax.evaluation.scoring import as_score
-from biggan_jax.sampling.truncation import Kind, describe, untruncated
+from biggan_jax.sampling.truncation import TruncationKind, describe, untruncated
 from biggan_jax.training.monitoring.curves import BLUE, DPI, GREY, ORANGE, STYLE
 
 Point = dict[str, Any]
@@ -29,7 +29,7 @@ def truncation_curve(
     draw: Callable[[float], Drawn],
     truncations: Sequence[float],
     reference: Statistics,
-    kind: Kind,
+    kind: TruncationKind,
     console: Console,
 ) -> list[Point]:
     """FID and IS at each truncation, in every process.

@@ -18,18 +18,18 @@ from biggan_jax.exports.weights.biggan_pytorch_model import State, attention_pla
 from biggan_jax.exports.weights.files import read_state
 from biggan_jax.exports.weights.freezing import freeze
 from biggan_jax.exports.weights.layout import (
-    Shape,
+    ParameterShape,
     Tensor,
     channels_last,
     collect,
     discriminator_shapes,
     from_torch,
     generator_shapes,
-    network,
     power_iteration_sigmas,
+    trained_network,
 )
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.sampling.exported import Exported, Network
+from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 
 FORMAT = "biggan-pytorch"
 # How batch norm keeps its statistics: by default, with --cross_replica, and with --mybn.
@@ -55,7 +55,7 @@ class Names(NamedTuple):
 
 def read_biggan_pytorch(
     generator: Path, discriminator: Path | None = None, *, truncation: float = 0.0, epsilon: float = 1e-5
-) -> Exported:
+) -> ExportedGenerator:
     """Reads G's state dict, and D's for training to go on from.
 
     Args:
@@ -83,9 +83,9 @@ def read_biggan_pytorch(
     for leaf, shape in params.items():
         wanted |= _generator_parameter(leaf, shape, names, state, model)
     arrays = _collect(wanted, state, source)
-    undivided = network(arrays)
+    undivided = trained_network(arrays)
     frozen, trainable = freeze(undivided, power_iteration_sigmas(undivided, _unit), source)
-    return Exported(
+    return ExportedGenerator(
         model=model,
         params=frozen,
         statistics={truncation: _averages(statistics, arrays)},
@@ -119,7 +119,7 @@ def _generator_names(state: State, source: str) -> Names:
     )
 
 
-def _discriminator(state: State, model: ConfigDict, source: str) -> Network:
+def _discriminator(state: State, model: ConfigDict, source: str) -> TrainedNetwork:
     depth = 2 if model.architecture == "biggan_deep" else 1
     places = attention_places(state, depth)
     stages = range(count_blocks(state, source))
@@ -131,7 +131,7 @@ def _discriminator(state: State, model: ConfigDict, source: str) -> Network:
     wanted = {}
     for leaf, shape in discriminator_shapes(model).items():
         wanted |= _parameter(leaf, shape, _module(leaf.rpartition("/")[0], names))
-    return network(_collect(wanted, state, source))
+    return trained_network(_collect(wanted, state, source))
 
 
 def _module(path: str, names: Names) -> str:
@@ -148,7 +148,7 @@ def _module(path: str, names: Names) -> str:
 
 
 def _generator_parameter(
-    leaf: str, shape: Shape, names: Names, state: State, model: ConfigDict
+    leaf: str, shape: ParameterShape, names: Names, state: State, model: ConfigDict
 ) -> dict[str, Tensor]:
     module, _, kind = leaf.rpartition("/")
     name = _module(module, names)
@@ -168,7 +168,7 @@ def _then(tensor: Tensor, convert: Callable[[np.ndarray], np.ndarray]) -> Tensor
     return tensor._replace(convert=lambda array: convert(tensor.convert(array)))
 
 
-def _parameter(leaf: str, shape: Shape, name: str) -> dict[str, Tensor]:
+def _parameter(leaf: str, shape: ParameterShape, name: str) -> dict[str, Tensor]:
     """The tensors that one leaf of ours takes, by key for `collect`."""
     kind = leaf.rpartition("/")[2]
     if kind != "kernel":
@@ -181,7 +181,7 @@ def _parameter(leaf: str, shape: Shape, name: str) -> dict[str, Tensor]:
     }
 
 
-def _statistics(shapes: Mapping[str, Shape], names: Names, state: State) -> dict[str, Tensor]:
+def _statistics(shapes: Mapping[str, ParameterShape], names: Names, state: State) -> dict[str, Tensor]:
     last = names.others["norm"]
     kinds = next((k for k in STATISTICS if f"{last}.{k['mean']}" in state), STATISTICS[0])
     wanted = {}
@@ -194,7 +194,7 @@ def _statistics(shapes: Mapping[str, Shape], names: Names, state: State) -> dict
     return wanted
 
 
-def _averages(shapes: Mapping[str, Shape], arrays: Mapping[str, np.ndarray]) -> Tree:
+def _averages(shapes: Mapping[str, ParameterShape], arrays: Mapping[str, np.ndarray]) -> Tree:
     """Batch norm's statistics, divided by the number of passes where they are sums."""
     averages = {}
     for leaf in shapes:

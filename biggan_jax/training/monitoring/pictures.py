@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from biggan_jax.data import Source, batches
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.sheets import png, sheet
-from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.standing_statistics import prepare_generator
 from biggan_jax.training.step.state import TrainState
 
 MOST_BATCHES_LOOKED_AT = 64  # of 256 real images, for the sheet of real ones
@@ -20,7 +20,7 @@ def samples_sheet(config: ConfigDict, state: TrainState, source: Source) -> byte
     """A sheet of the averaged generator's samples as PNG, a class a column, of the same latents each time."""
     classes, rows = shown_classes(config, source), config.sampling.samples_per_class
     params, u = jax.device_get((state.ema_params, state.generator.u))
-    sampler = Sampler(ready(config, params, u), batch_size=config.sampling.batch_size)
+    sampler = Sampler(prepare_generator(config, params, u), batch_size=config.sampling.batch_size)
     z = sampler.latents(rows, seed=config.seed)
     images = sampler.images(np.repeat(z, len(classes), axis=0), classes * rows)
     return _png(images.reshape(rows, len(classes), *images.shape[1:]), classes, source)

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from biggan_jax.sampling.exported import Exported
-from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.exported_generator import ExportedGenerator
+from biggan_jax.sampling.standing_statistics import prepare_generator
 from biggan_jax.sampling.truncation import refuse_impossible
 from biggan_jax.training.run.checkpoints import Restored
 from biggan_jax.training.run.saved_run import class_names, restore
@@ -23,7 +23,7 @@ def averaged_generator(
     truncations: Sequence[float],
     console: Console,
     provenance: Callable[[Restored], dict[str, Any]] = lambda _: {},
-) -> Exported:
+) -> ExportedGenerator:
     """Restores the generator and gathers its standing statistics, under a bar.
 
     Args:
@@ -50,7 +50,7 @@ def averaged_generator(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("gathering statistics", total=len(truncations) * sampling.standing_passes)
-        exported = ready(
+        exported = prepare_generator(
             config,
             restored.state.ema_params,
             restored.state.generator.u,

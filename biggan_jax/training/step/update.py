@@ -16,7 +16,7 @@ from jax import lax
 from biggan_jax.config import names_in
 from biggan_jax.models.networks import make_discriminator, make_generator
 from biggan_jax.models.spectral_norm import Tree, normalize, power_iteration
-from biggan_jax.sampling.latents import draw_labels, draw_latents
+from biggan_jax.sampling.latents import sample_labels, sample_latents
 from biggan_jax.training.step.augmentation import augment
 from biggan_jax.training.step.losses import discriminator_hinge, generator_hinge, orthogonal_penalty
 from biggan_jax.training.step.regularization import (
@@ -82,8 +82,8 @@ def make_update(config: Any, axis_name: str | None = None, unroll: bool = False)
         """This replica's images of a micro-batch, which is a range of the global batch."""
         replicas = 1 if axis_name is None else lax.psum(1, axis_name)
         indices = (micro_batch * replicas + replica()) * count + jnp.arange(count)
-        z = draw_latents(keys.latents, indices, model.latent_dim, model.latent_distribution)
-        labels = draw_labels(keys.labels, indices, model.num_classes)
+        z = sample_latents(keys.latents, indices, model.latent_dim, model.latent_distribution)
+        labels = sample_labels(keys.labels, indices, model.num_classes)
         return look(generator.apply({"params": weights}, z, labels), labels, keys.fakes, indices)
 
     def look(images: jax.Array, labels: jax.Array, key: jax.Array, indices: jax.Array) -> Seen:

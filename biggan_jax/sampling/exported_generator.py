@@ -8,11 +8,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from biggan_jax.models.spectral_norm import Tree
-from biggan_jax.sampling.truncation import Kind
+from biggan_jax.sampling.truncation import TruncationKind
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class TrainedNetwork:
     """A network as it is trained: weights not yet divided by their σ.
 
     Attributes:
@@ -25,7 +25,7 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Exported:
+class ExportedGenerator:
     """A generator that is ready to draw.
 
     Attributes:
@@ -42,8 +42,8 @@ class Exported:
     model: ConfigDict
     params: Tree
     statistics: Mapping[float, Tree]
-    truncation_kind: Kind
+    truncation_kind: TruncationKind
     class_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    generator: Network | None = None
-    discriminator: Network | None = None
+    generator: TrainedNetwork | None = None
+    discriminator: TrainedNetwork | None = None

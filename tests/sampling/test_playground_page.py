@@ -13,7 +13,7 @@ from PIL import Image
 
 from biggan_jax.config import default_config
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.standing import ready
+from biggan_jax.sampling.standing_statistics import prepare_generator
 from biggan_jax.training.step.state import create_state
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
@@ -53,15 +53,15 @@ def generator():
     )
     config.sampling.update(standing_passes=2, batch_size=8)
     state = create_state(config)
-    exported = ready(config, state.ema_params, state.generator.u, [0.5, 1.0, 0.0])
+    exported = prepare_generator(config, state.ema_params, state.generator.u, [0.5, 1.0, 0.0])
     return Sampler(dataclasses.replace(exported, class_names=NAMES), devices=jax.devices()[:1])
 
 
 @pytest.fixture(scope="module")
 def address(generator):
-    from biggan_jax.sampling.page import FONTS, STYLE, page
+    from biggan_jax.sampling.playground_page import FONTS, STYLE, playground_page
 
-    blocks = page(generator)
+    blocks = playground_page(generator)
     _, url, _ = blocks.launch(
         prevent_thread_lock=True,
         quiet=True,

@@ -13,10 +13,10 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from biggan_jax.runtime.cli import UserError
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.animation import write_gif
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.sheets import enlarged, sheet
+from biggan_jax.sampling.sheets import enlarge, sheet
 from biggan_jax.sampling.truncation import describe, untruncated
 
 MOST_PICTURES, COLUMNS = 32, 4
@@ -31,7 +31,7 @@ FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "mon
 Place = tuple[int, int, int, float]  # label, seed, position in its sequence, truncation
 
 
-def page(generator: Sampler) -> gr.Blocks:
+def playground_page(generator: Sampler) -> gr.Blocks:
     """The page; `.launch()` serves it.
 
     Args:
@@ -118,14 +118,14 @@ def page(generator: Sampler) -> gr.Blocks:
             truncation = whole if free else limit
             with _shown_errors():
                 images = generator.sample([label] * count, truncation, int(seed or 0))
-            tiles = enlarged(images)
+            tiles = enlarge(images)
             found = [(label, int(seed or 0), position, truncation) for position in range(count)]
             titles = [generator.name(label), describe(generator.truncation_kind, truncation), f"seed {seed}"]
             return list(tiles), found, _saved(_grid(images, titles), f"{generator.name(label)}.png")
 
         def on_choice(places: list[Place], chosen: list[Place], event: gr.SelectData) -> tuple[Any, ...]:
             chosen = [*chosen, places[event.index]][-2:]
-            shown = [enlarged(_at(generator, place)[1])[0] for place in chosen]
+            shown = [enlarge(_at(generator, place)[1])[0] for place in chosen]
             shown += [None] * (2 - len(shown))
             return chosen, *shown, gr.Button(interactive=len(chosen) == 2)
 
@@ -136,7 +136,7 @@ def page(generator: Sampler) -> gr.Blocks:
                 images = generator.interpolate(
                     (chosen[0][0], chosen[1][0]), steps=int(steps), truncation=chosen[0][3], z=z
                 )
-            tiles, path = enlarged(images), _path("interpolation.gif")
+            tiles, path = enlarge(images), _path("interpolation.gif")
             with open(path, "wb") as file:
                 write_gif(file, tiles, FRAMES_PER_SECOND)
             return np.concatenate(list(tiles), axis=1), gr.DownloadButton(value=path, interactive=True)

@@ -11,12 +11,12 @@ import numpy as np
 
 from biggan_jax.models.networks import Generator, make_generator
 from biggan_jax.models.spectral_norm import Tree, normalize, power_iteration
-from biggan_jax.sampling.exported import Exported
-from biggan_jax.sampling.latents import draw_labels, draw_latents
-from biggan_jax.sampling.truncation import Kind
+from biggan_jax.sampling.exported_generator import ExportedGenerator
+from biggan_jax.sampling.latents import sample_labels, sample_latents
+from biggan_jax.sampling.truncation import TruncationKind
 
 
-def ready(
+def prepare_generator(
     config: Any,
     params: Tree,
     u: dict[str, jax.Array],
@@ -24,7 +24,7 @@ def ready(
     *,
     devices: Sequence[jax.Device] | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> Exported:
+) -> ExportedGenerator:
     """Divides a generator's weights and gathers its statistics.
 
     Args:
@@ -49,7 +49,9 @@ def ready(
         )
         for truncation in ([config.sampling.truncation] if truncations is None else truncations)
     }
-    return Exported(model=config.model, params=frozen, statistics=statistics, truncation_kind="threshold")
+    return ExportedGenerator(
+        model=config.model, params=frozen, statistics=statistics, truncation_kind="threshold"
+    )
 
 
 def standing_statistics(
@@ -60,7 +62,7 @@ def standing_statistics(
     passes: int,
     batch_size: int,
     seed: int,
-    kind: Kind = "threshold",
+    kind: TruncationKind = "threshold",
     devices: Sequence[jax.Device] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Tree:
@@ -87,8 +89,8 @@ def standing_statistics(
     at_work: collections.deque[Tree] = collections.deque()
     for number, key in enumerate(jax.random.split(jax.random.key(seed), passes)):
         z_key, label_key = jax.random.split(key)
-        z = draw_latents(z_key, indices, model.latent_dim, model.latent_distribution, truncation, kind)
-        labels = draw_labels(label_key, indices, model.num_classes)
+        z = sample_latents(z_key, indices, model.latent_dim, model.latent_distribution, truncation, kind)
+        labels = sample_labels(label_key, indices, model.num_classes)
         place = number % len(devices)
         at_work.append(
             _batch_statistics(generator, placed[place], *jax.device_put((z, labels), devices[place]))
