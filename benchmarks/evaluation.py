@@ -54,7 +54,7 @@ class Row:
         return self.statistics_s + self.distance_s
 
 
-Pair = tuple[frechet.Statistics, frechet.Statistics]
+Pair = tuple[frechet.FeatureStatistics, frechet.FeatureStatistics]
 
 
 def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[Row]:
@@ -69,7 +69,7 @@ def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[R
         return kept, streamed(sets[1], batch_size)
 
     def at_once() -> Pair:
-        return tuple(frechet.Statistics(x.mean(axis=0), np.cov(x, rowvar=False)) for x in sets)
+        return tuple(frechet.FeatureStatistics(x.mean(axis=0), np.cov(x, rowvar=False)) for x in sets)
 
     ways: dict[str, tuple[Callable[[], Pair], Callable[[*Pair], float]]] = {
         "here": (here, frechet.distance),
@@ -105,7 +105,7 @@ def make_features(features: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
     return sets[0], sets[1]
 
 
-def streamed(rows: np.ndarray, batch_size: int) -> frechet.Statistics:
+def streamed(rows: np.ndarray, batch_size: int) -> frechet.FeatureStatistics:
     """Statistics by batches."""
     moments = Moments()
     for start in range(0, len(rows), batch_size):
@@ -113,19 +113,19 @@ def streamed(rows: np.ndarray, batch_size: int) -> frechet.Statistics:
     return moments.statistics()
 
 
-def by_sqrtm(first: frechet.Statistics, second: frechet.Statistics) -> float:
+def by_sqrtm(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics) -> float:
     """FID with SciPy's matrix root."""
     root = scipy.linalg.sqrtm(first.covariance @ second.covariance)
     return _fid(first, second, np.trace(root.real))
 
 
-def by_eigenvalues(first: frechet.Statistics, second: frechet.Statistics) -> float:
+def by_eigenvalues(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics) -> float:
     """FID with the eigenvalues of the product, which is not symmetric."""
     eigenvalues = np.linalg.eigvals(first.covariance @ second.covariance)
     return _fid(first, second, np.sqrt(eigenvalues.astype(complex)).real.sum())
 
 
-def _fid(first: frechet.Statistics, second: frechet.Statistics, root: float) -> float:
+def _fid(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics, root: float) -> float:
     difference = first.mean - second.mean
     return float(difference @ difference + np.trace(first.covariance + second.covariance) - 2 * root)
 

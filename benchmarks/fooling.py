@@ -26,15 +26,15 @@ from rich.console import Console
 from rich.table import Table
 
 from biggan_jax.data import ArraySource, open_source
-from biggan_jax.evaluation import scoring, shuffled_patches, verdict
-from biggan_jax.evaluation.image_sets import Given, ImageSet, Real
-from biggan_jax.evaluation.networks import classifier, features
-from biggan_jax.evaluation.networks.classifier import Classifier, Settings
-from biggan_jax.evaluation.networks.extraction import look
-from biggan_jax.evaluation.networks.features import FeatureNetwork, Judged
+from biggan_jax.evaluation import assessment, scoring, shuffled_patches
+from biggan_jax.evaluation.image_sets import ImageSet, ImagesInMemory, RealImages
+from biggan_jax.evaluation.networks import classifier, feature_network
+from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
+from biggan_jax.evaluation.networks.extraction import extract_features
+from biggan_jax.evaluation.networks.feature_network import FeatureNetwork, NetworkOutput
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.evaluation.report.terminal import percent, ratio
-from biggan_jax.evaluation.scores.shape import GRID, shuffle_patches
+from biggan_jax.evaluation.scores.patch_shuffling import GRID, shuffle_patches
 from biggan_jax.runtime import cli
 
 MOST = 10_000  # images of each split; half of the test split's pose as samples
@@ -42,7 +42,7 @@ LACKING = (1, 8)  # trousers and bags, which one network never learns
 TWO = (1, 9)  # trousers and ankle boots
 
 
-class Images(NamedTuple):
+class LabelledImages(NamedTuple):
     """Images u8[N, H, W, 3] and their labels i32[N]."""
 
     images: np.ndarray
@@ -82,7 +82,7 @@ def measure(console: Console) -> Iterator[Row]:
     training, test = (_rows(split, slice(MOST)) for split in splits)
     half = test.num_examples // 2
     held_out, honest = (_rows(test, rows) for rows in (slice(half), slice(half, None)))
-    real = Images(honest.images, honest.labels)
+    real = LabelledImages(honest.images, honest.labels)
     reference = Reference(training, held_out)
     networks = _networks(training, console)
     judges = {name: _judge(network, reference, console) for name, network in networks.items()}
@@ -90,35 +90,37 @@ def measure(console: Console) -> Iterator[Row]:
     for network, judge in judges.items():
         yield _row("honest", "", network, None, judge(real))
     for name, network, section, cheated in _samplers(training, real):
-        mixed = Images(cheated.images.copy(), cheated.labels.copy())
+        mixed = LabelledImages(cheated.images.copy(), cheated.labels.copy())
         mixed.images[::2], mixed.labels[::2] = real.images[::2], real.labels[::2]
         for strength, samples in (("full", cheated), ("half", mixed)):
             yield _row(name, strength, network, section, judges[network](samples))
 
 
-def _samplers(training: ArraySource, honest: Images) -> Iterator[tuple[str, str, int, Images]]:
+def _samplers(
+    training: ArraySource, honest: LabelledImages
+) -> Iterator[tuple[str, str, int, LabelledImages]]:
     """Name, network that is fooled, section that is not, and as many samples as there are honest images."""
     count = len(honest.labels)
 
-    def only(labels: Sequence[int]) -> Images:
+    def only(labels: Sequence[int]) -> LabelledImages:
         rows = np.resize(np.flatnonzero(np.isin(honest.labels, labels)), count)
-        return Images(honest.images[rows], honest.labels[rows])
+        return LabelledImages(honest.images[rows], honest.labels[rows])
 
     first = np.array([np.flatnonzero(honest.labels == label)[0] for label in range(training.num_classes)])
-    repeated = Images(honest.images[first[honest.labels]], honest.labels)
-    shuffled = Images(shuffle_patches(honest.images, seed=5), honest.labels)
+    repeated = LabelledImages(honest.images[first[honest.labels]], honest.labels)
+    shuffled = LabelledImages(shuffle_patches(honest.images, seed=5), honest.labels)
     yield "classes the network lacks", "eight classes", 1, only(LACKING)
     yield "two classes only", "classifier", 2, only(TWO)
     yield "patches shuffled", "patches", 3, shuffled
     yield "patches shuffled", "classifier", 3, shuffled
     yield "one image a class", "classifier", 4, repeated
-    yield "training images", "classifier", 5, Images(training.images[:count], training.labels[:count])
+    yield "training images", "classifier", 5, LabelledImages(training.images[:count], training.labels[:count])
 
 
 def _networks(training: ArraySource, console: Console) -> dict[str, FeatureNetwork]:
     def learn(images: np.ndarray, labels: np.ndarray, classes: int) -> Classifier:
         some = (images[:1000], labels[:1000])  # whose accuracy nobody asks for
-        return classifier.learn((images, labels), some, classes, Settings(), console)
+        return classifier.train_classifier((images, labels), some, classes, ClassifierSettings(), console)
 
     console.print("training three networks")
     known = np.setdiff1d(np.arange(training.num_classes), LACKING)
@@ -126,14 +128,16 @@ def _networks(training: ArraySource, console: Console) -> dict[str, FeatureNetwo
     eight = learn(training.images[rows], np.searchsorted(known, training.labels[rows]), len(known))
     patches = learn(_patches(training.images), np.repeat(training.labels, GRID**2), training.num_classes)
 
-    def bag(images: np.ndarray) -> Judged:
-        logits, seen = patches.judge(_patches(images))
+    def bag(images: np.ndarray) -> NetworkOutput:
+        logits, seen = patches.logits_and_features(_patches(images))
         return tuple(part.reshape(len(images), GRID**2, -1).mean(axis=1) for part in (seen, logits))
 
     return {
-        "classifier": features.of_classifier(learn(training.images, training.labels, training.num_classes)),
-        "eight classes": dataclasses.replace(features.of_classifier(eight), name="eight classes"),
-        "patches": features.of_function("patches", bag, training.resolution),
+        "classifier": feature_network.from_classifier(
+            learn(training.images, training.labels, training.num_classes)
+        ),
+        "eight classes": dataclasses.replace(feature_network.from_classifier(eight), name="eight classes"),
+        "patches": feature_network.from_function("patches", bag, training.resolution),
     }
 
 
@@ -145,27 +149,27 @@ def _patches(images: np.ndarray) -> np.ndarray:
 
 def _judge(
     network: FeatureNetwork, reference: Reference, console: Console
-) -> Callable[[Images], verdict.Verdict]:
+) -> Callable[[LabelledImages], assessment.Assessment]:
     """What judges samples by a network, which has looked at the real images already."""
 
     def seen(images: ImageSet, seed: int) -> tuple:
-        watcher = shuffled_patches.Wholes(network, images.resolution, seed)
-        return look(network, images, "looking", console, watcher), watcher.statistics()
+        watcher = shuffled_patches.ShuffledPatchesCollector(network, images.resolution, seed)
+        return extract_features(network, images, "looking", console, watcher), watcher.statistics()
 
-    training = look(network, Real(reference.training, 0), "looking", console)
+    training = extract_features(network, RealImages(reference.training, 0), "looking", console)
     statistics = scoring.features_statistics(training.features)
-    held_out, real_wholes = seen(Real(reference.held_out, 0), 0)
+    held_out, real_wholes = seen(RealImages(reference.held_out, 0), 0)
 
-    def judge(samples: Images) -> verdict.Verdict:
-        found, sample_wholes = seen(Given(*samples), 1)
-        shapes = shuffled_patches.shapes(network.name, real_wholes, sample_wholes)
-        compared = verdict.Compared(statistics, training, held_out, found, shapes)
-        return verdict.of_images(compared, reference, network.name, network.name == "classifier")
+    def judge(samples: LabelledImages) -> assessment.Assessment:
+        found, sample_wholes = seen(ImagesInMemory(*samples), 1)
+        shapes = shuffled_patches.compare_shuffled_patches(network.name, real_wholes, sample_wholes)
+        compared = assessment.Comparison(statistics, training, held_out, found, shapes)
+        return assessment.assess(compared, reference, network.name, network.name == "classifier")
 
     return judge
 
 
-def _row(sampler: str, strength: str, network: str, section: int | None, said: verdict.Verdict) -> Row:
+def _row(sampler: str, strength: str, network: str, section: int | None, said: assessment.Assessment) -> Row:
     score, fid = said.scores[f"is@{network}"], said.scores[f"fid@{network}"]
     return Row(
         sampler,

@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
 
     processes.join(*PLACE())
     try:
-        with processes.parting():
+        with processes.fail_fast():
             _evaluate(truncations)
     except KeyboardInterrupt:
         os._exit(EXIT_INTERRUPTED)  # an ordinary exit may wait for other processes
@@ -116,9 +116,9 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     import jax
     from rich.console import Console
 
-    from biggan_jax.evaluation.evaluator import Request, judge
-    from biggan_jax.evaluation.report.page import report_page
-    from biggan_jax.evaluation.report.terminal import page
+    from biggan_jax.evaluation.evaluator import EvaluationRequest, evaluate
+    from biggan_jax.evaluation.report.html_report import render_html
+    from biggan_jax.evaluation.report.terminal import render_report
     from biggan_jax.runtime.files import run_directory, write_whole
 
     workdir = run_directory(WORKDIR.value) if WORKDIR.value else None
@@ -127,7 +127,7 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
         raise UserError("--output=DIR is missing: where to write what is found of the export")
     folder = OUTPUT.value or workdir or samples.with_suffix("")
     console = Console(highlight=False, markup=False, quiet=jax.process_index() > 0)
-    request = Request(
+    request = EvaluationRequest(
         workdir=workdir,
         weights=weights,
         samples=samples,
@@ -146,16 +146,16 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
         save_samples=_path(SAVE_SAMPLES.value),
         save_statistics=_path(SAVE_STATISTICS.value),
     )
-    judgement = judge(request, console)
-    if judgement is None:
+    result = evaluate(request, console)
+    if result is None:
         return
-    report, drawn = judgement
+    report, drawn = result
     files = {"evaluation.json": json.dumps(report, indent=2, allow_nan=False).encode()} | drawn
     for name, content in files.items():
         write_whole(request.folder / name, content)
-    content = report_page(report, drawn, workdir).encode(errors="replace")  # names may be no text
+    content = render_html(report, drawn, workdir).encode(errors="replace")  # names may be no text
     write_whole(request.folder / "report.html", content)
-    console.print(page(report))
+    console.print(render_report(report))
     console.print(f"written to {request.folder}: report.html, {', '.join(files)}", soft_wrap=True)
 
 

@@ -23,10 +23,12 @@ QUICK = """
 import functools, runpy, sys
 from pathlib import Path
 from biggan_jax.data import fashion_mnist, tfds_images
-from biggan_jax.evaluation.networks import classifier, judge
+from biggan_jax.evaluation.networks import classifier
+from biggan_jax.evaluation import evaluator
 fashion_mnist.DEBIAN = Path("/nowhere")
 tfds_images.is_prepared = lambda name: False
-judge.Settings = functools.partial(classifier.Settings, widths=(4, 8, 16), images_seen=4_000)
+quick = dict(widths=(4, 8, 16), images_seen=4_000)
+evaluator.ClassifierSettings = functools.partial(classifier.ClassifierSettings, **quick)
 runpy.run_module("biggan_jax.evaluate", run_name="__main__", alter_sys=True)
 """
 

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from biggan_jax.data import Source
 from biggan_jax.evaluation import reference as references
-from biggan_jax.evaluation.image_sets import Drawn, Real
-from biggan_jax.evaluation.networks.classifier import Settings
+from biggan_jax.evaluation.image_sets import GeneratedImages, RealImages
+from biggan_jax.evaluation.networks.classifier import ClassifierSettings
 from biggan_jax.evaluation.networks.extraction import fid_and_is, statistics
-from biggan_jax.evaluation.networks.features import FeatureNetwork
+from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
 from biggan_jax.evaluation.reference import Reference
-from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.evaluation.scores.inception_score import SPLITS
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.runtime import processes
@@ -70,7 +70,7 @@ class TrainingEvaluation:
             references.refuse_without_held_out(self._real)
         # The classifier can be trained when needed; that another network is missing is better known now.
         self._network = None if evaluation.network == "classifier" else self._open()
-        self._statistics_of_real: Statistics | None = None
+        self._statistics_of_real: FeatureStatistics | None = None
 
     def scores(self, params: Any, u: dict[str, Any]) -> dict[str, float]:
         """`{"fid@classifier": …, "is@classifier": …}`, the same in all processes.
@@ -85,7 +85,7 @@ class TrainingEvaluation:
             self._statistics_of_real = self._look_at_real()
         network, reference, config = self._network, self._statistics_of_real, self._config
         sampler = Sampler(prepare_generator(config, params, u, [0.0]), batch_size=config.sampling.batch_size)
-        samples = Drawn(sampler, config.evaluation.num_samples, self._source.num_classes, SEED)
+        samples = GeneratedImages(sampler, config.evaluation.num_samples, self._source.num_classes, SEED)
         fid, score = fid_and_is(network, samples, reference, "evaluating", self._console)
         found = {f"fid@{network.name}": fid.value}
         return found | ({f"is@{network.name}": score.mean} if score else {})
@@ -97,15 +97,15 @@ class TrainingEvaluation:
             self._real,
             config.model.resolution,
             self._folder,
-            Settings(random_flip=config.data.random_flip),
+            ClassifierSettings(random_flip=config.data.random_flip),
             self._console,
         )
         return network
 
-    def _look_at_real(self) -> Statistics:
+    def _look_at_real(self) -> FeatureStatistics:
         """Statistics of the real images, and a file that says what all scores of this run are of."""
         network, config, resolution = self._network, self._config, self._config.model.resolution
-        real = Real(self._source, config.evaluation.reference_images)
+        real = RealImages(self._source, config.evaluation.reference_images)
         about = {
             "network": network.identity,
             "reference": {"source": self._source.name, "description": self._source.description},
@@ -125,7 +125,7 @@ class TrainingEvaluation:
             write_whole(self._folder / "during_training.json", json.dumps(about, indent=2).encode())
         return self._kept_statistics(network, real)
 
-    def _kept_statistics(self, network: FeatureNetwork, real: Real) -> Statistics:
+    def _kept_statistics(self, network: FeatureNetwork, real: RealImages) -> FeatureStatistics:
         """Those kept in the workdir, or those of another look at all the images."""
         signature = f"{network.name} {network.weights_hash}"
         images = getattr(self._source, "fingerprint", self._source.description)
@@ -142,7 +142,7 @@ class TrainingEvaluation:
             width = network.features_dim
             mean = _from_first(kept.mean if kept else np.zeros(width))
             covariance = _from_first(kept.covariance if kept else np.zeros((width, width)))
-            return Statistics(mean, covariance, real.count)
+            return FeatureStatistics(mean, covariance, real.count)
         found = statistics(network, real, "real images", self._console)
         if path is not None:
             write_statistics(path, found, signature)

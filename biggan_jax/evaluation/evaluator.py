@@ -10,17 +10,24 @@ from etils import epath
 from PIL import Image
 from rich.console import Console
 
-from biggan_jax.evaluation import scoring, shuffled_patches, verdict
-from biggan_jax.evaluation.image_sets import Real, gathered, refuse_too_many
-from biggan_jax.evaluation.networks.classifier import Classifier, Settings
-from biggan_jax.evaluation.networks.extraction import look
-from biggan_jax.evaluation.networks.features import FeatureNetwork
+from biggan_jax.evaluation import assessment, scoring, shuffled_patches
+from biggan_jax.evaluation.assessment import Assessment, Comparison
+from biggan_jax.evaluation.image_sets import RealImages, gather_images, refuse_too_many
+from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
+from biggan_jax.evaluation.networks.extraction import extract_features
+from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
 from biggan_jax.evaluation.reference import Reference, open_network, open_reference
 from biggan_jax.evaluation.report import blind_spots, pictures
 from biggan_jax.evaluation.report.truncation_curve import plot, truncation_curve
-from biggan_jax.evaluation.samples import Drawer, Subject, of_export, of_file, of_run, refuse_other_labels
+from biggan_jax.evaluation.sample_sources import (
+    SampleSet,
+    SampleSource,
+    open_export,
+    open_file,
+    open_run,
+    refuse_other_labels,
+)
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
-from biggan_jax.evaluation.verdict import Compared, Verdict
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sample_file import write_samples
 from biggan_jax.sampling.sheets import png
@@ -30,7 +37,7 @@ ROWS, COLUMNS = 8, 10  # of the picture of a file's samples
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
+class EvaluationRequest:
     """What is to be judged, and by what: the flags of biggan_jax.evaluate, which say more.
 
     Attributes:
@@ -72,14 +79,14 @@ class Request:
     save_statistics: Path | None = None
 
 
-class Judgement(NamedTuple):
-    """What `judge` found."""
+class EvaluationResult(NamedTuple):
+    """What `evaluate` found."""
 
     report: dict[str, Any]  # what evaluation.json holds
     pictures: dict[str, bytes]  # PNG files, by name
 
 
-def judge(request: Request, console: Console) -> Judgement | None:
+def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult | None:
     """Judges what `request` names; all processes take part, and the first gets the judgement.
 
     Raises:
@@ -89,22 +96,22 @@ def judge(request: Request, console: Console) -> Judgement | None:
     first = jax.process_index() == 0
     drawer, subject = None, None
     if request.workdir:
-        drawer = of_run(request.workdir, request.step)
+        drawer = open_run(request.workdir, request.step)
     elif request.weights:
-        drawer = of_export(request.weights)
+        drawer = open_export(request.weights)
     else:
-        subject = of_file(request.samples)
+        subject = open_file(request.samples)
     _refuse_impossible(request, drawer)
     resolution = drawer.model.resolution if drawer else subject.origin["resolution"]
     reference = _open_reference(request, drawer, resolution)
     if request.cas:
-        verdict.refuse_cas(subject is None or subject.images.labelled, reference)
+        assessment.refuse_cas(subject is None or subject.images.labelled, reference)
     if drawer:
         classes = _classes(request, drawer, reference)
     elif reference:
         classes = reference.training.num_classes
         refuse_other_labels(request.samples, subject.images.labels, classes, reference.training.name)
-    settings = Settings(random_flip=bool(drawer and drawer.random_flip))
+    settings = ClassifierSettings(random_flip=bool(drawer and drawer.random_flip))
     network, classifier = open_network(
         request.network,
         reference,
@@ -123,7 +130,7 @@ def judge(request: Request, console: Console) -> Judgement | None:
     compared = _look(request, reference, subject, network, console)
     kind = drawer.truncation_kind if drawer else "threshold"  # samples of a file have no truncations
     curve = truncation_curve(network, subject.draw, request.truncations, compared.statistics, kind, console)
-    samples = gathered(subject.images) if keep else None
+    samples = gather_images(subject.images) if keep else None
     if not first:
         return None
     if request.save_samples:
@@ -131,21 +138,23 @@ def judge(request: Request, console: Console) -> Judgement | None:
     if request.save_statistics:
         write_statistics(request.save_statistics, compared.statistics, _signature(network))
     if reference:
-        said = verdict.of_images(compared, reference, network.name, recognises=classifier is not None)
+        said = assessment.assess(compared, reference, network.name, recognises=classifier is not None)
     else:
-        said = verdict.of_statistics(compared, network.name)
+        said = assessment.assess_by_statistics(compared, network.name)
     if request.cas:
         said.scores.update(
-            verdict.classification_accuracy(
+            assessment.classification_accuracy(
                 *samples, reference, request.reference_images, settings, classifier, console
             )
         )
     pairs = blind_spots.suspicious_pairs(said.memory) if said.memory else []
     found = _report(request, reference, compared, subject, network, classifier, said, pairs, curve)
-    return Judgement(found, _pictures(request, reference, subject, drawer, found, pairs, curve, network.name))
+    return EvaluationResult(
+        found, _pictures(request, reference, subject, drawer, found, pairs, curve, network.name)
+    )
 
 
-def _refuse_impossible(request: Request, drawer: Drawer | None) -> None:
+def _refuse_impossible(request: EvaluationRequest, drawer: SampleSource | None) -> None:
     if request.samples and request.save_samples:
         raise UserError(f"--save_samples={request.save_samples}: they are in {request.samples} already")
     wanted = [("truncation", request.truncation)] if request.truncation is not None else []
@@ -155,7 +164,9 @@ def _refuse_impossible(request: Request, drawer: Drawer | None) -> None:
         refuse_impossible(drawer.truncation_kind, value, drawer.model.latent_distribution)
 
 
-def _open_reference(request: Request, drawer: Drawer | None, resolution: int) -> Reference | None:
+def _open_reference(
+    request: EvaluationRequest, drawer: SampleSource | None, resolution: int
+) -> Reference | None:
     """Real images, or None where the reference is a file of statistics."""
     own = request.reference is None
     if own and not (drawer and drawer.source):
@@ -187,7 +198,7 @@ def _open_reference(request: Request, drawer: Drawer | None, resolution: int) ->
     return reference
 
 
-def _classes(request: Request, drawer: Drawer, reference: Reference | None) -> int:
+def _classes(request: EvaluationRequest, drawer: SampleSource, reference: Reference | None) -> int:
     """How many classes the samples are drawn of."""
     own = reference and request.reference is None
     classes = reference.training.num_classes if own else drawer.model.num_classes
@@ -201,38 +212,50 @@ def _classes(request: Request, drawer: Drawer, reference: Reference | None) -> i
 
 
 def _look(
-    request: Request, reference: Reference | None, subject: Subject, network: FeatureNetwork, console: Console
-) -> Compared:
+    request: EvaluationRequest,
+    reference: Reference | None,
+    subject: SampleSet,
+    network: FeatureNetwork,
+    console: Console,
+) -> Comparison:
     """Looks at everything, with the other processes."""
     if reference is None:
         statistics = read_statistics(Path(request.reference), network.features_dim, _signature(network))
-        return Compared(statistics, None, None, look(network, subject.images, "samples", console), "")
+        return Comparison(
+            statistics, None, None, extract_features(network, subject.images, "samples", console), ""
+        )
     most, resolution = request.reference_images, subject.images.resolution
-    training = Real(reference.training, most)
-    held_out = Real(reference.held_out, most) if reference.held_out else None
+    training = RealImages(reference.training, most)
+    held_out = RealImages(reference.held_out, most) if reference.held_out else None
     # Where the network has learnt the training images, as the classifier has, some are held out.
-    shapes: shuffled_patches.Shapes | str | None
-    shapes = shuffled_patches.why_not(resolution, subject.images.count, (held_out or training).count)
+    shapes: shuffled_patches.ShuffledPatches | str | None
+    shapes = shuffled_patches.reason_not_measured(
+        resolution, subject.images.count, (held_out or training).count
+    )
     watched = shapes is None
-    of_real, of_samples = ([shuffled_patches.Wholes(network, resolution, seed)] * watched for seed in (0, 1))
+    of_real, of_samples = (
+        [shuffled_patches.ShuffledPatchesCollector(network, resolution, seed)] * watched for seed in (0, 1)
+    )
     seen_held_out = None
     if held_out:
-        seen_held_out = look(network, held_out, "real images, held out", console, *of_real)
-    seen = look(network, training, "real images", console, *([] if held_out else of_real))
-    samples = look(network, subject.images, "samples", console, *of_samples)
+        seen_held_out = extract_features(network, held_out, "real images, held out", console, *of_real)
+    seen = extract_features(network, training, "real images", console, *([] if held_out else of_real))
+    samples = extract_features(network, subject.images, "samples", console, *of_samples)
     if watched:
-        shapes = shuffled_patches.shapes(network.name, of_real[0].statistics(), of_samples[0].statistics())
-    return Compared(scoring.features_statistics(seen.features), seen, seen_held_out, samples, shapes)
+        shapes = shuffled_patches.compare_shuffled_patches(
+            network.name, of_real[0].statistics(), of_samples[0].statistics()
+        )
+    return Comparison(scoring.features_statistics(seen.features), seen, seen_held_out, samples, shapes)
 
 
 def _report(
-    request: Request,
+    request: EvaluationRequest,
     reference: Reference | None,
-    compared: Compared,
-    subject: Subject,
+    compared: Comparison,
+    subject: SampleSet,
     network: FeatureNetwork,
     classifier: Classifier | None,
-    said: Verdict,
+    said: Assessment,
     pairs: list[tuple[int, int, float]],
     curve: list[dict[str, Any]],
 ) -> dict[str, Any]:
@@ -261,7 +284,9 @@ def _report(
     return scoring.strict(found)
 
 
-def _describe(request: Request, reference: Reference | None, compared: Compared) -> dict[str, Any]:
+def _describe(
+    request: EvaluationRequest, reference: Reference | None, compared: Comparison
+) -> dict[str, Any]:
     if reference is None:
         return {"source": request.reference, "images": compared.statistics.count}
     return {
@@ -274,10 +299,10 @@ def _describe(request: Request, reference: Reference | None, compared: Compared)
 
 
 def _pictures(
-    request: Request,
+    request: EvaluationRequest,
     reference: Reference | None,
-    subject: Subject,
-    drawer: Drawer | None,
+    subject: SampleSet,
+    drawer: SampleSource | None,
     found: dict[str, Any],
     pairs: list[tuple[int, int, float]],
     curve: list[dict[str, Any]],
@@ -298,7 +323,7 @@ def _pictures(
         )
     if pairs:
         samples, nearest, distances = zip(*pairs, strict=True)
-        training = Real(reference.training, request.reference_images)
+        training = RealImages(reference.training, request.reference_images)
         both = np.stack([subject.images.at(samples), training.at(nearest)])
         pages["nearest.png"] = pictures.nearest_sheet(both, found["beyond_is"][4], distances)
     drawn = {name: png(page) for name, page in pages.items()}

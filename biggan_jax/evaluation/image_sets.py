@@ -21,7 +21,7 @@ READ_AT_ONCE = 16
 NEARBY = 16
 
 
-class Images(NamedTuple):
+class ImageBatch(NamedTuple):
     """Some images of a set.
 
     Attributes:
@@ -51,7 +51,7 @@ class ImageSet(abc.ABC):
     labels: np.ndarray | None = None
 
     @abc.abstractmethod
-    def batches(self, numbers: range, size: int) -> Iterator[Images]:
+    def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
         """The images of these numbers, in order, at most `size` at once."""
 
     def at(self, numbers: Sequence[int]) -> np.ndarray:
@@ -67,7 +67,7 @@ class ImageSet(abc.ABC):
         return np.stack([found[number] for number in numbers])
 
 
-class Drawn(ImageSet):
+class GeneratedImages(ImageSet):
     """Samples, drawn anew whenever they are asked for: sample i is of label i modulo `classes`.
 
     Args:
@@ -85,14 +85,14 @@ class Drawn(ImageSet):
         self._sampler, self._seed, self._truncation = sampler, seed, truncation
         self.labels = np.arange(count, dtype=np.int32) % classes
 
-    def batches(self, numbers: range, size: int) -> Iterator[Images]:
+    def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
         for part in _parts(numbers, size):
             labels = self.labels[part.start : part.stop]
             images = self._sampler.sample(labels, self._truncation, self._seed, part.start)
-            yield Images(part.start, images, labels)
+            yield ImageBatch(part.start, images, labels)
 
 
-class Given(ImageSet):
+class ImagesInMemory(ImageSet):
     """Images that are in memory, such as those of a file: u8[N, H, H, 3] and labels i32[N] or None."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None):
@@ -100,13 +100,13 @@ class Given(ImageSet):
         self.labelled = labels is not None
         self._images, self.labels = images, labels
 
-    def batches(self, numbers: range, size: int) -> Iterator[Images]:
+    def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
         for part in _parts(numbers, size):
             rows = slice(part.start, part.stop)
-            yield Images(part.start, self._images[rows], self.labels[rows] if self.labelled else None)
+            yield ImageBatch(part.start, self._images[rows], self.labels[rows] if self.labelled else None)
 
 
-class Real(ImageSet):
+class RealImages(ImageSet):
     """Images of a source, or a random part of them that is always the same.
 
     Args:
@@ -120,12 +120,12 @@ class Real(ImageSet):
         chosen = order.examples(ORDER_SEED, np.arange(self.count), source.num_examples)
         self._examples = np.sort(chosen)  # files are read from their beginning to their end
 
-    def batches(self, numbers: range, size: int) -> Iterator[Images]:
+    def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
         parts = _parts(numbers, size)
         if isinstance(self.source, ArraySource):
             for part in parts:
                 rows = self._examples[part.start : part.stop]
-                yield Images(part.start, self.source.images[rows], self.source.labels[rows])
+                yield ImageBatch(part.start, self.source.images[rows], self.source.labels[rows])
             return
         with concurrent.futures.ThreadPoolExecutor(self.source.threads) as pool:
             waiting = [self._ask(pool, part) for part in parts[:2]]  # one is read while another is looked at
@@ -133,7 +133,7 @@ class Real(ImageSet):
                 images, labels = zip(*(piece.result() for piece in waiting.pop(0)), strict=True)
                 if index + 2 < len(parts):
                     waiting.append(self._ask(pool, parts[index + 2]))
-                yield Images(part.start, np.concatenate(images), np.concatenate(labels))
+                yield ImageBatch(part.start, np.concatenate(images), np.concatenate(labels))
 
     def _ask(
         self, pool: concurrent.futures.Executor, part: range
@@ -143,7 +143,7 @@ class Real(ImageSet):
         return [pool.submit(self.source.examples, piece) for piece in pieces]
 
 
-def in_memory(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
+def load_images(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
     """All images u8[N, H, W, 3] of a set and its labels i32[N] or None, in the process that asks.
 
     Raises:
@@ -154,8 +154,8 @@ def in_memory(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
     return whole.images, whole.labels
 
 
-def gathered(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
-    """As `in_memory`, but each process draws or reads its share, and all get the whole."""
+def gather_images(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `load_images`, but each process draws or reads its share, and all get the whole."""
     refuse_too_many(images)
     parts = list(images.batches(processes.share(images.count), images.count))
     size = (images.resolution, images.resolution, 3)

@@ -13,11 +13,11 @@ from etils import epath
 from rich.console import Console
 
 from biggan_jax.data import DataError, Source, open_source
-from biggan_jax.evaluation.image_sets import Real, in_memory, most_in_memory
+from biggan_jax.evaluation.image_sets import RealImages, load_images, most_in_memory
 from biggan_jax.evaluation.networks import classifier as classifiers
-from biggan_jax.evaluation.networks import features
-from biggan_jax.evaluation.networks.classifier import Classifier, Settings
-from biggan_jax.evaluation.networks.features import FeatureNetwork
+from biggan_jax.evaluation.networks import feature_network
+from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
+from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.replicas import Replicas
 
@@ -87,14 +87,14 @@ def open_network(
     reference: Reference | None,
     resolution: int,
     folder: epath.Path | None,
-    settings: Settings,
+    settings: ClassifierSettings,
     console: Console,
 ) -> tuple[FeatureNetwork, Classifier | None]:
     """The feature network that `spec` names, the same in all processes, and the classifier, if it is that.
 
     Args:
       spec: `classifier`, which learns from the reference if `folder` has none, or as for
-        `features.open_feature_network`.
+        `feature_network.open_feature_network`.
       reference: real images, or None where there are only statistics.
       resolution: pixels a side of the images to come.
       folder: where the classifier is kept; None in all processes but the first.
@@ -111,20 +111,20 @@ def open_network(
                 "the network that they are of, such as --network=inception"
             )
         network = obtain_classifier(reference, folder, settings, console)
-        return features.of_classifier(network), network
+        return feature_network.from_classifier(network), network
     if jax.process_count() == 1:
-        return features.open_feature_network(spec, resolution, console), None
+        return feature_network.open_feature_network(spec, resolution, console), None
     # One after another on hosts that share a disk: the first may have to download the weights.
     network = None
     for turn in (True, False):
         if turn == (jax.process_index() == 0):
-            network = features.open_feature_network(spec, resolution, console)
-        Replicas().tell(None)
+            network = feature_network.open_feature_network(spec, resolution, console)
+        Replicas().broadcast(None)
     return network, None
 
 
 def obtain_classifier(
-    reference: Reference, folder: epath.Path | None, settings: Settings, console: Console
+    reference: Reference, folder: epath.Path | None, settings: ClassifierSettings, console: Console
 ) -> Classifier:
     """The classifier of the reference, which the first process trains or has kept; the same in all.
 
@@ -138,9 +138,9 @@ def obtain_classifier(
     trained = None
     if folder is not None:
         most = most_in_memory(source.resolution)
-        training, test = (in_memory(Real(part, most)) for part in (source, held_out))
+        training, test = (load_images(RealImages(part, most)) for part in (source, held_out))
         trained = classifiers.obtain(training, test, source.num_classes, folder, settings, console)
-    return classifiers.shared(trained, source.resolution, source.num_classes, settings)
+    return classifiers.broadcast(trained, source.resolution, source.num_classes, settings)
 
 
 def refuse_without_held_out(reference: Reference) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from biggan_jax.evaluation.networks.extraction import Seen
+from biggan_jax.evaluation.networks.extraction import ExtractedFeatures
 from biggan_jax.evaluation.scores import frechet, recognition
 from biggan_jax.evaluation.scores.diversity import Diversity
 from biggan_jax.evaluation.scores.extrapolation import extrapolated
-from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.evaluation.scores.inception_score import SPLITS, inception_score
 from biggan_jax.evaluation.scores.kernel import kid
 from biggan_jax.evaluation.scores.manifold import manifold
@@ -27,7 +27,10 @@ Score = dict[str, Any]
 
 
 def image_scores(
-    statistics: Statistics, reference: Seen, samples: Seen, held_out: Seen | None
+    statistics: FeatureStatistics,
+    reference: ExtractedFeatures,
+    samples: ExtractedFeatures,
+    held_out: ExtractedFeatures | None,
 ) -> dict[str, Score]:
     """Scores of the images, whatever their labels, by their names without the network's.
 
@@ -46,7 +49,7 @@ def image_scores(
     return found
 
 
-def distance_scores(reference: Statistics, samples: Seen) -> dict[str, Score]:
+def distance_scores(reference: FeatureStatistics, samples: ExtractedFeatures) -> dict[str, Score]:
     """IS, if there are logits, and FID: all that statistics of the reference suffice for."""
     scores = {}
     if samples.logits is not None:
@@ -57,7 +60,7 @@ def distance_scores(reference: Statistics, samples: Seen) -> dict[str, Score]:
     return scores
 
 
-def _compare(reference: Seen, samples: Seen) -> dict[str, Score]:
+def _compare(reference: ExtractedFeatures, samples: ExtractedFeatures) -> dict[str, Score]:
     """KID, precision, recall, density and coverage."""
     random = np.random.default_rng(0)
     count = min(len(reference), len(samples), MANIFOLD_IMAGES)
@@ -73,9 +76,9 @@ def _compare(reference: Seen, samples: Seen) -> dict[str, Score]:
 
 
 def class_scores(
-    reference: Seen,
-    samples: Seen,
-    held_out: Seen | None,
+    reference: ExtractedFeatures,
+    samples: ExtractedFeatures,
+    held_out: ExtractedFeatures | None,
     variety: Diversity | None,
     class_names: Sequence[str],
     network: str,
@@ -128,7 +131,7 @@ def class_scores(
     return scores, rows, None if counts is None else counts.tolist()
 
 
-def features_statistics(features: np.ndarray) -> Statistics:
+def features_statistics(features: np.ndarray) -> FeatureStatistics:
     """Mean and covariance of features f[N, D]."""
     moments = Moments()
     for start in range(0, len(features), 4096):

@@ -9,19 +9,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from biggan_jax.evaluation.image_sets import Images
-from biggan_jax.evaluation.networks.extraction import of_all
-from biggan_jax.evaluation.networks.features import FeatureNetwork
-from biggan_jax.evaluation.scores import shape
-from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.image_sets import ImageBatch
+from biggan_jax.evaluation.networks.extraction import merge_across_processes
+from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
+from biggan_jax.evaluation.scores import patch_shuffling
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.evaluation.scores.moments import Moments
-from biggan_jax.evaluation.scores.shape import SecondNetwork, Shape, shuffle_patches, thumbnails
+from biggan_jax.evaluation.scores.patch_shuffling import (
+    NetworkAgreement,
+    PatchSensitivity,
+    shuffle_patches,
+    thumbnails,
+)
 
 MOST = 10_000  # images of a set
 LEAST = 500  # of each of the two: of fewer, the distances of thumbnails are mostly chance
 
 
-class Wholes:
+class ShuffledPatchesCollector:
     """A watcher of `looking.look` for one set of images.
 
     Args:
@@ -32,13 +37,13 @@ class Wholes:
 
     def __init__(self, network: FeatureNetwork, resolution: int, seed: int):
         self._network, self._seed = network, seed
-        self._grid = divisor(resolution, shape.GRID)
-        self._size = divisor(resolution, shape.THUMBNAIL)
+        self._grid = divisor(resolution, patch_shuffling.GRID)
+        self._size = divisor(resolution, patch_shuffling.THUMBNAIL)
         self._moments = {
             (by, whole): Moments() for by in ("network", "thumbnails") for whole in (True, False)
         }
 
-    def __call__(self, part: Images, features: np.ndarray) -> None:
+    def __call__(self, part: ImageBatch, features: np.ndarray) -> None:
         images = part.images[: max(0, MOST - part.start)]
         if not len(images):
             return
@@ -48,33 +53,37 @@ class Wholes:
         self._moments["thumbnails", True].update(thumbnails(images, self._size))
         self._moments["thumbnails", False].update(thumbnails(shuffled, self._size))
 
-    def statistics(self) -> dict[tuple[str, bool], Statistics]:
+    def statistics(self) -> dict[tuple[str, bool], FeatureStatistics]:
         """By ("network" or "thumbnails", whole or not), of what all processes saw."""
-        return {key: of_all(moments).statistics() for key, moments in self._moments.items()}
+        return {key: merge_across_processes(moments).statistics() for key, moments in self._moments.items()}
 
 
-class Shapes(NamedTuple):
+class ShuffledPatches(NamedTuple):
     """The samples' shape by the network and by thumbnails, and whether the two agree."""
 
-    by_network: Shape
-    by_thumbnails: Shape
-    second: SecondNetwork
+    by_network: PatchSensitivity
+    by_thumbnails: PatchSensitivity
+    second: NetworkAgreement
 
 
-def shapes(
-    name: str, real: dict[tuple[str, bool], Statistics], samples: dict[tuple[str, bool], Statistics]
-) -> Shapes:
-    """Judges shape by what `Wholes.statistics` says of real images and of samples."""
+def compare_shuffled_patches(
+    name: str,
+    real: dict[tuple[str, bool], FeatureStatistics],
+    samples: dict[tuple[str, bool], FeatureStatistics],
+) -> ShuffledPatches:
+    """Judges shape by what `ShuffledPatchesCollector.statistics` says of real images and of samples."""
     first, second = (
-        shape.shape(title, real[by, True], real[by, False], samples[by, True], samples[by, False])
+        patch_shuffling.patch_sensitivity(
+            title, real[by, True], real[by, False], samples[by, True], samples[by, False]
+        )
         for by, title in (("network", name), ("thumbnails", "thumbnails"))
     )
-    return Shapes(first, second, shape.second_network(first, second))
+    return ShuffledPatches(first, second, patch_shuffling.network_agreement(first, second))
 
 
-def why_not(resolution: int, *counts: int) -> str | None:
+def reason_not_measured(resolution: int, *counts: int) -> str | None:
     """Why sets of so many images, of so many pixels a side, cannot be compared; None if they can."""
-    if divisor(resolution, shape.GRID) == 1:
+    if divisor(resolution, patch_shuffling.GRID) == 1:
         return f"{resolution} pixels cannot be cut into patches of one size"
     if min(counts) < LEAST:
         return f"it takes {LEAST} samples and {LEAST} real images, or more"

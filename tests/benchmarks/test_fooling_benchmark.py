@@ -20,11 +20,12 @@ QUICK = """
 import functools
 from biggan_jax.runtime import cli
 from biggan_jax.data import fashion_mnist, tfds_images
-from biggan_jax.evaluation.networks.classifier import Settings
+from biggan_jax.evaluation.networks.classifier import ClassifierSettings
 from benchmarks import fooling
 fashion_mnist.DEBIAN = fashion_mnist.PACKAGED / "nowhere"
 tfds_images.is_prepared = lambda name: False
-fooling.Settings = functools.partial(Settings, widths=(8, 16, 32), images_seen=10_000, batch_size=100)
+quick = dict(widths=(8, 16, 32), images_seen=10_000, batch_size=100)
+fooling.ClassifierSettings = functools.partial(ClassifierSettings, **quick)
 fooling.MOST = 1_000
 fooling.flags.DEFINE_bool("json", False, "")
 cli.run(fooling.main)

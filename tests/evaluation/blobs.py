@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from biggan_jax.evaluation.networks.classifier import Settings
+from biggan_jax.evaluation.networks.classifier import ClassifierSettings
 
 COLOURS = np.array([[230, 40, 40], [40, 220, 60], [60, 80, 240]])
 SIZE = 16
-SETTINGS = Settings(widths=(8, 16), images_seen=2_000, batch_size=50)  # enough to learn it
+SETTINGS = ClassifierSettings(widths=(8, 16), images_seen=2_000, batch_size=50)  # enough to learn it
 
 
 def make_blobs(count: int, seed: int, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:

@@ -48,7 +48,7 @@ def run(tmp_path, pristine_run, monkeypatch):
     shutil.copytree(pristine_run, tmp_path, dirs_exist_ok=True)
 
     monkeypatch.setattr(reference, "open_source", open_blobs)
-    monkeypatch.setattr(evaluator, "Settings", lambda random_flip: SETTINGS)
+    monkeypatch.setattr(evaluator, "ClassifierSettings", lambda random_flip: SETTINGS)
     return tmp_path
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from biggan_jax.evaluation.networks.extraction import Seen
+from biggan_jax.evaluation.networks.extraction import ExtractedFeatures
 from biggan_jax.evaluation.report.blind_spots import Findings, examine, sections, suspicious_pairs
-from biggan_jax.evaluation.scores.shape import SecondNetwork, Shape
-from biggan_jax.evaluation.shuffled_patches import Shapes
+from biggan_jax.evaluation.scores.patch_shuffling import NetworkAgreement, PatchSensitivity
+from biggan_jax.evaluation.shuffled_patches import ShuffledPatches
 
 CLASSES, EACH = 40, 15
 NAMES = [f"class {label}" for label in range(CLASSES)]
@@ -21,17 +21,21 @@ def seen(seed, spread=1.0, unknown=0):
     centres = 20 * np.random.default_rng(0).standard_normal((CLASSES, 8))
     features = centres[LABELS] + spread * random.standard_normal((len(LABELS), 8))
     taken_for = np.where(LABELS < unknown, CLASSES - 1, LABELS)
-    return Seen(features.astype(np.float32), 9.0 * np.eye(CLASSES, dtype=np.float32)[taken_for], LABELS)
+    return ExtractedFeatures(
+        features.astype(np.float32), 9.0 * np.eye(CLASSES, dtype=np.float32)[taken_for], LABELS
+    )
 
 
 def shapes(**flagged):
     """What two networks say of shape; flagged are those that are named."""
 
     def by(network):
-        return Shape(network, 9.0, 1.0, 0.1, 1.0, False, flagged.get(network, False), f"By {network}.")
+        return PatchSensitivity(
+            network, 9.0, 1.0, 0.1, 1.0, False, flagged.get(network, False), f"By {network}."
+        )
 
-    agree = SecondNetwork("network", "thumbnails", 0.1, 0.1, flagged.get("second", False), "They agree.")
-    return Shapes(by("network"), by("thumbnails"), agree)
+    agree = NetworkAgreement("network", "thumbnails", 0.1, 0.1, flagged.get("second", False), "They agree.")
+    return ShuffledPatches(by("network"), by("thumbnails"), agree)
 
 
 def judged(training=None, held_out=None, samples=None, of_shape=None, **arguments):
@@ -136,7 +140,7 @@ def test_held_out_images_are_what_samples_are_compared_with_where_there_are_some
 
 
 def test_what_could_not_be_measured_says_why_and_is_not_flagged():
-    bare = Seen(seen(3).features, None, None)
+    bare = ExtractedFeatures(seen(3).features, None, None)
     assert examine(seen(1), None, bare, CLASSES) == Findings(None, None, None)
     reasons = {number: f"reason {number}" for number in range(1, 6)}
     found = sections(Findings(None, None, None), None, "net", (), 0, "", reasons)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from biggan_jax.evaluation.networks import classifier
 from biggan_jax.evaluation.networks.classifier import obtain
-from biggan_jax.evaluation.networks.classifier_network import Settings, gather_pixels
+from biggan_jax.evaluation.networks.classifier_network import ClassifierSettings, gather_pixels
 from biggan_jax.runtime.errors import UserError
 
 TRAINING, TEST = make_blobs(300, seed=1), make_blobs(150, seed=2)
@@ -28,7 +28,7 @@ def training_count(monkeypatch):
 
     def initial(data, num_classes, settings, console):
         count.append(settings)
-        network = classifier.Network(num_classes, settings.widths)
+        network = classifier.ClassifierNetwork(num_classes, settings.widths)
         return jax.device_get(network.init(jax.random.key(0), data[0][:1]))
 
     monkeypatch.setattr(classifier, "train", initial)
@@ -36,11 +36,11 @@ def training_count(monkeypatch):
 
 
 def test_it_learns_classes_that_are_easy_to_tell(kept):
-    judge = kept[1]
-    assert judge.test_accuracy >= 0.99
-    assert judge.test_images == len(TEST[0])
+    trained = kept[1]
+    assert trained.test_accuracy >= 0.99
+    assert trained.test_images == len(TEST[0])
     images, labels = make_blobs(90, seed=3)
-    assert (judge.predict(images).argmax(axis=1) == labels).mean() >= 0.97
+    assert (trained.predict(images).argmax(axis=1) == labels).mean() >= 0.97
 
 
 def test_an_untrained_network_would_not_pass_for_one_that_learnt(tmp_path, training_count):
@@ -48,7 +48,7 @@ def test_an_untrained_network_would_not_pass_for_one_that_learnt(tmp_path, train
 
 
 def test_logits_are_the_last_layer_of_the_features(kept):
-    logits, features = kept[1].judge(TEST[0])
+    logits, features = kept[1].logits_and_features(TEST[0])
     head = kept[1].variables["params"]["head"]
     np.testing.assert_allclose(features @ head["kernel"] + head["bias"], logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(kept[1].predict(TEST[0]), logits)
@@ -63,13 +63,13 @@ def test_an_images_logits_do_not_depend_on_the_batch_it_comes_in(kept, monkeypat
 
 
 def test_it_gives_the_same_on_one_device_and_on_four(kept, monkeypatch):
-    devices, judge = jax.local_devices(), dataclasses.replace(kept[1])
+    devices, trained = jax.local_devices(), dataclasses.replace(kept[1])
     assert len(devices) == 4
     monkeypatch.setattr(classifier, "PREDICTION_BATCH", 30)
-    on_four = judge.judge(TEST[0])
-    assert len(judge._apply(TEST[0][:120])[0].addressable_shards) == 4
+    on_four = trained.logits_and_features(TEST[0])
+    assert len(trained._apply(TEST[0][:120])[0].addressable_shards) == 4
     monkeypatch.setattr(jax, "local_devices", lambda: devices[:1])
-    for one, four in zip(dataclasses.replace(judge).judge(TEST[0]), on_four, strict=True):
+    for one, four in zip(dataclasses.replace(trained).logits_and_features(TEST[0]), on_four, strict=True):
         np.testing.assert_array_equal(one, four)
 
 
@@ -81,13 +81,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path)
 
 
 def test_what_was_kept_is_used_again_and_gives_identical_logits(kept, no_training):
-    folder, judge = kept
+    folder, trained = kept
     again = get(folder)
-    np.testing.assert_array_equal(again.predict(TEST[0]), judge.predict(TEST[0]))
+    np.testing.assert_array_equal(again.predict(TEST[0]), trained.predict(TEST[0]))
     assert (again.hash, again.test_accuracy, again.test_images) == (
-        judge.hash,
-        judge.test_accuracy,
-        judge.test_images,
+        trained.hash,
+        trained.test_accuracy,
+        trained.test_images,
     )
 
 
@@ -156,23 +156,23 @@ def test_mirroring_is_learnt_only_if_asked_for(tmp_path):
 
 def test_gathering_pixels_loses_none_and_keeps_neighbours_together():
     x = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
-    gathered = np.asarray(gather_pixels(x, 2))
-    assert gathered.shape == (2, 2, 3, 12)
-    np.testing.assert_array_equal(gathered[1, 1, 2], x[1, 2:4, 4:6].reshape(-1))
+    gather_images = np.asarray(gather_pixels(x, 2))
+    assert gather_images.shape == (2, 2, 3, 12)
+    np.testing.assert_array_equal(gather_images[1, 1, 2], x[1, 2:4, 4:6].reshape(-1))
 
 
 def test_what_a_whole_number_of_squares_does_not_cover_is_filled_up_with_zeros():
     x = np.arange(1, 1 + 3 * 5).reshape(1, 3, 5, 1)
-    gathered = np.asarray(gather_pixels(x, 2))
-    assert gathered.shape == (1, 2, 3, 4)
-    np.testing.assert_array_equal(gathered[0, 0, 0], [1, 2, 6, 7])
-    np.testing.assert_array_equal(gathered[0, 1, 2], [15, 0, 0, 0])
-    assert gathered.sum() == x.sum()
+    gather_images = np.asarray(gather_pixels(x, 2))
+    assert gather_images.shape == (1, 2, 3, 4)
+    np.testing.assert_array_equal(gather_images[0, 0, 0], [1, 2, 6, 7])
+    np.testing.assert_array_equal(gather_images[0, 1, 2], [15, 0, 0, 0])
+    assert gather_images.sum() == x.sum()
 
 
 @pytest.mark.parametrize("size", [1, 16, 30, 32, 64, 100, 128, 299])
 def test_every_resolution_ends_in_features_of_the_same_width(size):
-    network = classifier.Network(5, Settings().widths)
+    network = classifier.ClassifierNetwork(5, ClassifierSettings().widths)
     images = jax.ShapeDtypeStruct((2, size, size, 3), np.uint8)
     logits, features = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x)[0], images)
     assert logits.shape == (2, 5) and features.shape == (2, 64)

@@ -21,7 +21,7 @@ from biggan_jax.runtime.errors import UserError
 def workdir(tmp_path, monkeypatch, kept):
     monkeypatch.setattr(reference, "open_source", open_blobs)
     for module in (during_training, evaluator):
-        monkeypatch.setattr(module, "Settings", lambda random_flip: SETTINGS)
+        monkeypatch.setattr(module, "ClassifierSettings", lambda random_flip: SETTINGS)
     folder = tmp_path / "evaluation"
     folder.mkdir()
     for path in kept[0].iterdir():
@@ -45,8 +45,8 @@ def test_the_numbers_are_those_of_the_judge_with_as_many_samples(workdir):
     config = make_config(**{"sampling.truncation": 0.5})  # of the sheets, not of scores
     assert scores(workdir, **{"sampling.truncation": 0.5}) == found
     write_run(workdir, config)
-    request = evaluator.Request(workdir=workdir, folder=workdir, num_samples=40)
-    report = evaluator.judge(request, Console(quiet=True)).report
+    request = evaluator.EvaluationRequest(workdir=workdir, folder=workdir, num_samples=40)
+    report = evaluator.evaluate(request, Console(quiet=True)).report
     assert found == {
         name: pytest.approx(report["scores"][name]["value"], rel=1e-9)
         for name in ("fid@classifier", "is@classifier")
@@ -136,5 +136,5 @@ def test_few_images_leave_some_processes_without_any(monkeypatch):
         return np.stack([np.pad(row, (0, width - len(row))) for row in packed])
 
     monkeypatch.setattr(extraction, "_of_each", both)
-    merged = extraction.of_all(seen).statistics()
+    merged = extraction.merge_across_processes(seen).statistics()
     np.testing.assert_array_equal(merged.covariance, seen.statistics().covariance)

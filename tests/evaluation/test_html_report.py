@@ -15,7 +15,7 @@ from PIL import Image
 from reports import HASH, make_report
 
 from biggan_jax.config import config_to_json
-from biggan_jax.evaluation.report.page import SHEETS, report_page
+from biggan_jax.evaluation.report.html_report import SHEETS, render_html
 
 POINTS = [
     {
@@ -51,7 +51,7 @@ def workdir(tmp_path):
 
 
 def rendered(report, workdir=None, pictures=("evaluation.png", "nearest.png")):
-    content = report_page(report, {name: sheet(40) for name in pictures}, workdir)
+    content = render_html(report, {name: sheet(40) for name in pictures}, workdir)
     assert_needs_no_other_file(content)
     return Page(content)
 
@@ -161,7 +161,7 @@ def test_a_run_with_many_large_sheets_makes_a_page_that_a_phone_can_load(workdir
     for step in range(10, 10 * SHEETS + 1, 10):
         (workdir / "samples" / f"{step:08d}.png").write_bytes(buffer.getvalue())
     pictures = dict.fromkeys(("evaluation.png", "nearest.png"), buffer.getvalue())
-    content = report_page(make_report(classes=1000), pictures, workdir)
+    content = render_html(make_report(classes=1000), pictures, workdir)
     assert len(content.encode()) < 10e6
     assert min(picture.width for picture in Page(content).images()[:-1]) >= 300
 

@@ -9,7 +9,13 @@ from blobs import make_blobs
 
 from biggan_jax.data.records import RecordSource
 from biggan_jax.evaluation import image_sets
-from biggan_jax.evaluation.image_sets import Drawn, Given, Real, gathered, in_memory
+from biggan_jax.evaluation.image_sets import (
+    GeneratedImages,
+    ImagesInMemory,
+    RealImages,
+    gather_images,
+    load_images,
+)
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing_statistics import prepare_generator
@@ -19,7 +25,7 @@ from biggan_jax.sampling.standing_statistics import prepare_generator
 def drawn():
     config = make_config()
     state = random_state(config)
-    return Drawn(
+    return GeneratedImages(
         Sampler(prepare_generator(config, state.ema_params, state.generator.u), batch_size=16), 50, 3, seed=4
     )
 
@@ -50,9 +56,9 @@ def whole(images):
 def test_parts_at_any_place_and_single_images_are_those_of_the_whole(kind, drawn):
     images = {
         "drawn": drawn,
-        "given": Given(*make_blobs(50, seed=2)),
-        "real": Real(open_blobs("blobs", resolution=16), 50),
-        "files": Real(of_files(), 50),
+        "given": ImagesInMemory(*make_blobs(50, seed=2)),
+        "real": RealImages(open_blobs("blobs", resolution=16), 50),
+        "files": RealImages(of_files(), 50),
     }[kind]
     pixels, labels = whole(images)
     (part,) = images.batches(range(13, 31), 100)
@@ -60,7 +66,7 @@ def test_parts_at_any_place_and_single_images_are_those_of_the_whole(kind, drawn
     np.testing.assert_array_equal(part.labels, labels[13:31])
     numbers = [49, 3, 3, 20, 4]
     np.testing.assert_array_equal(images.at(numbers), pixels[numbers])
-    for found in (in_memory(images), gathered(images)):
+    for found in (load_images(images), gather_images(images)):
         np.testing.assert_array_equal(found[0], pixels)
         np.testing.assert_array_equal(found[1], labels)
 
@@ -72,24 +78,26 @@ def test_samples_take_their_labels_in_turn(drawn):
 def test_images_in_files_and_in_memory_are_the_same_set():
     for most in (0, 50):
         for from_file, from_memory in zip(
-            whole(Real(of_files(), most)), whole(Real(open_blobs("blobs", resolution=16), most)), strict=True
+            whole(RealImages(of_files(), most)),
+            whole(RealImages(open_blobs("blobs", resolution=16), most)),
+            strict=True,
         ):
             np.testing.assert_array_equal(from_file, from_memory)
 
 
 def test_a_part_of_a_source_is_a_random_one_without_repetition():
     source = open_blobs("blobs", resolution=16)
-    part = whole(Real(source, 100))[0].reshape(100, -1)
+    part = whole(RealImages(source, 100))[0].reshape(100, -1)
     everything = source.images.reshape(300, -1)
     rows = [int(np.flatnonzero((everything == image).all(axis=1))[0]) for image in part]
     assert len(set(rows)) == 100 and rows == sorted(rows)
     assert 120 < np.mean(rows) < 180 and max(rows) > 250  # not the first hundred
-    np.testing.assert_array_equal(whole(Real(source))[0], source.images)
+    np.testing.assert_array_equal(whole(RealImages(source))[0], source.images)
 
 
 def test_more_images_than_memory_is_for_are_refused_before_any_is_made(monkeypatch):
     monkeypatch.setattr(image_sets, "IN_MEMORY_BYTES", 49 * 16 * 16 * 3)
     nobody = types.SimpleNamespace(resolution=16, sample=lambda *_: pytest.fail("drew"))
-    for whole_set in (in_memory, gathered):
+    for whole_set in (load_images, gather_images):
         with pytest.raises(UserError, match="50 images of 16 px are too many.*take 49 at most"):
-            whole_set(Drawn(nobody, 50, 3, 0))
+            whole_set(GeneratedImages(nobody, 50, 3, 0))

@@ -5,7 +5,7 @@ import pytest
 from inception_state import random_state
 from rich.console import Console
 
-from biggan_jax.evaluation.networks import features, inception_weights
+from biggan_jax.evaluation.networks import feature_network, inception_weights
 
 EPSILON = 1e-3
 
@@ -120,7 +120,7 @@ def both(tmp_path_factory):
     state = {name: torch.from_numpy(array) for name, array in random_state(seed=0).items()}
     path = tmp_path_factory.mktemp("weights") / "random.pth"
     torch.save(state, path, _use_new_zipfile_serialization=False)  # as the published file is
-    network = features.of_inception(inception_weights.obtain(path, Console(quiet=True)), batch_size=4)
+    network = feature_network.from_inception(inception_weights.obtain(path, Console(quiet=True)), batch_size=4)
     doubled = {name: tensor.double() for name, tensor in state.items()}
     return network, lambda images: torch_inception(doubled, images)
 

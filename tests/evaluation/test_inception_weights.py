@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import logging
 import threading
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -163,13 +162,6 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_only(cache, published, c
     with caplog.at_level(logging.WARNING):
         assert obtain(published, QUIET).sha256 == inception_weights.SHA256
     assert "could not be kept" in caplog.text
-
-
-def test_the_cache_is_in_the_home_folder_unless_the_environment_says_otherwise(monkeypatch):
-    monkeypatch.delenv("BIGGAN_CACHE", raising=False)
-    assert inception_weights.cache_folder() == Path.home() / ".cache" / "biggan_jax"
-    monkeypatch.setenv("BIGGAN_CACHE", "/elsewhere")
-    assert inception_weights.cache_folder() == Path("/elsewhere")
 
 
 CONTENT = np.random.default_rng(0).bytes(50_000)

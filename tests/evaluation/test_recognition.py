@@ -8,12 +8,12 @@ from biggan_jax.evaluation.scores import recognition
 
 
 @pytest.fixture(scope="module")
-def judge(kept):
+def trained(kept):
     return kept[1]
 
 
-def recognised(judge, samples, labels):
-    return recognition.recognised(recognition.confusion(labels, judge.predict(samples)))
+def recognised(trained, samples, labels):
+    return recognition.recognised(recognition.confusion(labels, trained.predict(samples)))
 
 
 def test_confusion_counts_what_a_loop_counts():
@@ -48,9 +48,9 @@ def test_labels_that_do_not_fit_the_logits_are_refused(labels, complaint):
         recognition.confusion(np.array(labels, np.int32), np.zeros((2, 3), np.float32))
 
 
-def test_held_out_real_images_are_recognised_and_those_of_other_classes_than_asked_for_are_not(judge):
+def test_held_out_real_images_are_recognised_and_those_of_other_classes_than_asked_for_are_not(trained):
     samples, labels = make_blobs(150, seed=3)
-    assert recognised(judge, samples, labels) >= 0.97
-    assert recognised(judge, samples, (labels + 1) % 3) <= 0.03
+    assert recognised(trained, samples, labels) >= 0.97
+    assert recognised(trained, samples, (labels + 1) % 3) <= 0.03
     shuffled = np.random.default_rng(0).permutation(labels)
-    assert recognised(judge, samples, shuffled) == pytest.approx(1 / 3, abs=0.12)
+    assert recognised(trained, samples, shuffled) == pytest.approx(1 / 3, abs=0.12)

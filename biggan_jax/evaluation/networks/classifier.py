@@ -20,12 +20,17 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 from rich.console import Console
 
-from biggan_jax.evaluation.networks.classifier_network import Images, Network, Settings, Variables, shapes
+from biggan_jax.evaluation.networks.classifier_network import (
+    ClassifierNetwork,
+    ClassifierSettings,
+    LabelledImages,
+    Variables,
+    variable_shapes,
+)
 from biggan_jax.evaluation.networks.classifier_training import train
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_whole, writing
-from biggan_jax.runtime.on_devices import on_all_devices
-from biggan_jax.runtime.replicas import Replicas
+from biggan_jax.runtime.replicas import Replicas, on_local_devices
 
 RECIPE = 2  # part of the cache's key: raised when the network or its training changes in code
 PREDICTION_BATCH = 500  # images on each device
@@ -45,7 +50,7 @@ class Classifier:
     """
 
     variables: Variables
-    settings: Settings
+    settings: ClassifierSettings
     resolution: int
     num_classes: int
     test_images: int = 0
@@ -62,13 +67,13 @@ class Classifier:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The logits f32[N, num_classes] of images u8[N, H, W, 3]."""
-        return self.judge(images)[0]
+        return self.logits_and_features(images)[0]
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """What the last layer sees, f32[N, settings.widths[-1]], of images u8[N, H, W, 3]."""
-        return self.judge(images)[1]
+        return self.logits_and_features(images)[1]
 
-    def judge(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def logits_and_features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Both at once: logits and features.
 
         Raises:
@@ -94,8 +99,8 @@ class Classifier:
 
     @functools.cached_property
     def _apply(self) -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
-        network = Network(self.num_classes, self.settings.widths)
-        return on_all_devices(network.apply, self.variables)
+        network = ClassifierNetwork(self.num_classes, self.settings.widths)
+        return on_local_devices(network.apply, self.variables)
 
 
 def prediction_batch() -> int:
@@ -107,11 +112,11 @@ def prediction_batch() -> int:
 
 
 def obtain(
-    training: Images,
-    test: Images,
+    training: LabelledImages,
+    test: LabelledImages,
     num_classes: int,
     folder: epath.PathLike,
-    settings: Settings,
+    settings: ClassifierSettings,
     console: Console,
 ) -> Classifier:
     """The classifier of a data set: kept in `folder` from an earlier call with the same arguments, or new.
@@ -145,13 +150,17 @@ def obtain(
         f"training the classifier on {len(training[0]):,} real images, once: it is kept as {path}",
         soft_wrap=True,
     )
-    trained = learn(training, test, num_classes, settings, console)
+    trained = train_classifier(training, test, num_classes, settings, console)
     _save(path, trained)
     return trained
 
 
-def learn(
-    training: Images, test: Images, num_classes: int, settings: Settings, console: Console
+def train_classifier(
+    training: LabelledImages,
+    test: LabelledImages,
+    num_classes: int,
+    settings: ClassifierSettings,
+    console: Console,
 ) -> Classifier:
     """A classifier, trained and measured; arguments as for `obtain`."""
     variables = train(training, num_classes, settings, console)
@@ -161,8 +170,8 @@ def learn(
     return dataclasses.replace(trained, test_accuracy=accuracy)
 
 
-def shared(
-    classifier: Classifier | None, resolution: int, num_classes: int, settings: Settings
+def broadcast(
+    classifier: Classifier | None, resolution: int, num_classes: int, settings: ClassifierSettings
 ) -> Classifier:
     """The first process's classifier, in all of them; in the others it is None."""
     if jax.process_count() == 1:
@@ -172,15 +181,17 @@ def shared(
     if classifier is None:
         variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
     variables = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(variables))
-    images, accuracy = Replicas().tell([given.test_images, given.test_accuracy])
+    images, accuracy = Replicas().broadcast([given.test_images, given.test_accuracy])
     return dataclasses.replace(given, variables=variables, test_images=images, test_accuracy=accuracy)
 
 
-def _untrained(resolution: int, num_classes: int, settings: Settings) -> Classifier:
-    return Classifier(shapes(resolution, num_classes, settings), settings, resolution, num_classes)
+def _untrained(resolution: int, num_classes: int, settings: ClassifierSettings) -> Classifier:
+    return Classifier(variable_shapes(resolution, num_classes, settings), settings, resolution, num_classes)
 
 
-def _key(training: Images, test: Images, num_classes: int, settings: Settings) -> str:
+def _key(
+    training: LabelledImages, test: LabelledImages, num_classes: int, settings: ClassifierSettings
+) -> str:
     recipe = {"recipe": RECIPE, "num_classes": num_classes, **dataclasses.asdict(settings)}
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
     for array in (*training, *test):

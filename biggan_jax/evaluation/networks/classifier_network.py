@@ -11,12 +11,12 @@ from flax import linen as nn
 
 COARSEST_STEM = 16  # pixels a side on which the first convolution works
 
-Images = tuple[np.ndarray, np.ndarray]  # u8[N, H, W, 3] and labels i32[N]
+LabelledImages = tuple[np.ndarray, np.ndarray]  # u8[N, H, W, 3] and labels i32[N]
 Variables = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ClassifierSettings:
     """How the classifier is built and trained; the defaults need 45 s of CPU time.
 
     Attributes:
@@ -40,7 +40,7 @@ class Settings:
     seed: int = 0
 
 
-class Network(nn.Module):
+class ClassifierNetwork(nn.Module):
     """ResNet with pre-activation: one residual block at each resolution below the stem's.
 
     Resolution is halved by gathering 2×2 pixels into channels (a matrix product, which costs less than a
@@ -79,7 +79,7 @@ def gather_pixels(x: jax.Array, size: int) -> jax.Array:
     return x.reshape(n, h // size, w // size, size * size * c)
 
 
-def shapes(resolution: int, num_classes: int, settings: Settings) -> Variables:
+def variable_shapes(resolution: int, num_classes: int, settings: ClassifierSettings) -> Variables:
     """The network's variables, as shapes and types."""
     image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.uint8)
-    return jax.eval_shape(Network(num_classes, settings.widths).init, jax.random.key(0), image)
+    return jax.eval_shape(ClassifierNetwork(num_classes, settings.widths).init, jax.random.key(0), image)

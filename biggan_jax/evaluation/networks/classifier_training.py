@@ -31,12 +31,19 @@ from rich.console import Console
 from rich.progress import track
 
 import biggan_jax
-from biggan_jax.evaluation.networks.classifier_network import Images, Network, Settings, Variables
+from biggan_jax.evaluation.networks.classifier_network import (
+    ClassifierNetwork,
+    ClassifierSettings,
+    LabelledImages,
+    Variables,
+)
 
 THREADS = 2
 
 
-def train(data: Images, num_classes: int, settings: Settings, console: Console) -> Variables:
+def train(
+    data: LabelledImages, num_classes: int, settings: ClassifierSettings, console: Console
+) -> Variables:
     """The weights and batch norm's averages of a network that has learnt `data`.
 
     Args:
@@ -76,11 +83,11 @@ def train(data: Images, num_classes: int, settings: Settings, console: Console) 
     return unflatten_dict(safetensors.numpy.load(weights), sep="/")
 
 
-def _steps(settings: Settings) -> int:
+def _steps(settings: ClassifierSettings) -> int:
     return max(1, settings.images_seen // settings.batch_size)
 
 
-def _batches(data: Images, settings: Settings) -> Iterator[Images]:
+def _batches(data: LabelledImages, settings: ClassifierSettings) -> Iterator[LabelledImages]:
     images, labels = data
     random = np.random.default_rng(settings.seed)
     count = _steps(settings) * settings.batch_size
@@ -119,7 +126,7 @@ def _process(said: BinaryIO) -> Iterator[subprocess.Popen]:
 
 
 def _make_step(
-    network: Network, optimizer: optax.GradientTransformation, settings: Settings
+    network: ClassifierNetwork, optimizer: optax.GradientTransformation, settings: ClassifierSettings
 ) -> Callable[..., tuple[Variables, optax.OptState]]:
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(
@@ -143,8 +150,8 @@ def _make_step(
 def main(inputs: BinaryIO, outputs: BinaryIO) -> None:
     """Trains, in the process of its own: batches in, weights out."""
     about = json.loads(inputs.readline())
-    settings = Settings(**about["settings"] | {"widths": tuple(about["settings"]["widths"])})
-    network = Network(about["num_classes"], settings.widths)
+    settings = ClassifierSettings(**about["settings"] | {"widths": tuple(about["settings"]["widths"])})
+    network = ClassifierNetwork(about["num_classes"], settings.widths)
     shape, count = tuple(about["shape"]), settings.batch_size
     optimizer = _optimizer(settings, _steps(settings))
     step = _make_step(network, optimizer, settings)
@@ -167,7 +174,7 @@ def _read(inputs: BinaryIO, count: int) -> bytes:
     return found
 
 
-def _optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:
+def _optimizer(settings: ClassifierSettings, steps: int) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024): of what was tried, it learnt most in a single epoch."""
     rate = optax.warmup_cosine_decay_schedule(
         settings.learning_rate / 10, settings.learning_rate, warmup_steps=steps // 5, decay_steps=steps

@@ -12,10 +12,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from biggan_jax.evaluation.image_sets import Images, ImageSet
-from biggan_jax.evaluation.networks.features import FeatureNetwork
+from biggan_jax.evaluation.image_sets import ImageBatch, ImageSet
+from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
 from biggan_jax.evaluation.scores import frechet
-from biggan_jax.evaluation.scores.frechet import Fid, Statistics
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics, Fid
 from biggan_jax.evaluation.scores.inception_score import InceptionScore, InceptionScoreSums
 from biggan_jax.evaluation.scores.moments import Moments, merged
 from biggan_jax.runtime import processes
@@ -24,7 +24,7 @@ AT_ONCE = 256  # images, or as many as the network takes if those are more
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Seen:
+class ExtractedFeatures:
     """What a network saw of a set of images.
 
     Attributes:
@@ -41,11 +41,15 @@ class Seen:
         return len(self.features)
 
 
-Look = tuple[Images, np.ndarray, np.ndarray | None]  # with features f32[n, D] and logits f32[n, K] or None
-Watcher = Callable[[Images, np.ndarray], None]  # of images and their features
+ExtractedBatch = tuple[
+    ImageBatch, np.ndarray, np.ndarray | None
+]  # with features f32[n, D] and logits f32[n, K] or None
+BatchObserver = Callable[[ImageBatch, np.ndarray], None]  # of images and their features
 
 
-def looks(network: FeatureNetwork, images: ImageSet, title: str, console: Console) -> Iterator[Look]:
+def extract_batches(
+    network: FeatureNetwork, images: ImageSet, title: str, console: Console
+) -> Iterator[ExtractedBatch]:
     """This process's share of the images, part by part, as the network sees them.
 
     Args:
@@ -63,8 +67,10 @@ def looks(network: FeatureNetwork, images: ImageSet, title: str, console: Consol
             progress.advance(bar, len(part.images))
 
 
-def look(network: FeatureNetwork, images: ImageSet, title: str, console: Console, *watchers: Watcher) -> Seen:
-    """What the network sees of all images, in every process; `watchers` see this process's share too.
+def extract_features(
+    network: FeatureNetwork, images: ImageSet, title: str, console: Console, *observers: BatchObserver
+) -> ExtractedFeatures:
+    """What the network sees of all images, in every process; `observers` see this process's share too.
 
     Nothing of it stands in memory twice: rows go to their place as they come.
     """
@@ -73,27 +79,27 @@ def look(network: FeatureNetwork, images: ImageSet, title: str, console: Console
     seen = {kind: np.empty((len(mine), width), np.float32) for kind, width in widths.items() if width}
     if images.labelled:
         seen["labels"] = np.empty(len(mine), np.int32)
-    for part, features, logits in looks(network, images, title, console):
-        for watch in watchers:
-            watch(part, features)
+    for part, features, logits in extract_batches(network, images, title, console):
+        for observe in observers:
+            observe(part, features)
         rows = slice(part.start - mine.start, part.start - mine.start + len(part.images))
         for kind, array in (("features", features), ("logits", logits), ("labels", part.labels)):
             if kind in seen:
                 seen[kind][rows] = array
     whole = {kind: processes.gather(seen.pop(kind), images.count) for kind in tuple(seen)}
-    return Seen(whole["features"], whole.get("logits"), whole.get("labels"))
+    return ExtractedFeatures(whole["features"], whole.get("logits"), whole.get("labels"))
 
 
-def statistics(network: FeatureNetwork, images: ImageSet, title: str, console: Console) -> Statistics:
+def statistics(network: FeatureNetwork, images: ImageSet, title: str, console: Console) -> FeatureStatistics:
     """Mean and covariance of the features of all images, in every process; none of them is kept."""
     moments = Moments()
-    for _, features, _ in looks(network, images, title, console):
+    for _, features, _ in extract_batches(network, images, title, console):
         moments.update(features)
-    return of_all(moments).statistics()
+    return merge_across_processes(moments).statistics()
 
 
 def fid_and_is(
-    network: FeatureNetwork, images: ImageSet, reference: Statistics, title: str, console: Console
+    network: FeatureNetwork, images: ImageSet, reference: FeatureStatistics, title: str, console: Console
 ) -> tuple[Fid, InceptionScore | None]:
     """FID and IS of all images, in every process; no features are kept.
 
@@ -103,7 +109,7 @@ def fid_and_is(
       UserError: fewer than ten images.
     """
     moments, sums = Moments(), InceptionScoreSums(images.count) if network.logits_classes else None
-    for part, features, logits in looks(network, images, title, console):
+    for part, features, logits in extract_batches(network, images, title, console):
         moments.update(features)
         if sums:
             sums.update(part.start + np.arange(len(features)), logits)
@@ -111,10 +117,10 @@ def fid_and_is(
         total, sums = sums, InceptionScoreSums(images.count)
         for packed in _of_each(total.pack(network.logits_classes)):
             sums.merge(InceptionScoreSums.unpack(packed, images.count))
-    return frechet.fid(reference, of_all(moments).statistics()), sums and sums.score()
+    return frechet.fid(reference, merge_across_processes(moments).statistics()), sums and sums.score()
 
 
-def of_all(moments: Moments) -> Moments:
+def merge_across_processes(moments: Moments) -> Moments:
     """The moments of what all processes saw, in every process."""
     packed = moments.pack()
     # Of few images, some process may have seen none, and doesn't know how wide features are.

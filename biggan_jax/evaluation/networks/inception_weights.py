@@ -28,6 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from biggan_jax.evaluation.networks.inception import CLASSES, Inception
 from biggan_jax.runtime import torch_files
+from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
 
 URL = (
@@ -71,7 +72,7 @@ def obtain(path: Path | None, console: Console) -> Weights:
     """
     if path is None and os.environ.get("BIGGAN_INCEPTION"):
         path = Path(os.environ["BIGGAN_INCEPTION"])
-    kept = cache_folder() / "inception-2015-12-05.safetensors"
+    kept = cache_folder("inception-2015-12-05.safetensors")
     if path is None and kept.exists():
         try:
             state, sha256 = _read_safetensors(kept)
@@ -91,11 +92,6 @@ def obtain(path: Path | None, console: Console) -> Weights:
     if sha256 == SHA256 and not kept.exists():
         _keep(kept, state, sha256)
     return Weights(variables, sha256)
-
-
-def cache_folder() -> Path:
-    """Where what was downloaded or converted is kept: `$BIGGAN_CACHE`, or `~/.cache/biggan_jax`."""
-    return Path(os.environ.get("BIGGAN_CACHE") or Path.home() / ".cache" / "biggan_jax")
 
 
 def convert(state: State, name: str) -> dict[str, Any]:
@@ -274,7 +270,7 @@ def download(url: str, sha256: str, console: Console) -> bytes:
 
 def _receive(url: str, got: bytearray) -> Iterable[tuple[int, int]]:
     """Adds to `got` what follows on it, and tells after each piece how much there is and will be."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={len(got)}-"} if got else {})
+    request = urllib.request.EvaluationRequest(url, headers={"Range": f"bytes={len(got)}-"} if got else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         if response.status != http.client.PARTIAL_CONTENT:
             got.clear()

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from biggan_jax.evaluation.networks.extraction import Seen
+from biggan_jax.evaluation.networks.extraction import ExtractedFeatures
 from biggan_jax.evaluation.scores.diversity import Diversity, diversity
 from biggan_jax.evaluation.scores.label_fit import MOST_UNKNOWN, LabelFit, label_fit
 from biggan_jax.evaluation.scores.memorisation import Memorisation, memorisation
-from biggan_jax.evaluation.shuffled_patches import Shapes
+from biggan_jax.evaluation.shuffled_patches import ShuffledPatches
 
 PAIRS = 10  # of samples and training images that the sheet shows, at most
 
@@ -42,7 +42,9 @@ class Findings(NamedTuple):
     memory: Memorisation | None
 
 
-def examine(training: Seen, held_out: Seen | None, samples: Seen, classes: int) -> Findings:
+def examine(
+    training: ExtractedFeatures, held_out: ExtractedFeatures | None, samples: ExtractedFeatures, classes: int
+) -> Findings:
     """Measures what features and logits tell; shape is `wholes.shapes`'s.
 
     Args:
@@ -65,7 +67,7 @@ def examine(training: Seen, held_out: Seen | None, samples: Seen, classes: int) 
 
 def sections(
     findings: Findings,
-    shapes: Shapes | None,
+    shapes: ShuffledPatches | None,
     network: str,
     class_names: Sequence[str],
     present: int,
@@ -76,7 +78,7 @@ def sections(
 
     Args:
       findings: of `examine`.
-      shapes: of `wholes.shapes`, or None.
+      shuffled: of `wholes.shapes`, or None.
       network: its name.
       class_names: of the reference.
       present: how many of these classes its real images have.

@@ -19,7 +19,7 @@ ROWS_SHOWN = 20  # of the table of classes; with more classes, the least recogni
 SHARES = ("precision", "recall", "coverage", "recognised", "cas")  # in per cent
 
 
-def page(report: dict[str, Any]) -> Group:
+def render_report(report: dict[str, Any]) -> Group:
     """All of it."""
     parts: list[RenderableType] = [scores(report)]
     parts += [Text(f"! {note}", "yellow") for note in report["notes"]]

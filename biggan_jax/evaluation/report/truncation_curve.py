@@ -13,10 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from biggan_jax.evaluation.image_sets import Drawn
+from biggan_jax.evaluation.image_sets import GeneratedImages
 from biggan_jax.evaluation.networks.extraction import fid_and_is
-from biggan_jax.evaluation.networks.features import FeatureNetwork
-from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.evaluation.scoring import as_score
 from biggan_jax.sampling.truncation import TruncationKind, describe, untruncated
 from biggan_jax.training.monitoring.curves import BLUE, DPI, GREY, ORANGE, STYLE
@@ -26,9 +26,9 @@ Point = dict[str, Any]
 
 def truncation_curve(
     network: FeatureNetwork,
-    draw: Callable[[float], Drawn],
+    draw: Callable[[float], GeneratedImages],
     truncations: Sequence[float],
-    reference: Statistics,
+    reference: FeatureStatistics,
     kind: TruncationKind,
     console: Console,
 ) -> list[Point]:

@@ -12,7 +12,7 @@ import scipy.linalg
 import scipy.special
 from numpy.typing import ArrayLike
 
-from biggan_jax.evaluation.scores.features import checked, same_width
+from biggan_jax.evaluation.scores.features import check_features, check_same_width
 
 SHOWN = 10  # least diverse classes
 # A class is poor in variety below this share of real images' distance. By Fashion-MNIST's classifier, 50 real
@@ -72,8 +72,8 @@ def diversity(
     Raises:
       UserError: features that are not finite.
     """
-    real, samples = checked(real, "real images", 0), checked(samples, "samples", 0)
-    same_width(real, samples)
+    real, samples = check_features(real, "real images", 0), check_features(samples, "samples", 0)
+    check_same_width(real, samples)
     random = np.random.default_rng(seed)
     numbers = np.full((4, classes), np.nan)
     for label in range(classes):

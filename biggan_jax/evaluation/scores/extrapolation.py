@@ -8,15 +8,15 @@ off at 1 / N = 0.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from biggan_jax.evaluation.scores.features import checked
-from biggan_jax.evaluation.scores.frechet import Statistics, distance
+from biggan_jax.evaluation.scores.features import check_features
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics, distance
 from biggan_jax.evaluation.scores.moments import ROWS_AT_ONCE, Moments
 
 POINTS = 15  # counts that the line is fitted through, as Chong & Forsyth do…
 SMALLEST_SHARE = 0.1  # …from this share of the samples to all of them
 
 
-def extrapolated(reference: Statistics, features: ArrayLike, seed: int = 0) -> float | None:
+def extrapolated(reference: FeatureStatistics, features: ArrayLike, seed: int = 0) -> float | None:
     """FID∞ of samples, which are drawn at random for each count.
 
     The reference's own bias stays in it. Costs `POINTS` FIDs.
@@ -32,7 +32,7 @@ def extrapolated(reference: Statistics, features: ArrayLike, seed: int = 0) -> f
     Raises:
       UserError: features that are not finite.
     """
-    features = checked(features, "samples")
+    features = check_features(features, "samples")
     fewest = int(len(features) * SMALLEST_SHARE)
     if fewest <= features.shape[1]:
         return None

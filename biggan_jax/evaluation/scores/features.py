@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 from biggan_jax.runtime.errors import UserError
 
 
-def checked(features: ArrayLike, name: str, least: int = 1) -> np.ndarray:
+def check_features(features: ArrayLike, name: str, least: int = 1) -> np.ndarray:
     """`features` as an array f32 or f64[N, D].
 
     Args:
@@ -35,7 +35,7 @@ def checked(features: ArrayLike, name: str, least: int = 1) -> np.ndarray:
     return features
 
 
-def same_width(first: np.ndarray, second: np.ndarray) -> None:
+def check_same_width(first: np.ndarray, second: np.ndarray) -> None:
     """Raises ValueError where features of two kinds are about to be compared."""
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"features of {first.shape[1]} and of {second.shape[1]} numbers: of two networks")

@@ -15,11 +15,11 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
-from biggan_jax.evaluation.scores.features import checked, same_width
+from biggan_jax.evaluation.scores.features import check_features, check_same_width
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Statistics:
+class FeatureStatistics:
     """What FID knows of a set of images.
 
     Attributes:
@@ -67,7 +67,7 @@ class Fid:
     sentence: str
 
 
-def fid(reference: Statistics, samples: Statistics) -> Fid:
+def fid(reference: FeatureStatistics, samples: FeatureStatistics) -> Fid:
     """FID of samples. Costs half as much from the second call on with the same `reference`.
 
     Too few samples for a covariance of full rank are no error (FID is defined, and the field reports it per
@@ -96,7 +96,7 @@ def fid(reference: Statistics, samples: Statistics) -> Fid:
     return Fid(value, bias, samples.count, reference.count, too_few, sentence)
 
 
-def distance(first: Statistics, second: Statistics) -> float:
+def distance(first: FeatureStatistics, second: FeatureStatistics) -> float:
     """The squared Fréchet distance itself, 0 or more but for rounding.
 
     Raises:
@@ -121,9 +121,9 @@ def distance_of_features(first: ArrayLike, second: ArrayLike) -> float:
     The trace of (Σ₁ Σ₂)^½ is the sum of the singular values of X Yᵀ, for centred X and Y with XᵀX = Σ₁ and
     YᵀY = Σ₂: a problem of the size of the smaller set.
     """
-    x = np.array(checked(first, "real images", 2), np.float64)
-    y = np.array(checked(second, "samples", 2), np.float64)
-    same_width(x, y)
+    x = np.array(check_features(first, "real images", 2), np.float64)
+    y = np.array(check_features(second, "samples", 2), np.float64)
+    check_same_width(x, y)
     difference = x.mean(axis=0) - y.mean(axis=0)
     x, y = ((z - z.mean(axis=0)) / np.sqrt(len(z) - 1) for z in (x, y))
     if min(len(x), len(y)) > x.shape[1]:
@@ -144,7 +144,7 @@ def per_class(
     With fewer images of a class than features, as is usual, the numbers are far above 0 for perfect samples
     too: compare them with those of held-out real images at the same count, or among classes.
     """
-    real, samples = checked(real, "real images", 0), checked(samples, "samples", 0)
+    real, samples = check_features(real, "real images", 0), check_features(samples, "samples", 0)
     found = np.full(classes, np.nan)
     for label in range(classes):
         mine, theirs = real[real_labels == label], samples[labels == label]

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
-from biggan_jax.evaluation.scores.features import checked, same_width
+from biggan_jax.evaluation.scores.features import check_features, check_same_width
 
 SUBSETS, SUBSET_SIZE, SEED = 100, 1_000, 2020
 
@@ -52,8 +52,8 @@ def kid(
     Raises:
       UserError: fewer than 4 images of a set, or features that are not finite.
     """
-    real, samples = checked(real, "real images", 4), checked(samples, "samples", 4)
-    same_width(real, samples)
+    real, samples = check_features(real, "real images", 4), check_features(samples, "samples", 4)
+    check_same_width(real, samples)
     fewer = min(len(real), len(samples))
     size = subset_size if fewer > subset_size else fewer // 2
     random = np.random.RandomState(seed)

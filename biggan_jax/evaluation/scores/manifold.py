@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from biggan_jax.evaluation.scores import nearest
-from biggan_jax.evaluation.scores.features import checked, same_width
+from biggan_jax.evaluation.scores.features import check_features, check_same_width
 
 PRECISION_K = 3
 DENSITY_K = 5
@@ -50,8 +50,8 @@ def manifold(
       UserError: too few images for k neighbours, or features that are not finite.
     """
     least = max(precision_k, density_k) + 1
-    real, samples = checked(real, "real images", least), checked(samples, "samples", least)
-    same_width(real, samples)
+    real, samples = check_features(real, "real images", least), check_features(samples, "samples", least)
+    check_same_width(real, samples)
     real_distances = nearest.nearest(real, real, least - 1, own=np.arange(len(real)))[0]
     small = real_distances[:, precision_k - 1] ** 2
     large = real_distances[:, density_k - 1] ** 2

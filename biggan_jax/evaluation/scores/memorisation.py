@@ -14,7 +14,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike
 
-from biggan_jax.evaluation.scores.features import checked, same_width
+from biggan_jax.evaluation.scores.features import check_features, check_same_width
 from biggan_jax.evaluation.scores.nearest import nearest
 
 NEIGHBOUR = 3  # of the training image: images that occur up to three times don't make the space around them 0
@@ -61,10 +61,10 @@ def memorisation(training: ArrayLike, samples: ArrayLike, held_out: ArrayLike) -
       UserError: no more than three training images, no samples or no held-out images, or features that are
         not finite.
     """
-    training = checked(training, "training images", NEIGHBOUR + 1)
-    samples, held_out = checked(samples, "samples"), checked(held_out, "held-out real images")
-    same_width(training, samples)
-    same_width(training, held_out)
+    training = check_features(training, "training images", NEIGHBOUR + 1)
+    samples, held_out = check_features(samples, "samples"), check_features(held_out, "held-out real images")
+    check_same_width(training, samples)
+    check_same_width(training, held_out)
     ours, numbers = _relative_distances(training, samples)
     theirs, _ = _relative_distances(training, held_out)
     closer, z = _mann_whitney(ours, theirs)

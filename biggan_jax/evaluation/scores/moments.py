@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from biggan_jax.evaluation.scores.features import checked
-from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.scores.features import check_features
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.runtime.errors import UserError
 
 ROWS_AT_ONCE = 1024  # merged together: a merge passes over D² numbers, however few rows it adds
@@ -45,7 +45,7 @@ class Moments:
           ValueError: not a matrix, or of another width than those before.
         """
         # A copy: whoever calls may use the buffer again.
-        features = np.array(checked(features, "images", least=0), np.float64)
+        features = np.array(check_features(features, "images", least=0), np.float64)
         width = self._width()
         if width is not None and width != features.shape[1]:
             raise ValueError(f"features of {features.shape[1]} numbers after features of {width}")
@@ -66,7 +66,7 @@ class Moments:
         if other._count:
             self._add(other._count, other._mean, other._scatter)
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> FeatureStatistics:
         """Mean and unbiased covariance of all so far.
 
         Raises:
@@ -75,7 +75,7 @@ class Moments:
         self._settle()
         if self._count < 2:
             raise UserError(f"{self._count} images have no covariance: give 2 or more")
-        return Statistics(self._mean.copy(), self._scatter / (self._count - 1), self._count)
+        return FeatureStatistics(self._mean.copy(), self._scatter / (self._count - 1), self._count)
 
     def pack(self) -> np.ndarray:
         """All of it as u32[n], to send to other hosts: JAX's gather would turn float64 into float32."""

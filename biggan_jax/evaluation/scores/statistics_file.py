@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_whole
 from biggan_jax.runtime.npz import open_npz, read_array
@@ -19,7 +19,7 @@ SYMMETRY = 1e-4  # largest difference from the transpose, relative to the larges
 NEGATIVE = 1e-3  # most negative eigenvalue, relative to the largest
 
 
-def read_statistics(path: Path, features: int | None = None, network: str | None = None) -> Statistics:
+def read_statistics(path: Path, features: int | None = None, network: str | None = None) -> FeatureStatistics:
     """Reads statistics.
 
     Args:
@@ -45,10 +45,10 @@ def read_statistics(path: Path, features: int | None = None, network: str | None
         raise UserError(f"{path} is of the network {named}, not {network}: their FIDs don't compare")
     _check(path, mean, covariance, features)
     symmetric = np.float64(covariance)
-    return Statistics(np.float64(mean), (symmetric + symmetric.T) / 2, count)
+    return FeatureStatistics(np.float64(mean), (symmetric + symmetric.T) / 2, count)
 
 
-def write_statistics(path: Path, statistics: Statistics, network: str) -> None:
+def write_statistics(path: Path, statistics: FeatureStatistics, network: str) -> None:
     """Writes statistics with the name and hash of the network, whole or not at all.
 
     Raises:

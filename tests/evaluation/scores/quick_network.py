@@ -4,7 +4,7 @@ squares. It recognises about four images in five.
 
 import numpy as np
 
-from biggan_jax.evaluation.scores.shape import thumbnails
+from biggan_jax.evaluation.scores.patch_shuffling import thumbnails
 
 HIDDEN, FEATURES, SHARPNESS = 512, 32, 8.0
 
@@ -36,7 +36,7 @@ class QuickNetwork:
         self.head = np.linalg.solve(gram + np.eye(HIDDEN), centred.T @ (targets - 1 / len(known)))
         self.directions = np.linalg.eigh(gram)[1][:, -FEATURES:]
 
-    def judge(self, images):
+    def logits_and_features(self, images):
         centred = self._hidden(self._parts(images)) - self.centre
         logits, features = SHARPNESS * centred @ self.head, centred @ self.directions
         return tuple(x.reshape(len(images), -1, x.shape[1]).mean(axis=1) for x in (logits, features))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from biggan_jax.evaluation.scores.extrapolation import extrapolated
-from biggan_jax.evaluation.scores.frechet import Statistics, distance, expected_bias
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics, distance, expected_bias
 from biggan_jax.evaluation.scores.moments import Moments
 from biggan_jax.runtime.errors import UserError
 
-REFERENCE = Statistics(np.zeros(6), np.eye(6))
+REFERENCE = FeatureStatistics(np.zeros(6), np.eye(6))
 
 
 def statistics(rows):

@@ -15,7 +15,12 @@ from biggan_jax.evaluation.scores.inception_score import inception_score
 from biggan_jax.evaluation.scores.label_fit import label_fit
 from biggan_jax.evaluation.scores.memorisation import memorisation
 from biggan_jax.evaluation.scores.moments import Moments
-from biggan_jax.evaluation.scores.shape import second_network, shape, shuffle_patches, thumbnails
+from biggan_jax.evaluation.scores.patch_shuffling import (
+    network_agreement,
+    patch_sensitivity,
+    shuffle_patches,
+    thumbnails,
+)
 
 CLASSES = 10
 UNKNOWN = (1, 8)  # trousers and bags
@@ -96,46 +101,48 @@ def copied(world):
 
 
 def fid(world, network, sampler):
-    reference, found = (network.judge(x.images)[1] for x in (world.reference, sampler))
+    reference, found = (network.logits_and_features(x.images)[1] for x in (world.reference, sampler))
     return frechet.fid(statistics(reference), statistics(found))
 
 
 def score(network, sampler):
-    return inception_score(network.judge(sampler.images)[0]).mean
+    return inception_score(network.logits_and_features(sampler.images)[0]).mean
 
 
-def judge_labels(world, network, sampler):
-    real = network.judge(world.reference.images)[0]
-    return label_fit(real, world.reference.labels, network.judge(sampler.images)[0])
+def assess_labels(world, network, sampler):
+    real = network.logits_and_features(world.reference.images)[0]
+    return label_fit(real, world.reference.labels, network.logits_and_features(sampler.images)[0])
 
 
-def judge_shape(world, features, sampler, name="network"):
+def assess_shape(world, features, sampler, name="network"):
     sets = (world.reference.images, shuffle_patches(world.reference.images))
     sets += (sampler.images, shuffle_patches(sampler.images, seed=1))
-    return shape(name, *(statistics(features(images)) for images in sets))
+    return patch_sensitivity(name, *(statistics(features(images)) for images in sets))
 
 
-def judge_diversity(world, network, sampler):
-    real, samples = (network.judge(x.images)[1] for x in (world.reference, sampler))
+def assess_diversity(world, network, sampler):
+    real, samples = (network.logits_and_features(x.images)[1] for x in (world.reference, sampler))
     return diversity(real, world.reference.labels, samples, sampler.labels, CLASSES)
 
 
-def judge_memory(world, network, sampler):
-    return memorisation(*(network.judge(x.images)[1] for x in (world.training, sampler, world.reference)))
+def assess_memory(world, network, sampler):
+    return memorisation(
+        *(network.logits_and_features(x.images)[1] for x in (world.training, sampler, world.reference))
+    )
 
 
 def test_honest_images_are_flagged_by_no_section(world, network):
-    labels = judge_labels(world, network, world.honest)
+    labels = assess_labels(world, network, world.honest)
     assert labels.meaningful and labels.share == pytest.approx(1, abs=0.05)
-    by_layout = judge_shape(world, thumbnails, world.honest, "thumbnails")
-    by_network = judge_shape(world, lambda images: network.judge(images)[1], world.honest)
+    by_layout = assess_shape(world, thumbnails, world.honest, "thumbnails")
+    by_network = assess_shape(world, lambda images: network.logits_and_features(images)[1], world.honest)
     sections = [
         labels,
         by_network,
         by_layout,
-        second_network(by_network, by_layout),
-        judge_diversity(world, network, world.honest),
-        judge_memory(world, network, world.honest),
+        network_agreement(by_network, by_layout),
+        assess_diversity(world, network, world.honest),
+        assess_memory(world, network, world.honest),
     ]
     assert not [section.sentence for section in sections if section.flagged]
 
@@ -151,11 +158,11 @@ def test_classes_that_the_network_lacks_are_flagged_where_the_score_is_only_low(
     if strength == "half":
         sampler = half(world, sampler)
     assert score(lacking, sampler) < 0.85 * score(lacking, world.honest)
-    found = judge_labels(world, lacking, sampler)
+    found = assess_labels(world, lacking, sampler)
     assert found.flagged and not found.meaningful
     assert len(found.unknown_classes) == 2  # they, or classes that they are taken for
     others = Set(*(x[~np.isin(world.reference.labels, UNKNOWN)] for x in world.reference))
-    fits = judge_labels(world._replace(reference=others), lacking, others)
+    fits = assess_labels(world._replace(reference=others), lacking, others)
     assert fits.unknown_classes == () and fits.meaningful
 
 
@@ -167,7 +174,7 @@ def test_two_classes_only_are_flagged_where_the_score_is_only_low(world, network
     if strength == "half":
         sampler = half(world, sampler)
         rows = np.concatenate([rows, rows, rows, rows, np.arange(len(reference.labels))])
-    found = judge_labels(world._replace(reference=reference[rows]), network, sampler)
+    found = assess_labels(world._replace(reference=reference[rows]), network, sampler)
     assert found.real_is < (0.5 if strength == "full" else 0.95) * score(network, world.honest)
     assert found.share == pytest.approx(1, abs=0.1)  # perfect samples
     assert found.flagged and not found.meaningful
@@ -176,7 +183,7 @@ def test_two_classes_only_are_flagged_where_the_score_is_only_low(world, network
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_samples_of_two_classes_of_the_sets_ten_are_flagged(world, network, strength):
     sampler = only(world, TWO)
-    found = judge_labels(world, network, half(world, sampler) if strength == "half" else sampler)
+    found = assess_labels(world, network, half(world, sampler) if strength == "half" else sampler)
     assert found.flagged and found.meaningful
 
 
@@ -185,8 +192,8 @@ def test_shuffled_patches_are_flagged_where_score_and_fid_are_those_of_honest_im
     sampler = half(world, shuffled(world)) if strength == "half" else shuffled(world)
     assert score(bag, sampler) == pytest.approx(score(bag, world.honest), rel=1e-9)
     assert fid(world, bag, sampler).value == pytest.approx(fid(world, bag, world.honest).value, rel=1e-9)
-    first = judge_shape(world, lambda images: bag.judge(images)[1], sampler, "bag of patches")
-    second = judge_shape(world, thumbnails, sampler, "thumbnails")
+    first = assess_shape(world, lambda images: bag.logits_and_features(images)[1], sampler, "bag of patches")
+    second = assess_shape(world, thumbnails, sampler, "thumbnails")
     assert first.blind and first.flagged  # the control: this network does not see
     assert second.flagged and not second.blind and second.wholeness < 0.5  # the second network: these samples
 
@@ -194,7 +201,7 @@ def test_shuffled_patches_are_flagged_where_score_and_fid_are_those_of_honest_im
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_a_network_that_sees_shape_finds_that_shuffled_samples_have_none(world, network, strength):
     sampler = half(world, shuffled(world)) if strength == "half" else shuffled(world)
-    found = judge_shape(world, lambda images: network.judge(images)[1], sampler)
+    found = assess_shape(world, lambda images: network.logits_and_features(images)[1], sampler)
     assert found.flagged and found.wholeness < 0.5
 
 
@@ -204,7 +211,7 @@ def test_one_image_a_class_is_flagged_where_the_score_is_as_high_as_for_honest_i
 ):
     sampler = half(world, repeated(world)) if strength == "half" else repeated(world)
     assert score(network, sampler) > 0.9 * score(network, world.honest)
-    found = judge_diversity(world, network, sampler)
+    found = assess_diversity(world, network, sampler)
     assert found.flagged
     assert found.mean_ratio < (0.01 if strength == "full" else 0.85)
     assert len(found.poor_classes) >= (10 if strength == "full" else 5)
@@ -215,7 +222,7 @@ def test_copies_of_training_images_are_flagged_where_score_and_fid_are_perfect(w
     sampler = half(world, copied(world)) if strength == "half" else copied(world)
     assert score(network, sampler) > 0.95 * score(network, world.honest)
     assert fid(world, network, sampler).value < 1.5 * fid(world, network, world.honest).value
-    found = judge_memory(world, network, sampler)
+    found = assess_memory(world, network, sampler)
     assert found.flagged
     assert found.suspicious == pytest.approx(1 if strength == "full" else 0.5, abs=0.02)
     row, original = found.samples[0], found.training[0]

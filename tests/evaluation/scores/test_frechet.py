@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 
 from biggan_jax.evaluation.scores import frechet
-from biggan_jax.evaluation.scores.frechet import Statistics, distance, distance_of_features
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics, distance, distance_of_features
 
 
 def draw(count, width=6, seed=0, scale=1.0):
@@ -15,7 +15,7 @@ def draw(count, width=6, seed=0, scale=1.0):
 
 
 def statistics(rows):
-    return Statistics(rows.mean(axis=0), np.cov(rows, rowvar=False), len(rows))
+    return FeatureStatistics(rows.mean(axis=0), np.cov(rows, rowvar=False), len(rows))
 
 
 def by_sqrtm(first, second):
@@ -28,14 +28,14 @@ def by_sqrtm(first, second):
 def test_fid_is_what_scipys_matrix_root_gives(width):
     first = statistics(draw(300, width))
     second = statistics(draw(200, width, seed=1, scale=1.7) + 0.3)
-    second = Statistics(second.mean, second.covariance.reshape(width, width), 200)
-    first = Statistics(first.mean, first.covariance.reshape(width, width), 300)
+    second = FeatureStatistics(second.mean, second.covariance.reshape(width, width), 200)
+    first = FeatureStatistics(first.mean, first.covariance.reshape(width, width), 300)
     assert distance(first, second) == pytest.approx(by_sqrtm(first, second), rel=1e-10)
 
 
 def test_fid_of_commuting_covariances_has_its_closed_form():
     a, b = np.array([1.0, 4.0, 0.0]), np.array([9.0, 0.25, 0.0])
-    first, second = (Statistics(np.full(3, mean), np.diag(x)) for mean, x in ((0.0, a), (2.0, b)))
+    first, second = (FeatureStatistics(np.full(3, mean), np.diag(x)) for mean, x in ((0.0, a), (2.0, b)))
     assert distance(first, second) == pytest.approx(12 + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum(), rel=1e-14)
 
 
@@ -73,10 +73,10 @@ def test_too_few_samples_for_full_rank_are_named():
 
 def test_statistics_without_a_count_give_no_bias():
     x = statistics(draw(300))
-    found = frechet.fid(x, Statistics(x.mean, x.covariance))
+    found = frechet.fid(x, FeatureStatistics(x.mean, x.covariance))
     assert np.isnan(found.expected_bias)
     assert "an unknown number of samples." in found.sentence
-    one_sided = frechet.fid(Statistics(x.mean, x.covariance), x).expected_bias
+    one_sided = frechet.fid(FeatureStatistics(x.mean, x.covariance), x).expected_bias
     assert frechet.fid(x, x).expected_bias == pytest.approx(2 * one_sided)
 
 

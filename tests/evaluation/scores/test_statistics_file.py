@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.runtime.errors import UserError
 
@@ -25,7 +25,7 @@ def save(tmp_path):
 def test_what_is_written_comes_back_bit_for_bit(tmp_path, rows):
     path = tmp_path / "kept" / "reference.npz"
     covariance = np.cov(rows, rowvar=False)
-    written = Statistics(rows.mean(axis=0), (covariance + covariance.T) / 2, 50)
+    written = FeatureStatistics(rows.mean(axis=0), (covariance + covariance.T) / 2, 50)
     write_statistics(path, written, "inception 0123")
     read = read_statistics(path, features=5, network="inception 0123")
     np.testing.assert_array_equal(read.mean, written.mean)

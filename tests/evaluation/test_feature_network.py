@@ -13,11 +13,11 @@ from blobs import make_blobs
 from inception_state import random_state
 from rich.console import Console
 
-from biggan_jax.evaluation.networks import features, inception_weights
-from biggan_jax.evaluation.networks.features import (
-    of_classifier,
-    of_function,
-    of_inception,
+from biggan_jax.evaluation.networks import feature_network, inception_weights
+from biggan_jax.evaluation.networks.feature_network import (
+    from_classifier,
+    from_function,
+    from_inception,
     open_feature_network,
 )
 from biggan_jax.evaluation.networks.inception_weights import Weights
@@ -54,7 +54,7 @@ def test_any_number_of_images_keeps_its_order_through_batches_of_one_size():
         sizes.append(len(images))
         return means(images)
 
-    network = of_function("name", function, 8)
+    network = from_function("name", function, 8)
     found, logits = network(IMAGES)
     np.testing.assert_allclose(found, means(IMAGES)[0], rtol=1e-6)
     np.testing.assert_allclose(logits, means(IMAGES)[1], rtol=1e-6)
@@ -65,7 +65,7 @@ def test_any_number_of_images_keeps_its_order_through_batches_of_one_size():
 
 
 def test_a_function_of_features_alone_gives_no_logits():
-    network = of_function("name", lambda images: means(images)[0], 8)
+    network = from_function("name", lambda images: means(images)[0], 8)
     assert (network.features_dim, network.logits_classes) == (3, None)
     found, logits = network(IMAGES[:5])
     assert found.shape == (5, 3) and logits is None
@@ -86,7 +86,7 @@ def test_a_function_may_say_its_size_resize_rule_and_hash():
         return means(images)
 
     function.input_size, function.resize, function.weights_hash = 224, "bicubic", "abc"
-    network = of_function("name", function, 8)
+    network = from_function("name", function, 8)
     assert network.identity == {
         "network": "name",
         "input_size": 224,
@@ -116,14 +116,14 @@ def test_a_network_as_an_object_is_called_like_a_function(module):
 )
 def test_a_function_that_gives_something_else_is_found_out_at_once(function, words):
     with pytest.raises(UserError, match=f"the network name (gives )?{words}"):
-        of_function("name", function, 8)
+        from_function("name", function, 8)
 
 
 def test_a_function_that_goes_wrong_later_is_found_out_then():
-    shorter = of_function("name", lambda images: means(images)[0][: max(2, len(images) - 1)], 8)
+    shorter = from_function("name", lambda images: means(images)[0][: max(2, len(images) - 1)], 8)
     with pytest.raises(UserError, match=r"features of shape \[63, 3\] for 64 images, not \[64, 3\]"):
         shorter(IMAGES)
-    forgetful = of_function("name", lambda x: means(x)[0] if x.any() else means(x), 8)
+    forgetful = from_function("name", lambda x: means(x)[0] if x.any() else means(x), 8)
     with pytest.raises(UserError, match=r"logits of shape \[\] for 64 images, not \[64, 1\]"):
         forgetful(IMAGES)
 
@@ -133,7 +133,7 @@ def test_features_that_are_not_finite_are_refused_but_only_those_of_real_images(
         with np.errstate(divide="ignore"):
             return 1 / means(images)[0]
 
-    network = of_function("name", inverse, 8)  # tried out on black images
+    network = from_function("name", inverse, 8)  # tried out on black images
     assert network(IMAGES)[0].shape == (150, 3)
     with pytest.raises(UserError, match="network name gives features that are not finite"):
         network(np.zeros((1, 8, 8, 3), np.uint8))
@@ -167,17 +167,17 @@ def test_a_module_that_fails_is_named(module):
 )
 def test_images_of_another_type_or_shape_are_refused(images):
     with pytest.raises(ValueError, match=r"must be uint8\[N, H, W, 3\]"):
-        of_function("name", means, 8)(images)
+        from_function("name", means, 8)(images)
 
 
 def test_the_classifier_gives_its_features_and_logits(kept):
-    judge, images = kept[1], make_blobs(30, seed=5)[0]
-    network = of_classifier(judge)
+    trained, images = kept[1], make_blobs(30, seed=5)[0]
+    network = from_classifier(trained)
     found, logits = network(images)
-    np.testing.assert_array_equal(found, judge.features(images))
-    np.testing.assert_array_equal(logits, judge.predict(images))
+    np.testing.assert_array_equal(found, trained.features(images))
+    np.testing.assert_array_equal(logits, trained.predict(images))
     assert (network.features_dim, network.logits_classes) == (found.shape[1], 3)
-    assert network.identity["weights_hash"] == judge.hash
+    assert network.identity["weights_hash"] == trained.hash
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +188,9 @@ def weights():
 def test_inception_gives_the_same_on_one_device_and_on_four_whatever_the_batch(weights, monkeypatch):
     devices = jax.local_devices()
     assert len(devices) == 4
-    together = of_inception(weights, batch_size=4)(IMAGES[:6])
+    together = from_inception(weights, batch_size=4)(IMAGES[:6])
     monkeypatch.setattr(jax, "local_devices", lambda: devices[:1])
-    alone = of_inception(weights, batch_size=3)(IMAGES[:6])
+    alone = from_inception(weights, batch_size=3)(IMAGES[:6])
     for a, b, width in zip(together, alone, (2048, 1008), strict=True):
         assert a.shape == (6, width)
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
@@ -199,12 +199,12 @@ def test_inception_gives_the_same_on_one_device_and_on_four_whatever_the_batch(w
 
 def test_only_the_published_weights_bear_the_plain_name(weights):
     published = weights._replace(sha256=inception_weights.SHA256)
-    assert of_inception(published).name == "inception"
-    assert of_inception(published).weights_hash.startswith("6726825d")
-    assert of_inception(weights).name == "inception-abcdef01"
-    network = of_inception(weights)
+    assert from_inception(published).name == "inception"
+    assert from_inception(published).weights_hash.startswith("6726825d")
+    assert from_inception(weights).name == "inception-abcdef01"
+    network = from_inception(weights)
     assert (network.input_size, network.features_dim, network.logits_classes) == (299, 2048, 1008)
-    assert network.batch_size == features.CPU_BATCH * 4
+    assert network.batch_size == feature_network.CPU_BATCH * 4
 
 
 def test_inception_is_opened_from_the_file_that_is_named(tmp_path, monkeypatch):

@@ -7,19 +7,19 @@ import numpy as np
 from rich.console import Console
 
 from biggan_jax.evaluation import scoring, shuffled_patches
-from biggan_jax.evaluation.image_sets import Real, in_memory
+from biggan_jax.evaluation.image_sets import RealImages, load_images
 from biggan_jax.evaluation.networks import classifier
-from biggan_jax.evaluation.networks.classifier import Classifier, Settings
-from biggan_jax.evaluation.networks.extraction import Seen
+from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
+from biggan_jax.evaluation.networks.extraction import ExtractedFeatures
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.evaluation.report import blind_spots
-from biggan_jax.evaluation.scores.frechet import Statistics
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.evaluation.scores.memorisation import Memorisation
 from biggan_jax.evaluation.scoring import Score
 from biggan_jax.runtime.errors import UserError
 
 
-class Compared(NamedTuple):
+class Comparison(NamedTuple):
     """What the network saw.
 
     Attributes:
@@ -30,14 +30,14 @@ class Compared(NamedTuple):
       shapes: what shuffling patches does to them, or why that is not known.
     """
 
-    statistics: Statistics
-    training: Seen | None
-    held_out: Seen | None
-    samples: Seen
-    shapes: shuffled_patches.Shapes | str
+    statistics: FeatureStatistics
+    training: ExtractedFeatures | None
+    held_out: ExtractedFeatures | None
+    samples: ExtractedFeatures
+    shapes: shuffled_patches.ShuffledPatches | str
 
 
-class Verdict(NamedTuple):
+class Assessment(NamedTuple):
     """What is said.
 
     Attributes:
@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
     memory: Memorisation | None
 
 
-def of_statistics(compared: Compared, network: str) -> Verdict:
+def assess_by_statistics(compared: Comparison, network: str) -> Assessment:
     """The verdict where the reference has no images."""
     samples = compared.samples
     scores = scoring.distance_scores(compared.statistics, samples)
@@ -65,10 +65,10 @@ def of_statistics(compared: Compared, network: str) -> Verdict:
     why_not = dict.fromkeys(blind_spots.TITLES, "the reference is statistics, without images")
     nothing = blind_spots.Findings(None, None, None)
     sections = blind_spots.sections(nothing, None, network, (), 0, "", why_not)
-    return Verdict(_named(scores, network), notes + _warnings(scores), sections, [], None, None)
+    return Assessment(_named(scores, network), notes + _warnings(scores), sections, [], None, None)
 
 
-def of_images(compared: Compared, reference: Reference, network: str, recognises: bool) -> Verdict:
+def assess(compared: Comparison, reference: Reference, network: str, recognises: bool) -> Assessment:
     """The verdict where the reference has images.
 
     Args:
@@ -113,7 +113,7 @@ def of_images(compared: Compared, reference: Reference, network: str, recognises
         searched=_searched(len(training), reference.training.num_examples),
         why_not=why_not,
     )
-    return Verdict(
+    return Assessment(
         _named(scores, network), notes + _warnings(scores), sections, rows, confusion, findings.memory
     )
 
@@ -123,7 +123,7 @@ def classification_accuracy(
     labels: np.ndarray,
     reference: Reference,
     most: int,
-    settings: Settings,
+    settings: ClassifierSettings,
     trained_on_real: Classifier | None,
     console: Console,
 ) -> dict[str, Score]:
@@ -139,9 +139,9 @@ def classification_accuracy(
       trained_on_real: one that has learnt from real images instead, to compare with, or None.
       console: where the progress bar goes.
     """
-    test = in_memory(Real(reference.held_out, most))
+    test = load_images(RealImages(reference.held_out, most))
     classes = reference.training.num_classes
-    learnt = classifier.learn((images, labels), test, classes, settings, console)
+    learnt = classifier.train_classifier((images, labels), test, classes, settings, console)
     score: Score = {"value": learnt.test_accuracy, "count": len(images), "test_images": learnt.test_images}
     if trained_on_real:
         score["held_out"] = {

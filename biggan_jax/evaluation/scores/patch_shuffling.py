@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from biggan_jax.evaluation.scores.frechet import Statistics, distance, expected_bias
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics, distance, expected_bias
 
 GRID = 4  # patches a side
 THUMBNAIL = 8  # pixels a side: two for each patch
@@ -26,7 +26,7 @@ DISAGREEMENT = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class PatchSensitivity:
     """What a network notices of the shape of images, and of the samples' shape.
 
     Attributes:
@@ -52,7 +52,7 @@ class Shape:
 
 
 @dataclasses.dataclass(frozen=True)
-class SecondNetwork:
+class NetworkAgreement:
     """Whether two networks agree on how far samples are from real images, as shares of their own controls."""
 
     first: str
@@ -105,13 +105,13 @@ def thumbnails(images: np.ndarray, size: int = THUMBNAIL) -> np.ndarray:
     return (parts.mean(axis=(2, 4), dtype=np.float32) / 255).reshape(n, size**2 * channels)
 
 
-def shape(
+def patch_sensitivity(
     network: str,
-    real: Statistics,
-    shuffled_real: Statistics,
-    samples: Statistics,
-    shuffled_samples: Statistics,
-) -> Shape:
+    real: FeatureStatistics,
+    shuffled_real: FeatureStatistics,
+    samples: FeatureStatistics,
+    shuffled_samples: FeatureStatistics,
+) -> PatchSensitivity:
     """Judges shape by one network's statistics of four sets: real images and samples, whole and shuffled."""
     control, found = distance(real, shuffled_real), distance(real, samples)
     bias = expected_bias(real.spectrum[0], samples.count, real.count) if samples.count else 0.0
@@ -131,7 +131,7 @@ def shape(
         )
     elif not blind:
         sentence += ": it would notice a wrong whole, and the samples have one"
-    return Shape(
+    return PatchSensitivity(
         network=network,
         control_fid=control,
         samples_fid=found,
@@ -143,7 +143,7 @@ def shape(
     )
 
 
-def second_network(first: Shape, second: Shape) -> SecondNetwork:
+def network_agreement(first: PatchSensitivity, second: PatchSensitivity) -> NetworkAgreement:
     """Compares two networks' verdicts on the same samples, such as the feature network's and thumbnails'."""
     shares = first.share, second.share
     near, far = sorted(shares)
@@ -155,7 +155,7 @@ def second_network(first: Shape, second: Shape) -> SecondNetwork:
         sentence += f"something is wrong with them that cannot be seen by {blind}."
     else:
         sentence += "the two agree."
-    return SecondNetwork(first.network, second.network, *shares, flagged, sentence)
+    return NetworkAgreement(first.network, second.network, *shares, flagged, sentence)
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from biggan_jax.evaluation.image_sets import Drawn, Given, ImageSet
+from biggan_jax.evaluation.image_sets import GeneratedImages, ImageSet, ImagesInMemory
 from biggan_jax.exports.export_files import read_export
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sample_file import read_samples
@@ -21,7 +21,7 @@ from biggan_jax.training.run.provenance import ON_THIS_MACHINE
 from biggan_jax.training.run.saved_run import best_step, restore, saved_config
 
 
-class Subject(NamedTuple):
+class SampleSet(NamedTuple):
     """Samples.
 
     Attributes:
@@ -32,11 +32,11 @@ class Subject(NamedTuple):
 
     images: ImageSet
     origin: dict[str, Any]
-    draw: Callable[[float], Drawn] | None
+    draw: Callable[[float], GeneratedImages] | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Drawer:
+class SampleSource:
     """What samples are drawn by.
 
     Attributes:
@@ -64,18 +64,18 @@ class Drawer:
     origin: dict[str, Any]
     open: Callable[[float], Sampler]
 
-    def subject(self, count: int, classes: int, truncation: float | None, seed: int) -> Subject:
+    def subject(self, count: int, classes: int, truncation: float | None, seed: int) -> SampleSet:
         """So many samples, of all classes alike."""
         truncation = self.truncation if truncation is None else truncation
 
-        def draw(truncation: float) -> Drawn:
-            return Drawn(self.open(truncation), count, classes, seed, truncation)
+        def draw(truncation: float) -> GeneratedImages:
+            return GeneratedImages(self.open(truncation), count, classes, seed, truncation)
 
         origin = {"truncation": truncation, "seed": seed, "num_samples": count}
-        return Subject(draw(truncation), self.origin | origin, draw)
+        return SampleSet(draw(truncation), self.origin | origin, draw)
 
 
-def of_run(workdir: epath.Path, step: int | Literal["best"] | None) -> Drawer:
+def open_run(workdir: epath.Path, step: int | Literal["best"] | None) -> SampleSource:
     """The averaged generator of a run's checkpoint of this step, the best or the newest, with standing
     statistics.
 
@@ -91,7 +91,7 @@ def of_run(workdir: epath.Path, step: int | Literal["best"] | None) -> Drawer:
         return Sampler(prepare_generator(config, params, u, [truncation]), batch_size=sampling.batch_size)
 
     statistics = {"passes": sampling.standing_passes, "batch_size": sampling.batch_size}
-    return Drawer(
+    return SampleSource(
         model=config.model,
         truncation_kind="threshold",
         truncation=0.0,
@@ -111,7 +111,7 @@ def of_run(workdir: epath.Path, step: int | Literal["best"] | None) -> Drawer:
     )
 
 
-def of_export(folder: Path) -> Drawer:
+def open_export(folder: Path) -> SampleSource:
     """The generator of an export, with the statistics that it holds.
 
     Raises:
@@ -125,7 +125,7 @@ def of_export(folder: Path) -> Drawer:
     if source and source.partition(":")[0] in ON_THIS_MACHINE:
         source = None  # an export has no paths of the machine that made it
     stored = provenance.get("statistics", {"mode": "stored"})
-    return Drawer(
+    return SampleSource(
         model=model,
         truncation_kind=exported.truncation_kind,
         truncation=sampler.truncation,
@@ -144,7 +144,7 @@ def of_export(folder: Path) -> Drawer:
     )
 
 
-def of_file(path: Path) -> Subject:
+def open_file(path: Path) -> SampleSet:
     """Samples of an .npz, which does not say how they were drawn.
 
     Raises:
@@ -167,7 +167,7 @@ def of_file(path: Path) -> Subject:
         "num_samples": count,
         "resolution": height,
     }
-    return Subject(Given(images, labels), origin, None)
+    return SampleSet(ImagesInMemory(images, labels), origin, None)
 
 
 def refuse_other_labels(path: Path, labels: np.ndarray | None, classes: int, reference: str) -> None:

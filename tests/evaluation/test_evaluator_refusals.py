@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from blob_runs import STEP, make_config, write_run
 from blobs import SIZE, make_blobs
-from judging import judge, section
+from evaluating import evaluate_run, section
 
 from biggan_jax.config import config_to_json
 from biggan_jax.evaluation import reference
@@ -17,32 +17,32 @@ from biggan_jax.training.run.saved_run import saved_config
 
 def test_the_checkpoint_of_a_step_can_be_judged_and_one_that_is_not_there_is_refused(run):
     write_run(run, make_config(), step=STEP + 1)
-    assert judge(run, step=STEP).report["step"] == STEP
+    assert evaluate_run(run, step=STEP).report["step"] == STEP
     with pytest.raises(UserError, match=r"--step=3: the checkpoints in .* are of the steps 7, 8"):
-        judge(run, step=3)
+        evaluate_run(run, step=3)
 
 
 def test_the_best_checkpoint_can_be_judged_where_the_run_keeps_it(run):
     with pytest.raises(UserError, match="--best: this run does not keep its best checkpoints"):
-        judge(run, step="best")
+        evaluate_run(run, step="best")
     best = {"checkpoints.best": 1, "checkpoints.metric": "fid@x", "evaluation.every": 1_000}
     for step, fid in ((8, 3.0), (9, 5.0)):
         write_run(run, make_config(**best), step, {"fid@x": fid})
-    assert judge(run, step="best").report["step"] == 8
-    assert judge(run).report["step"] == 9
+    assert evaluate_run(run, step="best").report["step"] == 8
+    assert evaluate_run(run).report["step"] == 9
 
 
 def test_a_checkpoint_that_is_asked_for_and_broken_is_refused(run):
     (run / "checkpoints" / f"{STEP:08d}" / "loop").rename(run / "gone")
     with pytest.raises(UserError, match=r"--step=7: its checkpoint cannot be read .*choose another"):
-        judge(run, step=STEP)
+        evaluate_run(run, step=STEP)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no run here .*biggan_jax\.train"):
-        judge(tmp_path)
+        evaluate_run(tmp_path)
     with pytest.raises(UserError, match="no run here"):
-        judge(tmp_path / "missing")
+        evaluate_run(tmp_path / "missing")
     assert not list(tmp_path.iterdir())
 
 
@@ -52,7 +52,7 @@ def test_a_run_without_checkpoint_is_refused_before_any_training(untouched_run, 
     if checkpoints:
         (untouched_run / "checkpoints").mkdir()
     with pytest.raises(UserError, match="no checkpoint yet"):
-        judge(untouched_run)
+        evaluate_run(untouched_run)
 
 
 def test_a_broken_or_foreign_config_is_refused(run):
@@ -60,13 +60,13 @@ def test_a_broken_or_foreign_config_is_refused(run):
     good = path.read_text()
     path.write_text(good[:100])
     with pytest.raises(UserError, match="cannot read .*config.json"):
-        judge(run)
+        evaluate_run(run)
     path.write_text(good.replace('"latent_dim"', '"latent_size"'))
     with pytest.raises(UserError, match="another version.*latent_size"):
-        judge(run)
+        evaluate_run(run)
     path.write_text(good.replace('"num_classes": 3', '"num_classes": 0'))
     with pytest.raises(UserError, match="config.model.num_classes = 0"):
-        judge(run)
+        evaluate_run(run)
 
 
 def test_the_saved_config_comes_back_as_it_was(run):
@@ -79,25 +79,25 @@ def test_the_saved_config_comes_back_as_it_was(run):
 def test_a_model_of_too_few_classes_is_refused(run):
     write_run(run, make_config(**{"model.num_classes": 2}), step=STEP + 1)
     with pytest.raises(UserError, match=r"--train_split=train: blobs has labels 0 to 2.*num_classes = 2"):
-        judge(run)
+        evaluate_run(run)
 
 
 def test_a_misspelt_split_is_refused_by_the_name_of_its_flag(run):
     with pytest.raises(UserError, match=r"--test_split=validation: blobs has no split"):
-        judge(run, test_split="validation")
+        evaluate_run(run, test_split="validation")
 
 
 def test_too_few_samples_to_compare_two_of_a_class_are_refused(run):
     with pytest.raises(UserError, match=r"--num_samples=9: .* give 10 or more"):
-        judge(run, num_samples=9)
-    judge(run, num_samples=10)
+        evaluate_run(run, num_samples=9)
+    evaluate_run(run, num_samples=10)
 
 
 def test_latents_that_cannot_be_truncated_are_refused(run):
     config = make_config(**{"model.latent_distribution": "bernoulli"})
     (run / "config.json").write_text(json.dumps(config_to_json(config)))
     with pytest.raises(UserError, match=r"truncation = 0.5 with bernoulli latents: only normal"):
-        judge(run, truncation=0.5)
+        evaluate_run(run, truncation=0.5)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_files_that_hold_no_samples_or_other_ones_are_refused(run, tmp_path, ima
     path = tmp_path / "samples.npz"
     np.savez(path, images, *([] if labels is None else [labels]))
     with pytest.raises(UserError, match=words):
-        judge(run, workdir=None, samples=path, reference="blobs")
+        evaluate_run(run, workdir=None, samples=path, reference="blobs")
 
 
 def test_samples_of_a_size_that_the_reference_does_not_come_in_are_refused_with_their_size(tmp_path):
@@ -124,24 +124,24 @@ def test_samples_of_a_size_that_the_reference_does_not_come_in_are_refused_with_
     np.savez(path, np.full((20, 36, 36, 3), 9, np.uint8))
     words = r"the 36 px of .*samples.npz: .*fashion_mnist comes in 28 px, padded to 32, not in 36"
     with pytest.raises(UserError, match=words):
-        judge(tmp_path, workdir=None, samples=path, reference="fashion_mnist")
+        evaluate_run(tmp_path, workdir=None, samples=path, reference="fashion_mnist")
 
 
 def test_samples_without_labels_have_no_scores_by_class_and_the_report_says_so(run, tmp_path):
     path = tmp_path / "samples.npz"
     np.savez(path, make_blobs(30, seed=5)[0])
     fields = {"workdir": None, "samples": path, "reference": "blobs"}
-    report = judge(run, **fields).report
+    report = evaluate_run(run, **fields).report
     assert report["classes"] == [] and "recognised@classifier" not in report["scores"]
     assert not section(report, 4)["measured"] and "no labels" in section(report, 4)["sentence"]
     with pytest.raises(UserError, match="--cas learns from the samples' labels"):
-        judge(run, **fields, cas=True)
+        evaluate_run(run, **fields, cas=True)
     with pytest.raises(UserError, match="--truncation=0.5: samples of a file are drawn already"):
-        judge(run, **fields, truncation=0.5)
+        evaluate_run(run, **fields, truncation=0.5)
     with pytest.raises(UserError, match="--save_samples=.*they are in .*samples.npz already"):
-        judge(run, **fields, save_samples=tmp_path / "again.npz")
+        evaluate_run(run, **fields, save_samples=tmp_path / "again.npz")
     with pytest.raises(UserError, match="say what to compare them with: --reference"):
-        judge(run, **fields | {"reference": None})
+        evaluate_run(run, **fields | {"reference": None})
 
 
 def test_without_inceptions_weights_the_message_says_where_they_are_and_what_works_without(run, monkeypatch):
@@ -149,7 +149,7 @@ def test_without_inceptions_weights_the_message_says_where_they_are_and_what_wor
     with pytest.raises(
         UserError, match=r"cannot read .*https://github.com/.*Without it, .*'classifier' works"
     ):
-        judge(run, network="inception")
+        evaluate_run(run, network="inception")
 
 
 def test_a_source_without_held_out_images_is_refused_by_the_classifier_and_serves_another_network(
@@ -159,8 +159,8 @@ def test_a_source_without_held_out_images_is_refused_by_the_classifier_and_serve
     with pytest.raises(
         UserError, match=r"no split validation: train with --config.data.split='train\[:90%\]'"
     ):
-        judge(run)
-    report = judge(run, network="judging:thumbnails_of_two").report
+        evaluate_run(run)
+    report = evaluate_run(run, network="evaluating:thumbnails_of_two").report
     assert [item["measured"] for item in report["beyond_is"]] == [True, True, False, True, False]
     assert "no real images were held out" in section(report, 5)["sentence"]
 
@@ -168,4 +168,4 @@ def test_a_source_without_held_out_images_is_refused_by_the_classifier_and_serve
 def test_a_workdir_that_cannot_be_written_is_refused_before_any_training(untouched_run):
     (untouched_run / "evaluation").touch()
     with pytest.raises(UserError, match="cannot write .*evaluation"):
-        judge(untouched_run)
+        evaluate_run(untouched_run)

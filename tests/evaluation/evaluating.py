@@ -3,13 +3,12 @@
 from etils import epath
 from rich.console import Console
 
-from biggan_jax.evaluation import evaluator as judge_module
-from biggan_jax.evaluation import samples
+from biggan_jax.evaluation import evaluator, sample_sources
 
 
-def judge(run, **fields):
+def evaluate_run(run, **fields):
     request = {"workdir": epath.Path(run), "folder": epath.Path(run), "num_samples": 30}
-    return judge_module.judge(judge_module.Request(**request | fields), Console(quiet=True))
+    return evaluator.evaluate(evaluator.EvaluationRequest(**request | fields), Console(quiet=True))
 
 
 def value(report, name):
@@ -34,10 +33,10 @@ class Posing:
         return self.images[start : start + len(labels)]
 
 
-def judge_images(run, monkeypatch, images, **fields):
+def evaluate_images(run, monkeypatch, images, **fields):
     """Judges images in the order of labels 0, 1, 2, 0, … as if the run had drawn them."""
-    monkeypatch.setattr(samples, "Sampler", Posing(images))
-    return judge(run, num_samples=len(images), **fields).report
+    monkeypatch.setattr(sample_sources, "Sampler", Posing(images))
+    return evaluate_run(run, num_samples=len(images), **fields).report
 
 
 def thumbnails_of_two(images):

@@ -32,7 +32,7 @@ from biggan_jax.training.monitoring.metrics import FILE_NAME
 SHEETS = 12  # of samples over time, at most: the first, the last, and some between
 
 
-def report_page(report: dict[str, Any], pictures: dict[str, bytes], workdir: epath.Path | None) -> str:
+def render_html(report: dict[str, Any], pictures: dict[str, bytes], workdir: epath.Path | None) -> str:
     """The page.
 
     Args:
@@ -44,7 +44,7 @@ def report_page(report: dict[str, Any], pictures: dict[str, bytes], workdir: epa
     parts = [
         *(element("p", line, class_="dim") for line in provenance(report).splitlines()),
         *(element("p", note, class_="note") for note in report["notes"]),
-        html.beside(*_overview(report, pictures)),
+        html.two_columns(*_overview(report, pictures)),
         _beyond_is(report),
     ]
     if "nearest.png" in pictures:
@@ -87,7 +87,7 @@ def _scores(report: dict[str, Any]) -> Html:
 
 def _above(text: str, remark: str) -> Html:
     """A text above a remark, where there is one."""
-    return html.joined([text, element("div", remark, class_="dim") if remark else None])
+    return html.join([text, element("div", remark, class_="dim") if remark else None])
 
 
 def _beyond_is(report: dict[str, Any]) -> Html:
@@ -107,8 +107,8 @@ def _beyond_is(report: dict[str, Any]) -> Html:
                 for row in section["least_diverse"]
             )
             header = ("class", "diversity (real = 1)", "Vendi score", "of real images")
-            parts.append(html.folded("The least varied classes", html.table(header, rows)))
-        cards.append(html.joined(parts))
+            parts.append(html.details("The least varied classes", html.table(header, rows)))
+        cards.append(html.join(parts))
     return html.section("What the Inception Score cannot see", html.cards(*cards))
 
 
@@ -140,9 +140,9 @@ def _sheets(folder: epath.Path) -> Iterator[Html]:
         (f"step {int(path.stem):,}", _picture(path.read_bytes(), "samples"))
         for path in (steps[place] for place in places)
     ]
-    parts = [html.slides(shown)]
+    parts = [html.slideshow(shown)]
     if (folder / "real.png").exists():
-        parts.append(html.folded("Real images", _picture((folder / "real.png").read_bytes(), "real images")))
+        parts.append(html.details("Real images", _picture((folder / "real.png").read_bytes(), "real images")))
     yield html.section("Samples over time, of the same latents", *parts)
 
 
@@ -168,13 +168,13 @@ def _made_by(workdir: epath.Path | None) -> Html:
     if workdir is not None:
         config = flatten(json.loads((workdir / "config.json").read_bytes()))
         fields = ((field, json.dumps(value)) for field, value in config.items())
-        parts.append(html.folded("The run's config", html.table(("field", "value"), fields)))
+        parts.append(html.details("The run's config", html.table(("field", "value"), fields)))
     return html.section("How it was made", *parts)
 
 
 def _picture(png: bytes, description: str) -> Html:
     try:
-        return html.image(html.picture(png), description)
+        return html.image(html.shrink(png), description)
     except (OSError, SyntaxError) as error:  # PIL raises either of a damaged file
         return element("p", f"The picture cannot be read: {error}", class_="note")
 
@@ -184,4 +184,4 @@ def _figure(figure: Figure, title: str, height: float = 2.5) -> Html:
     figure.set_size_inches(4.4, height)
     figure.axes[0].set_title("", loc="left")
     with rc_context(STYLE):
-        return html.joined([element("h3", title), html.inline_svg(figure, title)])
+        return html.join([element("h3", title), html.inline_svg(figure, title)])

@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 
 from biggan_jax.evaluation import shuffled_patches
-from biggan_jax.evaluation.image_sets import Given, Images
-from biggan_jax.evaluation.networks.extraction import look
-from biggan_jax.evaluation.networks.features import of_function
-from biggan_jax.evaluation.scores.shape import shuffle_patches, thumbnails
+from biggan_jax.evaluation.image_sets import ImageBatch, ImagesInMemory
+from biggan_jax.evaluation.networks.extraction import extract_features
+from biggan_jax.evaluation.networks.feature_network import from_function
+from biggan_jax.evaluation.scores.patch_shuffling import shuffle_patches, thumbnails
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (600, 8, 8, 3)).astype(np.uint8)
 MIXING = np.random.default_rng(1).standard_normal((192, 6)).astype(np.float32)
@@ -21,9 +21,9 @@ def features(images):
 @pytest.mark.parametrize("most", [1_000, 600, 300, 256, 100])
 def test_of_more_images_than_are_wanted_the_first_are_taken_whole_and_shuffled(monkeypatch, most):
     monkeypatch.setattr(shuffled_patches, "MOST", most)
-    network = of_function("mixing", features, 8)
-    watcher = shuffled_patches.Wholes(network, 8, seed=3)
-    look(network, Given(IMAGES, None), "looking", Console(quiet=True), watcher)
+    network = from_function("mixing", features, 8)
+    watcher = shuffled_patches.ShuffledPatchesCollector(network, 8, seed=3)
+    extract_features(network, ImagesInMemory(IMAGES, None), "looking", Console(quiet=True), watcher)
     found, count = watcher.statistics(), min(most, len(IMAGES))
     sets = {True: IMAGES[:count], False: shuffle_patches(IMAGES[:count], seed=3)}
     assert found.keys() == {(by, whole) for by in ("network", "thumbnails") for whole in sets}
@@ -35,10 +35,10 @@ def test_of_more_images_than_are_wanted_the_first_are_taken_whole_and_shuffled(m
 
 def test_a_process_whose_share_lies_beyond_that_has_nothing_to_add(monkeypatch):
     monkeypatch.setattr(shuffled_patches, "MOST", 100)
-    network = of_function("mixing", features, 8)
-    watcher = shuffled_patches.Wholes(network, 8, seed=3)
-    watcher(Images(0, IMAGES[:100], None), features(IMAGES[:100]))
+    network = from_function("mixing", features, 8)
+    watcher = shuffled_patches.ShuffledPatchesCollector(network, 8, seed=3)
+    watcher(ImageBatch(0, IMAGES[:100], None), features(IMAGES[:100]))
     before = watcher.statistics()
-    watcher(Images(100, IMAGES[100:], None), features(IMAGES[100:]))
+    watcher(ImageBatch(100, IMAGES[100:], None), features(IMAGES[100:]))
     for key, statistics in watcher.statistics().items():
         np.testing.assert_array_equal(statistics.covariance, before[key].covariance)

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from blob_runs import NAMES, STEP, make_config, random_state, write_run
 from blobs import SIZE, make_blobs
-from judging import judge, judge_images, section, value
+from evaluating import evaluate_images, evaluate_run, section, value
 
 from biggan_jax.evaluation import shuffled_patches
 from biggan_jax.evaluation.report.terminal import provenance
-from biggan_jax.evaluation.scores.shape import shuffle_patches
+from biggan_jax.evaluation.scores.patch_shuffling import shuffle_patches
 from biggan_jax.exports.export_files import write_export
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.standing_statistics import prepare_generator
 
 
 def test_a_generator_of_random_weights_is_not_recognised_and_the_report_says_where_numbers_come_from(run):
-    report = judge(run).report
+    report = evaluate_run(run).report
     assert report["step"] == STEP and report["num_samples"] == 30 and report["resolution"] == SIZE
     assert report["truncation"] == 0 and report["weights"] == "average (EMA)"
     assert report["statistics"] == {"mode": "standing", "passes": 2, "batch_size": 16}
@@ -39,7 +39,7 @@ def test_a_generator_of_random_weights_is_not_recognised_and_the_report_says_whe
 
 
 def test_every_score_carries_network_count_statistics_truncation_and_resolution(run):
-    report = judge(run, truncations=(0.5,), cas=True).report
+    report = evaluate_run(run, truncations=(0.5,), cas=True).report
     names = {
         "is",
         "fid",
@@ -66,17 +66,17 @@ def test_every_score_carries_network_count_statistics_truncation_and_resolution(
 
 def test_samples_depend_on_the_seed_and_truncation_alone(run):
     def fid(**fields):
-        return value(judge(run, **fields).report, "fid")
+        return value(evaluate_run(run, **fields).report, "fid")
 
     first = fid()
     assert fid() == first and fid(seed=1) != first and fid(truncation=0.3) != first
     write_run(run, make_config(**{"sampling.truncation": 0.3}), step=STEP + 1)
-    latest = judge(run).report
+    latest = evaluate_run(run).report
     assert latest["step"] == STEP + 1 and latest["truncation"] == 0 and value(latest, "fid") == first
 
 
 def test_held_out_images_that_pose_as_samples_reach_the_ceiling_and_no_section_is_flagged(run, monkeypatch):
-    report = judge_images(run, monkeypatch, make_blobs(300, seed=6)[0])
+    report = evaluate_images(run, monkeypatch, make_blobs(300, seed=6)[0])
     assert value(report, "recognised") >= 0.97
     assert value(report, "diversity") == pytest.approx(1, abs=0.15)
     assert value(report, "fid") < 3 * report["scores"]["fid@classifier"]["held_out"]["value"]
@@ -97,7 +97,7 @@ def test_held_out_images_that_pose_as_samples_reach_the_ceiling_and_no_section_i
 def test_a_generator_that_confuses_two_classes_is_found_out_in_these_two(run, monkeypatch):
     images = make_blobs(150, seed=5)[0]
     images[0::3], images[1::3] = images[1::3].copy(), images[0::3].copy()
-    rows = judge_images(run, monkeypatch, images)["classes"]
+    rows = evaluate_images(run, monkeypatch, images)["classes"]
     assert [round(row["recognised@classifier"], 1) for row in rows] == [0, 0, 1]
     assert all(row["test_accuracy"] >= 0.95 for row in rows)
     fids = [row["fid@classifier"] for row in rows]
@@ -107,7 +107,7 @@ def test_a_generator_that_confuses_two_classes_is_found_out_in_these_two(run, mo
 def test_one_image_of_a_class_repeated_is_flagged_by_section_4_which_names_the_class(run, monkeypatch):
     images = make_blobs(150, seed=5)[0]
     images[2::3] = images[2]
-    report = judge_images(run, monkeypatch, images)
+    report = evaluate_images(run, monkeypatch, images)
     rows = report["classes"]
     assert rows[2]["recognised@classifier"] >= 0.95 and rows[2]["diversity@classifier"] < 1e-3
     assert min(rows[0]["diversity@classifier"], rows[1]["diversity@classifier"]) > 0.8
@@ -119,7 +119,7 @@ def test_one_image_of_a_class_repeated_is_flagged_by_section_4_which_names_the_c
 
 def test_copies_of_training_images_are_flagged_by_section_5_and_the_pairs_are_named(run, monkeypatch):
     training = make_blobs(300, seed=1)[0]
-    report = judge_images(run, monkeypatch, training[:150])
+    report = evaluate_images(run, monkeypatch, training[:150])
     memory = section(report, 5)
     assert memory["flagged"] and memory["suspicious"] == pytest.approx(1, abs=0.02)
     assert (
@@ -134,18 +134,18 @@ def test_copies_of_training_images_are_flagged_by_section_5_and_the_pairs_are_na
 def test_samples_of_two_classes_only_are_flagged_by_section_2(run, monkeypatch):
     images = make_blobs(300, seed=6)[0]
     images[2::3] = images[0::3]
-    found = section(judge_images(run, monkeypatch, images), 2)
+    found = section(evaluate_images(run, monkeypatch, images), 2)
     assert found["flagged"] and found["meaningful"] and "leave classes out" in found["sentence"]
 
 
 def test_shuffled_patches_are_flagged_by_section_3_and_whole_images_are_not(run, monkeypatch):
     monkeypatch.setattr(shuffled_patches, "LEAST", 150)
     monkeypatch.setattr(
-        shuffled_patches.shape, "THUMBNAIL", 4
+        shuffled_patches.patch_shuffling, "THUMBNAIL", 4
     )  # 48 numbers: of 150 images, 192 would say little
     images = make_blobs(300, seed=6)[0]
-    whole = section(judge_images(run, monkeypatch, images), 3)
-    shuffled = section(judge_images(run, monkeypatch, shuffle_patches(images, seed=7)), 3)
+    whole = section(evaluate_images(run, monkeypatch, images), 3)
+    shuffled = section(evaluate_images(run, monkeypatch, shuffle_patches(images, seed=7)), 3)
     assert whole["measured"] and whole["by_network"]["wholeness"] > 0.7 > shuffled["by_network"]["wholeness"]
     assert whole["by_thumbnails"]["wholeness"] > 2 * shuffled["by_thumbnails"]["wholeness"]
     assert shuffled["flagged"] and not whole["by_network"]["flagged"]
@@ -153,63 +153,63 @@ def test_shuffled_patches_are_flagged_by_section_3_and_whole_images_are_not(run,
 
 def test_cas_is_high_for_good_samples_and_at_chance_where_labels_say_nothing(run, monkeypatch):
     images = make_blobs(300, seed=6)[0]
-    report = judge_images(run, monkeypatch, images, cas=True)
+    report = evaluate_images(run, monkeypatch, images, cas=True)
     assert value(report, "cas") >= 0.9
     ceiling = report["scores"]["cas@classifier"]["held_out"]
     assert ceiling["value"] == report["classifier"]["test_accuracy"] and ceiling["count"] == 300
     images = np.random.default_rng(0).permutation(images)
-    assert value(judge_images(run, monkeypatch, images, cas=True), "cas") < 0.6
+    assert value(evaluate_images(run, monkeypatch, images, cas=True), "cas") < 0.6
 
 
 def test_too_few_samples_for_a_covariance_of_full_rank_are_flagged_and_said(run, monkeypatch):
-    report = judge_images(run, monkeypatch, make_blobs(12, seed=6)[0])
+    report = evaluate_images(run, monkeypatch, make_blobs(12, seed=6)[0])
     assert report["scores"]["fid@classifier"]["too_few"]
     assert any("too few for a covariance of full rank" in note for note in report["notes"])
-    report = judge_images(run, monkeypatch, make_blobs(60, seed=6)[0])
+    report = evaluate_images(run, monkeypatch, make_blobs(60, seed=6)[0])
     assert not report["scores"]["fid@classifier"]["too_few"] and report["notes"] == []
 
 
 def test_a_smaller_part_of_the_training_images_is_said_where_originals_are_searched(run):
-    report = judge(run, reference_images=100).report
+    report = evaluate_run(run, reference_images=100).report
     assert report["reference"]["images"] == 100
     assert "100 of the 300 training images" in section(report, 5)["sentence"]
 
 
 def test_samples_are_the_same_from_a_file_as_from_the_run(run, tmp_path):
     path, statistics = tmp_path / "samples.npz", tmp_path / "statistics.npz"
-    first = judge(run, save_samples=path, save_statistics=statistics).report
+    first = evaluate_run(run, save_samples=path, save_statistics=statistics).report
     with np.load(path) as file:
         assert file["arr_0"].shape == (30, SIZE, SIZE, 3) and file["arr_1"].tolist() == [0, 1, 2] * 10
     fields = {"workdir": None, "samples": path, "reference": "blobs"}
-    again = judge(run, **fields).report
+    again = evaluate_run(run, **fields).report
     assert {name: score["value"] for name, score in again["scores"].items()} == {
         name: score["value"] for name, score in first["scores"].items()
     }
     assert again["file"] == str(path) and again["statistics"] is None and "step" not in again
 
     with pytest.raises(UserError, match="classifier learns from real images.*only statistics"):
-        judge(run, **fields | {"reference": str(statistics)})
+        evaluate_run(run, **fields | {"reference": str(statistics)})
 
 
 def test_statistics_as_reference_give_fid_and_is_and_say_that_there_is_no_more(run, tmp_path):
     statistics = tmp_path / "statistics.npz"
-    network = "judging:thumbnails_of_two"
-    expected = judge(run, network=network, save_statistics=statistics).report["scores"]
-    report = judge(run, network=network, reference=str(statistics)).report
+    network = "evaluating:thumbnails_of_two"
+    expected = evaluate_run(run, network=network, save_statistics=statistics).report["scores"]
+    report = evaluate_run(run, network=network, reference=str(statistics)).report
     assert report["scores"].keys() == {f"fid@{network}", f"is@{network}"}
     for name, score in report["scores"].items():
         assert score["value"] == pytest.approx(expected[name]["value"], rel=1e-9)
     assert "FID and IS are all that can be had" in report["notes"][0]
     assert not any(item["measured"] for item in report["beyond_is"])
     with pytest.raises(UserError, match="--cas tests on real images"):
-        judge(run, network=network, reference=str(statistics), cas=True)
+        evaluate_run(run, network=network, reference=str(statistics), cas=True)
     with pytest.raises(UserError, match="of another network|is of the network"):
-        judge(run, network="judging:features_alone", reference=str(statistics))
+        evaluate_run(run, network="evaluating:features_alone", reference=str(statistics))
 
 
 def test_a_network_without_logits_has_every_score_but_is_and_says_so(run):
-    network = "judging:features_alone"
-    report = judge(run, network=network).report
+    network = "evaluating:features_alone"
+    report = evaluate_run(run, network=network).report
     names = {"fid", "kid", "precision", "recall", "density", "coverage", "diversity"}
     assert report["scores"].keys() == {f"{name}@{network}" for name in names}
     assert [item["measured"] for item in report["beyond_is"]] == [False, False, False, True, True]
@@ -218,14 +218,14 @@ def test_a_network_without_logits_has_every_score_but_is_and_says_so(run):
 
 
 def test_truncations_give_a_point_each_which_is_that_of_the_truncation_alone(run):
-    judgement = judge(run, truncations=(0.3, 0.0))
-    first, last = judgement.report["truncations"]
+    result = evaluate_run(run, truncations=(0.3, 0.0))
+    first, last = result.report["truncations"]
     assert (first["truncation"], last["truncation"]) == (0.3, 0)
-    for point, alone in ((first, judge(run, truncation=0.3).report), (last, judgement.report)):
+    for point, alone in ((first, evaluate_run(run, truncation=0.3).report), (last, result.report)):
         for name in ("fid@classifier", "is@classifier"):
             assert point[name]["value"] == pytest.approx(alone["scores"][name]["value"], rel=1e-9)
-    assert judgement.pictures["truncations.png"].startswith(b"\x89PNG")
-    assert judgement.pictures.keys() == {"evaluation.png", "nearest.png", "truncations.png"}
+    assert result.pictures["truncations.png"].startswith(b"\x89PNG")
+    assert result.pictures.keys() == {"evaluation.png", "nearest.png", "truncations.png"}
 
 
 def test_an_export_is_judged_as_the_run_that_it_came_of_whose_images_must_be_named(run, tmp_path):
@@ -234,11 +234,11 @@ def test_an_export_is_judged_as_the_run_that_it_came_of_whose_images_must_be_nam
     write_export(tmp_path / "export", dataclasses.replace(exported, provenance={"format": "biggan_jax"}))
     fields = {"workdir": None, "weights": tmp_path / "export"}
     with pytest.raises(UserError, match="--weights=.*export: say what to compare them with"):
-        judge(run, **fields)
-    report = judge(run, **fields, reference="blobs", truncations=(0.3,)).report
+        evaluate_run(run, **fields)
+    report = evaluate_run(run, **fields, reference="blobs", truncations=(0.3,)).report
     assert report["truncation"] == 0 and report["truncations"][0]["truncation"] == 0.3
     assert report["statistics"]["truncations"] == [0.3, 0.0]
-    assert value(report, "fid") == pytest.approx(value(judge(run).report, "fid"), rel=1e-4)
+    assert value(report, "fid") == pytest.approx(value(evaluate_run(run).report, "fid"), rel=1e-4)
     assert "of the export" in provenance(report) and "untruncated" in provenance(report)
     with pytest.raises(UserError, match="truncation = 0.1: there are batch norm statistics for 0.3, 0"):
-        judge(run, **fields, reference="blobs", truncation=0.1)
+        evaluate_run(run, **fields, reference="blobs", truncation=0.1)

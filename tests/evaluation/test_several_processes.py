@@ -55,7 +55,7 @@ def outputs(tmp_path_factory, kept):
     for name, layout in LAYOUTS.items():
         found[name] = tmp_path_factory.mktemp("layout")
         shutil.copytree(kept[0], found[name] / "evaluation")
-        running += start("judge_of_several.py", [workdir, found[name]], *layout)
+        running += start("evaluate_in_processes.py", [workdir, found[name]], *layout)
     finish(running)
     return found
 
@@ -90,13 +90,13 @@ def test_every_process_of_a_run_gets_the_same_scores_as_a_run_of_one(outputs):
 
 
 def test_inception_sees_the_same_in_two_processes_as_in_one(tmp_path):
-    seen = {}
+    extracted = {}
     for processes in (1, 2):
         output = tmp_path / str(processes)
         output.mkdir()
-        finish(start("look_of_several.py", [output], processes, devices=2))
-        seen[processes] = [dict(np.load(path)) for path in sorted(output.iterdir())]
-    (alone,), (first, second) = seen.values()
+        finish(start("extract_in_processes.py", [output], processes, devices=2))
+        extracted[processes] = [dict(np.load(path)) for path in sorted(output.iterdir())]
+    (alone,), (first, second) = extracted.values()
     assert alone["features"].shape == (7, 2048) and alone["logits"].shape == (7, 1008)
     assert np.abs(alone["features"] - alone["features"][0]).max() > 0.01
     for kind, expected in alone.items():

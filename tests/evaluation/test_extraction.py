@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from biggan_jax.evaluation.image_sets import Given
-from biggan_jax.evaluation.networks.extraction import look
-from biggan_jax.evaluation.networks.features import of_function
+from biggan_jax.evaluation.image_sets import ImagesInMemory
+from biggan_jax.evaluation.networks.extraction import extract_features
+from biggan_jax.evaluation.networks.feature_network import from_function
 
 COUNT, WIDTH = 6_000, 512
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 2, 2, 3)).astype(np.uint8)
@@ -23,12 +23,14 @@ def network(images):
 @pytest.mark.parametrize("labelled", [True, False])
 def test_features_logits_and_labels_come_in_the_order_of_the_images_and_watchers_see_all(labelled):
     labels, watched = np.arange(COUNT, dtype=np.int32), []
-    images = Given(IMAGES, labels if labelled else None)
+    images = ImagesInMemory(IMAGES, labels if labelled else None)
 
     def watch(part, features):
         watched.append((part.start, len(part.images), features[0]))
 
-    seen = look(of_function("mixing", network, 2), images, "looking", Console(quiet=True), watch)
+    seen = extract_features(
+        from_function("mixing", network, 2), images, "looking", Console(quiet=True), watch
+    )
     features, logits = network(IMAGES)
     np.testing.assert_allclose(seen.features, features, rtol=1e-5, atol=1e-2)
     np.testing.assert_array_equal(seen.logits, logits)
@@ -40,10 +42,10 @@ def test_features_logits_and_labels_come_in_the_order_of_the_images_and_watchers
 
 
 def test_features_stand_in_memory_only_once():
-    opened, images = of_function("mixing", network, 2), Given(IMAGES, None)
+    opened, images = from_function("mixing", network, 2), ImagesInMemory(IMAGES, None)
     tracemalloc.start()
     try:
-        seen = look(opened, images, "looking", Console(quiet=True))
+        seen = extract_features(opened, images, "looking", Console(quiet=True))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

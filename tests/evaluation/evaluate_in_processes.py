@@ -1,6 +1,6 @@
-"""One process of several that judge a run on blobs; test_judging_processes.py starts it.
+"""One process of several that judge a run on blobs; test_several_processes.py starts it.
 
-judge_of_several.py WORKDIR OUTPUT ADDRESS PROCESSES PROCESS_ID
+evaluate_in_processes.py WORKDIR OUTPUT ADDRESS PROCESSES PROCESS_ID
 """
 
 import json
@@ -20,19 +20,19 @@ from biggan_jax.runtime import processes
 if __name__ == "__main__":
     workdir, output, address, processes, index = sys.argv[1:]
     reference.open_source = open_blobs
-    during_training.Settings = evaluator.Settings = lambda random_flip: SETTINGS
+    during_training.ClassifierSettings = evaluator.ClassifierSettings = lambda random_flip: SETTINGS
     shuffled_patches.LEAST = 100
     if int(processes) > 1:
         processes.join(address, int(processes), int(index))
-    with processes.parting():
+    with processes.fail_fast():
         console = Console(quiet=True)
         # The others have no such folder: the first one's classifier and files count.
         folder = epath.Path(output if jax.process_index() == 0 else "/nowhere")
-        request = evaluator.Request(
+        request = evaluator.EvaluationRequest(
             workdir=epath.Path(workdir), folder=folder, num_samples=601, truncations=(0.5,), cas=True
         )
-        judgement = evaluator.judge(request, console)
-        assert (judgement is None) == (jax.process_index() > 0)
+        result = evaluator.evaluate(request, console)
+        assert (result is None) == (jax.process_index() > 0)
         config = make_config(**{"evaluation.num_samples": 101})
         state = random_state(config)
         source = open_blobs("blobs", resolution=config.model.resolution)
@@ -40,5 +40,5 @@ if __name__ == "__main__":
         twice = [evaluation.scores(state.ema_params, state.generator.u) for _ in range(2)]
         assert twice[0] == twice[1]
         Path(output, f"training-{index}.json").write_text(json.dumps(twice[0]))
-        if judgement:
-            Path(output, "report.json").write_text(json.dumps(judgement.report))
+        if result:
+            Path(output, "report.json").write_text(json.dumps(result.report))

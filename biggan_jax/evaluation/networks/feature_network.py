@@ -16,9 +16,9 @@ from biggan_jax.evaluation.networks import classifier as classifiers
 from biggan_jax.evaluation.networks import inception, inception_weights
 from biggan_jax.evaluation.networks.classifier import Classifier
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.on_devices import on_all_devices
+from biggan_jax.runtime.replicas import on_local_devices
 
-Judged = tuple[np.ndarray, np.ndarray | None]  # features f32[N, D]; logits f32[N, K], or None
+NetworkOutput = tuple[np.ndarray, np.ndarray | None]  # features f32[N, D]; logits f32[N, K], or None
 
 CPU_BATCH, ACCELERATOR_BATCH = 16, 64  # images a device
 FUNCTION_BATCH = 64
@@ -46,9 +46,9 @@ class FeatureNetwork:
     features_dim: int
     logits_classes: int | None
     batch_size: int
-    compute: Callable[[np.ndarray], Judged]
+    compute: Callable[[np.ndarray], NetworkOutput]
 
-    def __call__(self, images: np.ndarray) -> Judged:
+    def __call__(self, images: np.ndarray) -> NetworkOutput:
         """Features f32[N, features_dim] and logits f32[N, logits_classes], or None, of u8[N, H, W, 3].
 
         Any number of images: the last batch is filled up, so that one compiled program serves all.
@@ -94,11 +94,11 @@ class FeatureNetwork:
 
 
 def open_feature_network(spec: str, resolution: int, console: Console) -> FeatureNetwork:
-    """The network that `spec` names; that of the reference set itself is `of_classifier`'s.
+    """The network that `spec` names; that of the reference set itself is `from_classifier`'s.
 
     Args:
       spec: `inception`, `inception:PATH` (a .pth or .safetensors file), or `module:function`, as for
-        `of_function`.
+        `from_function`.
       resolution: pixels a side of the images to come; a function is tried out on two of them.
       console: where the progress of a download goes.
 
@@ -107,16 +107,16 @@ def open_feature_network(spec: str, resolution: int, console: Console) -> Featur
     """
     kind, _, rest = spec.partition(":")
     if kind == "inception":
-        return of_inception(inception_weights.obtain(Path(rest) if rest else None, console))
+        return from_inception(inception_weights.obtain(Path(rest) if rest else None, console))
     if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", spec):
-        return of_function(spec, _import(spec), resolution)
+        return from_function(spec, _import(spec), resolution)
     raise UserError(
         f"there is no feature network {spec!r}: choose inception, inception:PATH, classifier, or "
         "module:function for one of your own"
     )
 
 
-def of_inception(weights: inception_weights.Weights, batch_size: int | None = None) -> FeatureNetwork:
+def from_inception(weights: inception_weights.Weights, batch_size: int | None = None) -> FeatureNetwork:
     """Inception-v3 on all devices of this process, each with its part of a batch.
 
     Args:
@@ -125,7 +125,7 @@ def of_inception(weights: inception_weights.Weights, batch_size: int | None = No
     """
     devices = jax.local_devices()
     a_device = CPU_BATCH if devices[0].platform == "cpu" else ACCELERATOR_BATCH
-    apply = on_all_devices(inception.Inception().apply, weights.variables)
+    apply = on_local_devices(inception.Inception().apply, weights.variables)
     published = weights.sha256 == inception_weights.SHA256
     return FeatureNetwork(
         name="inception" if published else f"inception-{weights.sha256[:8]}",
@@ -139,11 +139,11 @@ def of_inception(weights: inception_weights.Weights, batch_size: int | None = No
     )
 
 
-def of_classifier(classifier: Classifier) -> FeatureNetwork:
+def from_classifier(classifier: Classifier) -> FeatureNetwork:
     """The classifier that was trained on the reference set; it takes images of its own size only."""
 
-    def compute(images: np.ndarray) -> Judged:
-        logits, features = classifier.judge(images)
+    def compute(images: np.ndarray) -> NetworkOutput:
+        logits, features = classifier.logits_and_features(images)
         return features, logits
 
     return FeatureNetwork(
@@ -158,7 +158,7 @@ def of_classifier(classifier: Classifier) -> FeatureNetwork:
     )
 
 
-def of_function(name: str, function: Callable[[np.ndarray], Any], resolution: int) -> FeatureNetwork:
+def from_function(name: str, function: Callable[[np.ndarray], Any], resolution: int) -> FeatureNetwork:
     """A network of the user's own.
 
     Args:
@@ -172,7 +172,7 @@ def of_function(name: str, function: Callable[[np.ndarray], Any], resolution: in
       UserError: it fails on them, or gives something else.
     """
 
-    def compute(images: np.ndarray) -> Judged:
+    def compute(images: np.ndarray) -> NetworkOutput:
         try:
             given = function(images)
             features, logits = given if isinstance(given, tuple) else (given, None)

@@ -6,12 +6,12 @@ import pytest
 from reports import make_report
 from rich.console import Console
 
-from biggan_jax.evaluation.report.terminal import page, provenance, truncation_rows
+from biggan_jax.evaluation.report.terminal import provenance, render_report, truncation_rows
 
 
 def printed(report, width=130):
     console = Console(file=io.StringIO(), width=width, record=True)
-    console.print(page(report))
+    console.print(render_report(report))
     return console.export_text()
 
 

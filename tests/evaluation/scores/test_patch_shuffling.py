@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from biggan_jax.evaluation.scores.frechet import Statistics
-from biggan_jax.evaluation.scores.shape import second_network, shape, shuffle_patches, thumbnails
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics
+from biggan_jax.evaluation.scores.patch_shuffling import (
+    network_agreement,
+    patch_sensitivity,
+    shuffle_patches,
+    thumbnails,
+)
 
 
 def numbered(count=5, size=8, grid=4):
@@ -15,12 +20,12 @@ def numbered(count=5, size=8, grid=4):
 
 
 def statistics(rows):
-    return Statistics(rows.mean(axis=0), np.cov(rows, rowvar=False), len(rows))
+    return FeatureStatistics(rows.mean(axis=0), np.cov(rows, rowvar=False), len(rows))
 
 
 def gaussian(mean, count=1000):
     """Statistics whose FIDs are squared distances of their means."""
-    return Statistics(np.array([mean, 0.0]), 1e-9 * np.eye(2), count)
+    return FeatureStatistics(np.array([mean, 0.0]), 1e-9 * np.eye(2), count)
 
 
 def test_patches_stay_whole_and_none_stays_in_its_place():
@@ -64,20 +69,20 @@ def test_images_that_cannot_be_cut_are_refused():
 
 
 def test_a_network_that_finds_the_control_nearer_than_the_samples_is_blind():
-    found = shape("net", gaussian(0), gaussian(1), gaussian(2), gaussian(3))
+    found = patch_sensitivity("net", gaussian(0), gaussian(1), gaussian(2), gaussian(3))
     assert (found.control_fid, found.samples_fid, found.share) == pytest.approx((1, 4, 4))
     assert found.blind and found.flagged
     assert "does not tell" in found.sentence
 
 
 def test_samples_that_shuffling_moves_as_far_as_real_images_have_a_whole():
-    found = shape("net", gaussian(0), gaussian(3), gaussian(1), gaussian(4))
+    found = patch_sensitivity("net", gaussian(0), gaussian(3), gaussian(1), gaussian(4))
     assert found.wholeness == pytest.approx(1)
     assert not found.blind and not found.flagged
 
 
 def test_samples_that_shuffling_moves_less_lack_a_whole():
-    found = shape("net", gaussian(0), gaussian(3), gaussian(2.5), gaussian(3))
+    found = patch_sensitivity("net", gaussian(0), gaussian(3), gaussian(2.5), gaussian(3))
     assert found.wholeness == pytest.approx(0.25 / 9)
     assert not found.blind and found.flagged
     assert "only 3 % as far" in found.sentence
@@ -90,7 +95,7 @@ def test_a_network_that_sees_only_colours_is_blind_to_shape():
     def colours(x):
         return statistics(np.stack([x.mean(axis=(1, 2)), x.std(axis=(1, 2))], axis=1).reshape(len(x), 6))
 
-    found = shape(
+    found = patch_sensitivity(
         "colours",
         colours(images[0]),
         colours(shuffle_patches(images[0])),
@@ -102,12 +107,12 @@ def test_a_network_that_sees_only_colours_is_blind_to_shape():
 
 
 def test_two_networks_that_disagree_name_the_one_that_does_not_see():
-    sees = shape("second", gaussian(0), gaussian(2), gaussian(1.5), gaussian(3.5))
-    does_not = shape("first", gaussian(0), gaussian(2), gaussian(0.1), gaussian(2))
-    found = second_network(does_not, sees)
+    sees = patch_sensitivity("second", gaussian(0), gaussian(2), gaussian(1.5), gaussian(3.5))
+    does_not = patch_sensitivity("first", gaussian(0), gaussian(2), gaussian(0.1), gaussian(2))
+    found = network_agreement(does_not, sees)
     assert found.flagged
     assert (found.first_share, found.second_share) == pytest.approx((0.0025, 0.5625))
     assert "that cannot be seen by first" in found.sentence
-    assert "that cannot be seen by first" in second_network(sees, does_not).sentence
-    assert not second_network(sees, sees).flagged
-    assert "agree" in second_network(does_not, does_not).sentence
+    assert "that cannot be seen by first" in network_agreement(sees, does_not).sentence
+    assert not network_agreement(sees, sees).flagged
+    assert "agree" in network_agreement(does_not, does_not).sentence
