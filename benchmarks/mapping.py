@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
 
     place = (flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id)
     processes.join(*place)
-    with processes.parting():
+    with processes.fail_fast():
         _measure(flags.FLAGS.config, flags.FLAGS.rounds)
 
 
@@ -36,7 +36,8 @@ def _measure(config: Any, rounds: int) -> None:
     import numpy as np
 
     from biggan_jax.config import validate
-    from biggan_jax.runtime.replicas import AXIS, MAPPINGS, Replicas
+    from biggan_jax.runtime.mappings import MAPPINGS
+    from biggan_jax.runtime.replicas import AXIS, Replicas
     from biggan_jax.training.step.state import create_state
     from biggan_jax.training.step.update import make_update
 

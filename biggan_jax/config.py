@@ -14,13 +14,14 @@ from ml_collections import ConfigDict
 from biggan_jax.models.architecture import ARCHITECTURES, resolve
 from biggan_jax.runtime.cli import did_you_mean, field_names
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.mappings import MAPPINGS
 
 RESPONSES = ("stop", "rollback")
 CHOICES = {
     "on_collapse": RESPONSES,
     "model.architecture": ARCHITECTURES,
     "model.dtype": ("float32", "bfloat16"),
-    "replicas.mapping": ("pmap", "shard_map"),
+    "replicas.mapping": MAPPINGS,
 }
 
 # Fields that name entries of a table, which stands beside the functions that it lists. The tables are read

@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
 
     processes.join(*PLACE())
     try:
-        with processes.parting():
+        with processes.fail_fast():
             _sample(asked, truncations)
     except KeyboardInterrupt:
         hint = "; the same command goes on where it was" if asked == "num_samples" else ""

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         run = functools.partial(train, open_evaluation=_open_evaluation)
 
     try:
-        with processes.parting():
+        with processes.fail_fast():
             return run(CONFIG.value, WORKDIR.value)
     except KeyboardInterrupt:  # the second Ctrl-C: an ordinary exit would wait for the threads of a save
         os._exit(EXIT_INTERRUPTED)

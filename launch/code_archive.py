@@ -1,12 +1,12 @@
 """The code that a pod gets: what git tracks here, as it is in the working tree when it is packed."""
 
-import os
 import shlex
 import subprocess
 from pathlib import Path
 
 from tpu_slice import ARCHIVE, say
 
+from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 def location(name: str) -> Path:
     """Where the packed code of a slice is kept, for when the slice has to be created again."""
-    cache = Path(os.environ.get("BIGGAN_CACHE") or Path.home() / ".cache" / "biggan_jax")
+    cache = cache_folder()
     return cache / "pods" / name / ARCHIVE
 
 

@@ -1,6 +1,5 @@
 """Runs the jobs of a sweep one after another, each command as a process with its output in the run's log."""
 
-import fcntl
 import os
 import re
 import shlex
@@ -21,8 +20,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.files import writing
+from biggan_jax.runtime.locks import locked
 from biggan_jax.sweeps.jobs import Job, Task
-from biggan_jax.sweeps.workdirs import COMMAND, last_step, last_words, lend, log_path
+from biggan_jax.sweeps.workdirs import COMMAND, last_message, last_step, log_path, share_classifiers
 
 TPU_POD = Path(__file__).with_name("tpu_pod.py")
 SECONDS_BETWEEN_LINES = 60.0  # of progress, where there is no terminal
@@ -60,7 +60,7 @@ def run_one_by_one(
         for job in jobs:
             overview.begin(job)
             if job.tasks:
-                lend(job.directory, (other.directory for other in jobs if other is not job))
+                share_classifiers(job.directory, (other.directory for other in jobs if other is not job))
             for task in job.tasks:
                 process = _Process(command(job, task), log_path(job.directory), lock, signals)
                 overview.say(f"{job.run.name}: {task.name}; its output: {process.log}")
@@ -71,7 +71,7 @@ def run_one_by_one(
                     interrupted = signals.asked == signal.SIGINT or code == EXIT_INTERRUPTED
                     return EXIT_INTERRUPTED if interrupted else EXIT_RESUMABLE
                 if code:
-                    reason = f"exit code {code}: {last_words(job.directory) or 'it said nothing'}"
+                    reason = f"exit code {code}: {last_message(job.directory) or 'it said nothing'}"
                     failures.append(Failure(job.run.name, reason, process.log))
                     overview.say(f"{job.run.name} has failed: {reason}")
                     break
@@ -245,14 +245,14 @@ def _locked(workdir: epath.Path) -> Iterator[IO[str]]:
     path = log_path(workdir).with_name(".sweep.lock")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise UserError(
-                f"a sweep is at work in {workdir} already, or a run that it has started (process "
-                f"{file.read().strip() or 'not started yet'}): wait for it, or end it"
-            ) from error
+        path.touch()
+
+    def busy(file: IO[str]) -> None:
+        file.seek(0)
+        raise UserError(
+            f"a sweep is at work in {workdir} already, or a run that it has started (process "
+            f"{file.read().strip() or 'not started yet'}): wait for it, or end it"
+        )
+
+    with locked(path, busy) as file:
         yield file

@@ -27,7 +27,9 @@ from biggan_jax.data.shards import (
     write_file,
 )
 from biggan_jax.data.source import DataError
-from biggan_jax.runtime.progress import only_one, track
+from biggan_jax.runtime.caches import cache_folder
+from biggan_jax.runtime.locks import exclusive
+from biggan_jax.runtime.progress import track
 
 AT_ONCE = 4  # shards
 CHUNK = 2**22
@@ -47,9 +49,9 @@ def local_copy(path: str) -> Path:
     with reported(place, "read"):
         check_finished(place, name)
         state = (place / STATE).read_bytes()
-    cache = Path(os.environ.get("BIGGAN_CACHE") or Path.home() / ".cache" / "biggan_jax") / "prepared"
+    cache = cache_folder("prepared")
     folder = epath.Path(cache / hashlib.sha256(os.fsencode(place) + state).hexdigest()[:32])
-    with only_one(cache, folder.name, f"copying {name}"):
+    with exclusive(cache, folder.name, f"copying {name}"):
         if not (folder / STATE).exists():
             folder.mkdir(parents=True, exist_ok=True)
             with reported(place, "read"):

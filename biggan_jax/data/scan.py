@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from biggan_jax.data.decode import UnusablePicture, decode_square, shorter_side
+from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.progress import track
 
 VERSION = 1  # of what decode.py takes and of the file below; another one scans anew
@@ -97,8 +98,8 @@ def _stamp(path: Path) -> list[int] | Found:
 
 
 def _memory_of(root: Path) -> Path:
-    cache = Path(os.environ.get("BIGGAN_CACHE") or Path.home() / ".cache" / "biggan_jax")
-    return cache / "scans" / f"{hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:32]}.json.gz"
+    name = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:32]
+    return cache_folder("scans", f"{name}.json.gz")
 
 
 def _remembered(memory: Path) -> dict[str, tuple[list[int], Found]]:

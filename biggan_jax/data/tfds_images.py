@@ -21,7 +21,7 @@ import numpy as np
 from biggan_jax.data.records import MAX_REFUSED, RecordSource
 from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
-from biggan_jax.runtime.progress import only_one
+from biggan_jax.runtime.locks import exclusive
 
 RANDOM_ACCESS = "array_record"
 
@@ -145,7 +145,7 @@ def prepared_builder(name: str) -> Any:
             f"TensorFlow Datasets has no {name!r} ({_first_line(error)}): see "
             "https://www.tensorflow.org/datasets/catalog for its names"
         ) from error
-    with only_one(Path(_data_dir()), builder.name, "preparing"):
+    with exclusive(Path(_data_dir()), builder.name, "preparing"):
         # Opened anew: another process may have prepared it meanwhile.
         builder = tfds.builder(name, data_dir=_data_dir())
         if builder.is_prepared():

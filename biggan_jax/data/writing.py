@@ -12,14 +12,13 @@ TFDS's own preparation begins again when it was cut off; this one goes on behind
 import concurrent.futures
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from etils import epath
 
@@ -39,6 +38,7 @@ from biggan_jax.data.shards import (
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
 from biggan_jax.runtime.files import is_object_store
+from biggan_jax.runtime.locks import locked
 from biggan_jax.runtime.progress import track
 
 SHARD_BYTES = 2**27
@@ -374,12 +374,11 @@ def _only_writer(place: epath.Path) -> Iterator[None]:
     if is_object_store(place):  # no locks there: a second writer would write the same files
         yield
         return
-    place.mkdir(parents=True, exist_ok=True)
-    with open(place / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"--output={place}: another process is writing there") from error
+
+    def busy(_: IO[str]) -> None:
+        raise DataError(f"--output={place}: another process is writing there")
+
+    with locked(Path(place) / ".lock", busy):
         yield
 
 

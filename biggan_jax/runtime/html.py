@@ -38,10 +38,10 @@ def element(tag: str, *content: object, **attributes: object) -> Html:
         elif value is not None and value is not False:
             words.append(f'{name}="{html.escape(str(value))}"')
     start = f"<{' '.join(words)}>"
-    return Html(start if tag in _VOID else f"{start}{joined(content)}</{tag}>")
+    return Html(start if tag in _VOID else f"{start}{join(content)}</{tag}>")
 
 
-def joined(parts: Iterable[object]) -> Html:
+def join(parts: Iterable[object]) -> Html:
     """The parts one after another; all but `Html` is escaped, None is left out."""
     return Html(
         "".join(
@@ -70,7 +70,7 @@ def section(title: str, *parts: object) -> Html:
     return element("section", element("h2", title), *parts)
 
 
-def folded(title: str, *parts: object) -> Html:
+def details(title: str, *parts: object) -> Html:
     """Parts that a click on the title shows."""
     return element("details", element("summary", title), *parts)
 
@@ -80,7 +80,7 @@ def cards(*parts: object) -> Html:
     return element("div", *(element("div", part, class_="card") for part in parts), class_="cards")
 
 
-def beside(*parts: object) -> Html:
+def two_columns(*parts: object) -> Html:
     """Two parts side by side on a wide screen, the second the wider; below each other on others."""
     return element("div", *(element("div", part) for part in parts), class_="beside")
 
@@ -120,7 +120,7 @@ def image(content: bytes, description: str) -> Html:
     return element("div", found, class_="picture", tabindex="0")
 
 
-def picture(png: bytes, most_pixels: int = 1200, most_bytes: int = 400_000) -> bytes:
+def shrink(png: bytes, most_pixels: int = 1200, most_bytes: int = 400_000) -> bytes:
     """The same picture in no more pixels a side and no more bytes: as it is, or smaller and as JPEG."""
     with Image.open(io.BytesIO(png)) as opened:
         if max(opened.size) <= most_pixels and len(png) <= most_bytes:
@@ -135,7 +135,7 @@ def picture(png: bytes, most_pixels: int = 1200, most_bytes: int = 400_000) -> b
         most_pixels = max(small.size) * 4 // 5
 
 
-def slides(pictures: Sequence[tuple[str, Html]]) -> Html:
+def slideshow(pictures: Sequence[tuple[str, Html]]) -> Html:
     """Captions and pictures of which a slider shows one, the last at first; all of them without scripts."""
     shown = (element("figure", picture, element("figcaption", caption)) for caption, picture in pictures)
     return element("div", *shown, class_="slides")

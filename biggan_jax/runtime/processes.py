@@ -77,7 +77,7 @@ def join(
 
 
 @contextmanager
-def parting() -> Iterator[None]:
+def fail_fast() -> Iterator[None]:
     """Around the work of one process of several: ends the process at once when the block fails.
 
     An ordinary exit would wait for the others, which wait for this process. The exit code is that of a

@@ -3,12 +3,9 @@
 Of several processes that need the same files, one makes them and the others wait.
 """
 
-import contextlib
 import datetime
-import fcntl
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -54,22 +51,3 @@ def track(items: Iterable[tuple[int, T]], doing: str, total: int, done: int = 0)
             left = datetime.timedelta(seconds=round((total - done) * (now - start) / max(1, done - before)))
             console.print(f"{doing}: {done:,} of {total:,}, {left} left")
         yield item
-
-
-@contextlib.contextmanager
-def only_one(folder: Path, name: str, doing: str) -> Iterator[None]:
-    """Lets one process at a time through; the system frees the place of one that dies.
-
-    Args:
-      folder: on this machine; made if need be.
-      name: what is to be made in it.
-      doing: what the other process is at then, such as "preparing".
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f".{name}.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another process is {doing} {name} in {folder}: waiting for it", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

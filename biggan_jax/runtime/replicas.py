@@ -13,8 +13,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from biggan_jax.runtime.mappings import MAPPINGS
+
 AXIS = "replicas"
-MAPPINGS = ("pmap", "shard_map")
 
 
 class Replicas:
@@ -116,7 +117,7 @@ class Replicas:
 
         return jax.tree.map(split, batch)
 
-    def put_each(self, value: float) -> jax.Array | np.ndarray:
+    def put_scalar(self, value: float) -> jax.Array | np.ndarray:
         """This process's number as that of each of its replicas: f32[replicas]."""
         return self._put_parts(np.full(len(self._local), value, np.float32))
 
@@ -135,8 +136,8 @@ class Replicas:
 
         return self._abstract(jax.tree.map(split, batch), PartitionSpec(AXIS))
 
-    def abstract_each(self) -> jax.ShapeDtypeStruct:
-        """What `put_each` would give, by shape, type and place."""
+    def abstract_scalar(self) -> jax.ShapeDtypeStruct:
+        """What `put_scalar` would give, by shape, type and place."""
         return self._abstract(jax.ShapeDtypeStruct((self.count,), np.float32), PartitionSpec(AXIS))
 
     def _abstract(self, tree: Any, spec: PartitionSpec) -> Any:
@@ -150,7 +151,7 @@ class Replicas:
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
         return jax.make_array_from_process_local_data(sharding, parts, (self.count, *parts.shape[1:]))
 
-    def tell(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """What the first process says, in all of them: anything that JSON holds."""
         if self._alone:
             return value
@@ -173,3 +174,23 @@ class Replicas:
             return jax.tree.map(lambda x: x.sum(0, dtype=x.dtype), parts)
 
         return jax.jit(total, out_shardings=shared)(jax.tree.map(part, tree))
+
+
+def on_local_devices(apply: Callable[..., Any], variables: Any) -> Callable[[np.ndarray], Any]:
+    """`apply(variables, images)` as a function of the images, compiled, with `variables` on each device.
+
+    Other processes of a run have no part in it: each looks at images of its own.
+
+    Args:
+      apply: a pure function of both, whose outputs have a row for each image.
+      variables: its weights.
+
+    Returns:
+      A function of images `[N, …]`, where the number of this process's devices divides N.
+    """
+    mesh = Mesh(np.array(jax.local_devices()), ("replica",))
+    copied, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("replica")))
+    compiled = jax.jit(apply, in_shardings=(copied, split), out_shardings=split)
+    variables = jax.device_put(variables, copied)
+    # Put there first: of several processes, jit takes no NumPy array that is to be split.
+    return lambda images: compiled(variables, jax.device_put(images, split))

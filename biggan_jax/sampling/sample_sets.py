@@ -82,7 +82,7 @@ def write_sample_set(path: Path, sampler: Sampler, request: SampleSetRequest, co
     """
     first, num_processes = jax.process_index() == 0, jax.process_count()
     parts = Parts(path, sampler.resolution, request)
-    missing: list[int] = Replicas().tell(parts.missing(console) if first else None)
+    missing: list[int] = Replicas().broadcast(parts.missing(console) if first else None)
     drawn = request.num_samples - sum(len(parts.numbers[index]) for index in missing)
     if drawn:
         console.print(f"going on after {drawn:,} images in {parts.folder}")

@@ -16,7 +16,8 @@ from biggan_jax.config import ConfigError
 from biggan_jax.models import flops
 from biggan_jax.planning import estimate, report
 from biggan_jax.planning.estimate import make_plan, planned_bytes, remedies
-from biggan_jax.runtime.replicas import AXIS, MAPPINGS, Replicas
+from biggan_jax.runtime.mappings import MAPPINGS
+from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.step.program import abstract_arguments
 from biggan_jax.training.step.state import abstract_state
 from biggan_jax.training.step.update import make_update

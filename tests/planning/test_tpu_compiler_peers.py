@@ -16,7 +16,8 @@ from tiny_pod import make_config  # noqa: E402
 from biggan_jax.planning import hlo  # noqa: E402
 from biggan_jax.planning.estimate import make_plan  # noqa: E402
 from biggan_jax.planning.slices import GENERATIONS, open_slice, refusal  # noqa: E402
-from biggan_jax.runtime.replicas import AXIS, MAPPINGS, Replicas  # noqa: E402
+from biggan_jax.runtime.mappings import MAPPINGS  # noqa: E402
+from biggan_jax.runtime.replicas import AXIS, Replicas  # noqa: E402
 from biggan_jax.training.step.program import abstract_arguments, make_call  # noqa: E402
 from biggan_jax.training.step.update import make_update  # noqa: E402
 

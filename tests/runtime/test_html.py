@@ -33,10 +33,10 @@ def test_text_is_escaped_wherever_it_is_put_and_markup_is_not_escaped_twice():
     parts = [
         element("p", WICKED, element("b", WICKED), title=WICKED),
         html.section(WICKED, html.table([WICKED], [[WICKED]], sortable=True)),
-        html.folded(WICKED, html.badge(WICKED)),
-        html.slides([(WICKED, html.image(png(2, 2), WICKED))]),
+        html.details(WICKED, html.badge(WICKED)),
+        html.slideshow([(WICKED, html.image(png(2, 2), WICKED))]),
         html.cards(WICKED),
-        html.beside(WICKED),
+        html.two_columns(WICKED),
     ]
     page = Page(html.page(WICKED, *parts))
     assert len(page.all("script")) == 1 and 'alert("&amp;")' not in page.texts("script")[0]
@@ -51,7 +51,7 @@ def test_attributes_without_value_and_without_an_attribute():
         '<p hidden class="a" data-step="3"></p>'
     )
     assert element("img", alt="") == '<img alt="">'
-    assert isinstance(element("p"), Html) and html.joined(["<", element("b"), None]) == "&lt;<b></b>"
+    assert isinstance(element("p"), Html) and html.join(["<", element("b"), None]) == "&lt;<b></b>"
 
 
 def test_a_page_asks_for_no_other_file_and_tells_the_browser_to_fetch_none():
@@ -66,7 +66,7 @@ def test_a_page_asks_for_no_other_file_and_tells_the_browser_to_fetch_none():
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_a_picture_is_in_the_page_pixel_by_pixel_with_its_size(mode):
     content = png(7, 5, noise=True, mode=mode)
-    page = Page(html.image(html.picture(content), "noise"))
+    page = Page(html.image(html.shrink(content), "noise"))
     (found,) = page.images()
     np.testing.assert_array_equal(np.asarray(found), np.asarray(decoded(content)))
     assert (page.all("img")[0].attributes["width"], page.all("img")[0].attributes["height"]) == ("7", "5")
@@ -74,7 +74,7 @@ def test_a_picture_is_in_the_page_pixel_by_pixel_with_its_size(mode):
 
 @pytest.mark.parametrize(("size", "noise"), [((1500, 400), False), ((400, 1500), False), ((900, 700), True)])
 def test_a_picture_with_too_many_pixels_or_bytes_becomes_smaller_in_the_same_shape(size, noise):
-    small = html.picture(png(*size, noise=noise), most_pixels=1000, most_bytes=50_000)
+    small = html.shrink(png(*size, noise=noise), most_pixels=1000, most_bytes=50_000)
     found = decoded(small)
     assert len(small) <= 50_000 and max(found.size) <= 1000
     assert found.width / found.height == pytest.approx(size[0] / size[1], rel=0.02)
@@ -113,13 +113,13 @@ def test_figures_of_one_page_share_no_names_of_their_parts_and_each_finds_its_ow
 
 
 def test_parts_beside_each_other_keep_their_order():
-    page = Page(html.beside(element("p", "one"), element("p", "two")))
+    page = Page(html.two_columns(element("p", "one"), element("p", "two")))
     assert page.texts("p") == ["one", "two"] and page.texts("div", "beside") == ["onetwo"]
     assert len(page.all("div")) == 3
 
 
 def test_a_slider_has_its_pictures_in_the_order_given_each_with_its_caption():
     pictures = [(f"step {step}", html.image(png(step, 1), "sheet")) for step in (1, 2, 3)]
-    page = Page(html.slides(pictures))
+    page = Page(html.slideshow(pictures))
     assert page.texts("figcaption") == ["step 1", "step 2", "step 3"]
     assert [picture.width for picture in page.images()] == [1, 2, 3]

@@ -8,9 +8,9 @@ from etils import epath
 from finished_runs import make_runs
 
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.sweeps import workdirs
-from biggan_jax.sweeps.jobs import jobs
-from biggan_jax.sweeps.workdirs import last_step, last_words, log_path, refuse_other_runs
+from biggan_jax.sweeps.jobs import plan_jobs
+from biggan_jax.sweeps.workdirs import last_message, last_step, log_path, refuse_other_runs
+from biggan_jax.training.run import committed
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def runs_and_workdir(tmp_path):
     return make_runs(tmp_path)
 
 
-def left(runs, workdir, judged_by):
-    return [[task.arguments[1] for task in job.tasks] for job in jobs(runs, workdir, judged_by)]
+def left(runs, workdir, evaluate_flags):
+    return [[task.arguments[1] for task in job.tasks] for job in plan_jobs(runs, workdir, evaluate_flags)]
 
 
 TRAIN, EVALUATE = "biggan_jax.train", "biggan_jax.evaluate"
@@ -50,7 +50,7 @@ def test_more_steps_make_a_finished_run_go_on_and_another_config_does_not_touch_
 
 
 def test_a_checkpoint_in_a_bucket_counts_when_its_last_object_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(workdirs, "is_object_store", lambda path: True)
+    monkeypatch.setattr(committed, "is_object_store", lambda path: True)
     directory = epath.Path(tmp_path)
     for step in (10, 20):
         (tmp_path / "checkpoints" / f"{step:08d}").mkdir(parents=True)
@@ -80,4 +80,4 @@ def test_logs_of_runs_in_a_bucket_are_kept_on_this_machine_apart_from_each_other
 def test_the_error_told_is_that_of_the_last_command(tmp_path, log, said):
     if log is not None:
         (tmp_path / "log.txt").write_text(log)
-    assert last_words(epath.Path(tmp_path)) == said
+    assert last_message(epath.Path(tmp_path)) == said

@@ -45,7 +45,7 @@ def after_five_steps(mapping: str, count: int) -> dict[str, np.ndarray]:
 if __name__ == "__main__":
     output, address, processes, index, *jobs = sys.argv[1:]
     processes.join(address, int(processes), int(index))
-    with processes.parting():
+    with processes.fail_fast():
         results = {}
         for job in jobs:
             mapping, count = job.split(":")
@@ -60,7 +60,7 @@ if __name__ == "__main__":
             np.testing.assert_array_equal(processes.gather(part, 7), whole)
         first = whole[:1][: len(processes.share(1))]  # fewer rows than processes
         np.testing.assert_array_equal(processes.gather(first, 1), whole[:1])
-        said = Replicas().tell({"process": jax.process_index(), "words": "grüß Gott"})
+        said = Replicas().broadcast({"process": jax.process_index(), "words": "grüß Gott"})
         assert said == {"process": 0, "words": "grüß Gott"}, said
         if jax.process_index() == 0:
             np.savez(output, **results)

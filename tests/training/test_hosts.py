@@ -95,7 +95,7 @@ def test_under_slurm_the_processes_find_each_other_without_being_told():
         "from biggan_jax.runtime import processes; processes.join(); import jax;"
         "from biggan_jax.runtime.replicas import Replicas;"
         "assert (jax.process_count(), jax.process_index()) == (2, int(os.environ['SLURM_PROCID']));"
-        "assert Replicas().tell(os.environ['SLURM_PROCID']) == '0'; jax.distributed.shutdown()"
+        "assert Replicas().broadcast(os.environ['SLURM_PROCID']) == '0'; jax.distributed.shutdown()"
     )
     port = free_address().split(":")[1]
     running = []
@@ -134,9 +134,9 @@ def test_when_one_process_ends_all_end_within_a_minute_and_say_so(end, code, wor
         "from biggan_jax.runtime import processes\n"
         "from biggan_jax.runtime.replicas import Replicas\n"
         "hosts.join(sys.argv[1], 3, int(sys.argv[2]))\n"
-        "with processes.parting():\n"
+        "with processes.fail_fast():\n"
         "    for turn in range(1000):\n"
-        "        Replicas().tell(turn)\n"
+        "        Replicas().broadcast(turn)\n"
         f"        if turn == 3 and sys.argv[2] == '1': {end}\n"
         "        time.sleep(0.05)\n"
     )
@@ -153,5 +153,5 @@ def test_when_one_process_ends_all_end_within_a_minute_and_say_so(end, code, wor
 
 def test_alone_an_error_takes_its_ordinary_way():
     assert jax.process_count() == 1
-    with pytest.raises(KeyError), processes.parting():
+    with pytest.raises(KeyError), processes.fail_fast():
         raise KeyError("bug")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from tiny_training import make_batch, make_config, make_state
 
-from biggan_jax.runtime.replicas import AXIS, MAPPINGS, Replicas
+from biggan_jax.runtime.mappings import MAPPINGS
+from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.step.program import abstract_arguments, make_call
 from biggan_jax.training.step.state import make_optimizers
 from biggan_jax.training.step.update import make_update
@@ -22,7 +23,7 @@ def test_abstract_arguments_are_the_real_ones_in_shape_type_and_place(mapping):
         replicas.put_state(make_state(config, make_optimizers(config.optimizer))),
         (
             replicas.put_batch({name: np.stack([batch[name] for batch in batches]) for name in batches[0]}),
-            replicas.put_each(0),
+            replicas.put_scalar(0),
         ),
     )
     abstract = abstract_arguments(config, replicas)
@@ -41,7 +42,7 @@ def test_a_program_compiled_from_shapes_runs_on_the_real_arrays():
     state = replicas.put_state(make_state(config, make_optimizers(config.optimizer)))
     batch = {name: x[None] for name, x in make_batch(config, 0).items()}
     state, (numbers, wish) = jax.block_until_ready(
-        compiled(state, (replicas.put_batch(batch), replicas.put_each(9)))
+        compiled(state, (replicas.put_batch(batch), replicas.put_scalar(9)))
     )
     assert int(state.step) == 1 and int(wish) == 9
     assert numbers["d_loss"].shape == (1,) and np.isfinite(numbers["d_loss"]).all()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tiny_training import assert_same, make_batch, make_config, make_state
 
-from biggan_jax.runtime.replicas import AXIS, MAPPINGS, Replicas
+from biggan_jax.runtime.mappings import MAPPINGS
+from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.step.state import make_optimizers
 from biggan_jax.training.step.update import make_update
 

@@ -25,10 +25,10 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from biggan_jax.config import config_to_json, differences
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_object_store, is_storage_error, run_directory, writing
+from biggan_jax.training.run.committed import is_committed
 
 # These fields of config.model say how the networks compute, not what parameters they have.
 _NO_PARAMETERS = {"model.dtype", "model.remat", "model.epsilon", "model.latent_distribution"}
-_COMMITTED = "commit_success.txt"  # what orbax writes last into a step's directory in a bucket
 
 
 class Restored(NamedTuple):
@@ -248,7 +248,7 @@ class Checkpoints:
         """
         if is_object_store(self._directory):
             for step in self._directory.glob("[0-9]*"):
-                if not (step / _COMMITTED).exists():
+                if not is_committed(step):
                     step.rmtree()
         for part in self._directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
             part.rmtree()

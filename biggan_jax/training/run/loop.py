@@ -172,7 +172,7 @@ class _Run:
             state = restored.state if restored else self._first_state()
             if rollbacks:
                 state = state.replace(rng=rng_after(self._config.seed, rollbacks))
-        told = self._replicas.tell(told)
+        told = self._replicas.broadcast(told)
         rollbacks, watch = told["rollbacks"], Watch.from_json(told["loop"].get("watch", {}))
         if watch.rollbacks < rollbacks:
             watch = watch.after_rollback(rollbacks)
@@ -200,7 +200,7 @@ class _Run:
                 batch = next(stream)
                 due = self._due(step, step + batch["labels"].shape[0])
                 first, step = step == start.step, due.step
-                wish = replicas.put_each(self._interruption.signal)
+                wish = replicas.put_scalar(self._interruption.signal)
                 state, (numbers, wishes) = step_function(state, (replicas.put_batch(batch), wish))
                 pending.append(numbers)
                 in_flight.append((numbers, wishes))
@@ -253,7 +253,7 @@ class _Run:
             if config.on_collapse == "rollback":
                 to = rollback_step(config.collapse, rollbacks, steps)
             error = str(collapse_error(collapse, rollbacks, steps, record.workdir / "checkpoints"))
-        to, error = self._replicas.tell((to, error))
+        to, error = self._replicas.broadcast((to, error))
         if to is None:
             raise CollapseError(error)
         self.say(f"{collapse}\ngoing back to step {to} (rollback {rollbacks + 1})")
@@ -338,7 +338,7 @@ class _Run:
         if self._record:
             params = {"generator": state.generator.params, "discriminator": state.discriminator.params}
             found = {path: values.tolist() for path, values in top_singular_values(params).items()}
-        return {path: np.array(values) for path, values in self._replicas.tell(found).items()}
+        return {path: np.array(values) for path, values in self._replicas.broadcast(found).items()}
 
     def _announcement(self) -> Iterator[str]:
         replicas, processes = self._replicas, jax.process_count()

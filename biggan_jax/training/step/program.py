@@ -8,8 +8,9 @@ import numpy as np
 from jax import lax
 
 from biggan_jax.runtime.replicas import AXIS, Replicas
+from biggan_jax.training.step.gradients import scan
 from biggan_jax.training.step.state import TrainState, abstract_state
-from biggan_jax.training.step.update import Update, scan
+from biggan_jax.training.step.update import Update
 
 
 def make_call(update: Update, replicas: Replicas, unroll: bool = False) -> Callable[..., Any]:
@@ -42,5 +43,5 @@ def abstract_arguments(config: Any, replicas: Replicas) -> tuple[TrainState, tup
     }
     return (
         replicas.abstract_state(abstract_state(config)),
-        (replicas.abstract_batch(batches), replicas.abstract_each()),
+        (replicas.abstract_batch(batches), replicas.abstract_scalar()),
     )
