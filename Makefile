@@ -12,7 +12,7 @@ WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-peers lint
+.PHONY: help setup demo test test-peers lint docs docs-test
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,6 +36,12 @@ lint: $(INSTALLED)  ## check style, formatting and the layers of imports
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 
+docs: $(INSTALLED)  ## build the documentation into site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+docs-test: $(INSTALLED)  ## run every command of README and docs/ in a fresh folder, at small sizes
+	$(PY) tests/docs/run_commands.py
+
 $(INSTALLED): pyproject.toml requirements.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "error: '$(PYTHON)' was not found. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; \
@@ -48,7 +54,7 @@ $(INSTALLED): pyproject.toml requirements.txt
 	  echo "error: $(PYTHON) could not create $(VENV). On Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	  exit 1; }
 	@echo "Installing into $(VENV): about 2.5 GB, some minutes the first time"
-	$(PY) -m pip install --quiet --editable '.[dev]'
+	$(PY) -m pip install --quiet --editable '.[dev,docs]'
 	@touch $@
 
 $(PEERS): $(INSTALLED)
