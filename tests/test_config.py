@@ -106,6 +106,9 @@ REFUSALS = [
     refusal("micro_batches", 0, "give 1 or more"),
     refusal("replicas.batch_norm_group", -1, "give 0 or more"),
     refusal("remedies.r1", -1.0, "give 0 or more"),
+    refusal("remedies.r2", -1.0, "give 0 or more"),
+    refusal("loss", "hing", "choose one of 'hinge'"),
+    refusal("data.max_refused", 1.5, "at most 1, such as 0.01"),
     refusal("remedies.d_dropout", 1.0, "below 1"),
     refusal("remedies.g_clamp", -1.0, "give 0 or more"),
     refusal("remedies.lecam", math.nan, "give 0 or more"),
@@ -171,8 +174,8 @@ def test_batch_that_replicas_cannot_share_is_refused():
     validate(config, replicas=2)
     (problem,) = problems(config, replicas=4)
     assert problem == (
-        "config.batch_size = 50: it is shared by 4 replicas (devices), each of which works through 1 "
-        "micro-batches, and must be a multiple of 4; give 48, for example"
+        "config.batch_size = 50: the batch is divided among 4 replicas (devices), and on each into 1 "
+        "micro-batches: it must be a multiple of 4; give 48, for example"
     )
     (problem,) = problems(config, replicas=128)
     assert "give 128" in problem
