@@ -51,7 +51,7 @@ def sampler_program(exported: ExportedGenerator) -> bytes:
         # The barrier keeps XLA from working out at length, while it compiles, what follows from constants.
         weights, stored = jax.lax.optimization_barrier((exported.params, stacked))
         statistics = _mixed(stored, _position(kind, truncations, truncation))
-        return to_pixels(generate(generator, {"params": weights}, statistics, z, labels))
+        return to_pixels(generate(generator, weights, statistics, z, labels))
 
     (count,) = jax.export.symbolic_shape("b")
     arguments = (

@@ -7,7 +7,8 @@ paper's *ch*); a table in the config takes the place of the paper's, so small ne
 import dataclasses
 import itertools
 import math
-from typing import Any
+
+from ml_collections import ConfigDict
 
 ARCHITECTURES = ("biggan", "biggan_deep")
 INITIAL_RESOLUTION = 4  # the generator's first feature map, and the discriminator's last, is 4×4
@@ -54,7 +55,7 @@ class Architecture:
     deep: bool
 
 
-def resolve(model: Any) -> Architecture:
+def resolve(model: ConfigDict) -> Architecture:
     """Turns the `model` section of a config into blocks.
 
     Args:
@@ -100,7 +101,12 @@ def resolve(model: Any) -> Architecture:
     return Architecture(generator, discriminator, deep)
 
 
-def _table(model: Any, field: str, tables: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
+def conditioning_name(model: ConfigDict) -> str:
+    """Returns the name of a config's conditioning, an entry of `conditioning.CONDITIONINGS`."""
+    return model.conditioning or ("shared_embedding" if model.shared_embedding else "class_tables")
+
+
+def _table(model: ConfigDict, field: str, tables: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
     widths = tuple(model[field]) or tables.get(model.resolution)
     if widths is None:
         raise ValueError(
@@ -112,7 +118,7 @@ def _table(model: Any, field: str, tables: dict[int, tuple[int, ...]]) -> tuple[
     return widths
 
 
-def _downsample(model: Any, widths: tuple[int, ...], doublings: int, deep: bool) -> tuple[bool, ...]:
+def _downsample(model: ConfigDict, widths: tuple[int, ...], doublings: int, deep: bool) -> tuple[bool, ...]:
     given = tuple(model.discriminator_downsample)
     if deep:
         if given:

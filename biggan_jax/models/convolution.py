@@ -1,9 +1,9 @@
-"""Convolutions, and the two that change resolution, in forms that do less work for the same result.
+"""Convolutions with and without a change of resolution, with less arithmetic for the same result.
 
-Nearest-neighbour upsampling before a 3×3 convolution repeats every pixel four times, and average pooling
-after one throws three of four outputs away. Both are linear, so each pair is one operation with a 4×4 kernel:
-the 3×3 kernel box-filtered by 2×2. That is 16 multiplications a low-resolution pixel where the plain
-form takes 36. The results are equal up to rounding.
+Nearest-neighbour upsampling before a 3×3 convolution repeats each pixel four times, and average pooling after
+one discards three of four outputs (residual blocks of Brock et al. 2019, figure 15). Both are linear, so each
+pair is one operation with a 4×4 kernel: the 3×3 kernel, box-filtered by 2×2. It takes 16 multiplications for
+each low-resolution pixel where the plain form takes 36. The results are equal up to rounding.
 """
 
 import jax
@@ -14,9 +14,9 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolution with stride 1 that keeps the size; `x: [N, H, W, C]`, `kernel: [k, k, C, F]`, k odd."""
+    """Convolves with stride 1 and keeps the size; `x: [N, H, W, C]`, `kernel: [k, k, C, F]` with odd k."""
     if kernel.shape[:2] == (1, 1):
-        # On CPUs a matrix product takes about half the time; on TPUs, by their compiler, more.
+        # A matrix product takes half the time on CPUs, and more on TPUs by their compiler's estimate.
         return lax.platform_dependent(x, kernel, cpu=_at_each_pixel, default=_plain)
     return _plain(x, kernel)
 
@@ -30,30 +30,30 @@ def _plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def upsample(x: jax.Array) -> jax.Array:
-    """Nearest-neighbour upsampling by two: `[N, H, W, C]` → `[N, 2H, 2W, C]`."""
+    """Upsamples by two, nearest-neighbour: `[N, H, W, C]` → `[N, 2H, 2W, C]`."""
     n, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """Mean over 2×2 windows: `[N, H, W, C]` → `[N, H/2, W/2, C]`."""
+    """Averages 2×2 windows: `[N, H, W, C]` → `[N, H/2, W/2, C]`."""
     n, h, w, c = x.shape
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`conv(upsample(x), kernel)` for a 3×3 kernel: `[N, H, W, C]` → `[N, 2H, 2W, F]`."""
+    """Computes `conv(upsample(x), kernel)` for a 3×3 kernel: `[N, H, W, C]` → `[N, 2H, 2W, F]`."""
     return _transposed(x, box(kernel))
 
 
 def conv_downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`average_pool(conv(x, kernel))` for a 3×3 kernel: `[N, H, W, C]` → `[N, H/2, W/2, F]`."""
+    """Computes `average_pool(conv(x, kernel))` for a 3×3 kernel: `[N, H, W, C]` → `[N, H/2, W/2, F]`."""
     return _strided(x, box(kernel) / 4)
 
 
 def box(kernel: jax.Array) -> jax.Array:
     """Sums a `[3, 3, C, F]` kernel over 2×2 windows (full correlation): `[4, 4, C, F]`."""
-    # An axis at a time: on CPUs, sums of padded kernels took longer than the small maps' convolutions.
+    # One axis at a time: on CPUs, sums of padded kernels took longer than convolving small maps.
     for axis in (0, 1):
         first, middle, last = jnp.split(kernel, 3, axis)
         kernel = jnp.concatenate([first, first + middle, middle + last, last], axis)
@@ -61,21 +61,21 @@ def box(kernel: jax.Array) -> jax.Array:
 
 
 def _transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Transposed convolution with stride 2 by a 4×4 kernel, in the form that suits the platform."""
+    """Convolves, transposed, with stride 2 and a 4×4 kernel, in the form that suits the platform."""
     return lax.platform_dependent(x, kernel, cpu=_transposed_by_phases, default=_transposed_by_dilation)
 
 
 def _transposed_by_dilation(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """With zeros between the pixels, which TPUs and GPUs skip."""
+    """Inserts zeros between the pixels, which TPUs and GPUs skip."""
     return lax.conv_general_dilated(
         x, kernel, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS
     )
 
 
 def _transposed_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """As four 2×2 convolutions, for CPUs, which are slow at dilation, most of all in the kernel's gradient.
+    """Computes four 2×2 convolutions: CPUs are slow at dilation, above all in the gradient of the kernel.
 
-    Each of the four output phases (even or odd row, even or odd column) sees only every second row and
+    Each of the four phases of the output (even or odd row, even or odd column) meets every second row and
     column of the kernel.
     """
 
@@ -88,7 +88,7 @@ def _transposed_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def interleave(phases: list[list[jax.Array]]) -> jax.Array:
-    """Even and odd rows of even and odd columns, each `[N, H, W, F]`: `[N, 2H, 2W, F]`."""
+    """Interleaves even and odd rows and columns, each `[N, H, W, F]`, to `[N, 2H, 2W, F]`."""
     rows = [jnp.stack(row, axis=3) for row in phases]
     n, h, w, _, features = rows[0].shape
     return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * w, features)
@@ -100,7 +100,7 @@ def _plain_strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolution with stride 2 and padding 1 by a 4×4 kernel: the adjoint of `_transposed`."""
+    """Convolves with stride 2, padding 1 and a 4×4 kernel: the adjoint of `_transposed`."""
     return _plain_strided(x, kernel)
 
 
@@ -112,7 +112,7 @@ def _strided_backward(
     residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    # The automatic gradient for x would dilate on every platform; the kernel's is fine as it is.
+    # JAX's own gradient with respect to x would dilate on every platform; the kernel's gradient does not.
     x_gradient = _transposed(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
     _, pullback = jax.vjp(lambda k: _plain_strided(x, k), kernel)
     return x_gradient, pullback(gradient)[0]

@@ -1,4 +1,4 @@
-"""The discriminators of BigGAN and BigGAN-deep (Brock et al. 2019, appendix B), with class projection."""
+"""Discriminators of BigGAN and BigGAN-deep (Brock et al. 2019, appendix B: figures 15, 16, tables 4 to 9)."""
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,11 @@ from biggan_jax.models.layers import Conv, Linear, SelfAttention, at_least_float
 
 
 class DiscriminatorBlock(nn.Module):
-    """BigGAN: ReLU, conv 3×3, ReLU, conv 3×3, average pool; the first block of all has no leading ReLU."""
+    """Block of BigGAN (figure 15c): ReLU, conv 3×3, ReLU, conv 3×3, average pool.
+
+    The shortcut pools and convolves 1×1. `leading_relu` is False in the first block, which reads the image.
+    Maps `[N, H, W, C]` → `[N, H', W', F]`, with half the resolution if the block downsamples.
+    """
 
     block: Block
     leading_relu: bool
@@ -18,12 +22,13 @@ class DiscriminatorBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the block."""
         features, down = self.block.out_channels, self.block.resample
         y = nn.relu(x) if self.leading_relu else x
         y = nn.relu(Conv(features, dtype=self.dtype, name="conv_1")(y))
         second = convolution.conv_downsample if down else convolution.conv
         y = Conv(features, operation=second, dtype=self.dtype, name="conv_2")(y)
-        if down:  # a 1×1 convolution commutes with pooling, and costs a quarter after it
+        if down:  # A 1×1 convolution commutes with pooling and costs a quarter after it.
             x = convolution.average_pool(x)
         if down or self.block.in_channels != features:
             x = Conv(features, size=1, dtype=self.dtype, name="conv_shortcut")(x)
@@ -31,13 +36,17 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DeepDiscriminatorBlock(nn.Module):
-    """BigGAN-deep: a bottleneck of four convolutions; the shortcut pools, then appends extra channels."""
+    """Block of BigGAN-deep (figure 16c): a bottleneck; the shortcut pools, then appends extra channels.
+
+    Maps `[N, H, W, C]` → `[N, H', W', F]`, with half the resolution if the block downsamples.
+    """
 
     block: Block
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the block."""
         features, hidden = self.block.out_channels, self.block.out_channels // REDUCTION
         y = Conv(hidden, size=1, dtype=self.dtype, name="conv_1")(nn.relu(x))
         y = Conv(hidden, dtype=self.dtype, name="conv_2")(nn.relu(y))
@@ -54,7 +63,14 @@ class DeepDiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D(x, y): images and labels to logits, with the class by projection (Miyato & Koyama 2018)."""
+    """D(x, y): maps images and labels to logits, with class projection (Miyato & Koyama 2018, section 3).
+
+    Attributes:
+      architecture: Blocks of the network.
+      num_classes: Number of classes.
+      dtype: Type that the layers compute in.
+      remat: Whether the backward pass recomputes blocks, which saves memory and costs time.
+    """
 
     architecture: Architecture
     num_classes: int
@@ -63,12 +79,12 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Judges images.
+        """Computes the logits of images.
 
         Args:
           images: f32[N, resolution, resolution, 3] in [-1, 1].
           labels: i32[N] in [0, num_classes).
-          mask: factors f32[N, C] for the features before the last layer, for dropout there; None for none.
+          mask: Factors f32[N, C] of the features before the last layer, for dropout; None for no dropout.
 
         Returns:
           f32[N], positive for "real".
@@ -94,11 +110,12 @@ class Discriminator(nn.Module):
 
 
 class ClassProjection(nn.Module):
-    """⟨e(y), h⟩: features `[N, C]` and labels `[N]` to `[N]`; the embedding e(y) is a column of a weight."""
+    """⟨e(y), h⟩: features `[N, C]` and labels `[N]` → `[N]`; the embedding e(y) is a column of a weight."""
 
     num_classes: int
 
     @nn.compact
     def __call__(self, features: jax.Array, labels: jax.Array) -> jax.Array:
+        """Projects the features onto the embeddings of the labels."""
         kernel = self.param("kernel", initializer, (features.shape[-1], self.num_classes))
         return jnp.sum(features * jnp.take(kernel, labels, axis=1).T, axis=-1)

@@ -1,4 +1,4 @@
-"""The generators of BigGAN and BigGAN-deep (Brock et al. 2019, appendix B, figures 15 and 16)."""
+"""Generators of BigGAN and BigGAN-deep (Brock et al. 2019, appendix B: figures 15, 16, tables 4 to 9)."""
 
 import functools
 from collections.abc import Callable
@@ -9,11 +9,10 @@ import jax.numpy as jnp
 
 from biggan_jax.models import convolution
 from biggan_jax.models.architecture import INITIAL_RESOLUTION, REDUCTION, Architecture, Block
+from biggan_jax.models.conditioning import ConditionalBatchNorm, Conditioning
 from biggan_jax.models.layers import (
     AffineBatchNorm,
     BatchNormSettings,
-    ClassEmbedding,
-    ConditionalBatchNorm,
     Conv,
     Linear,
     SelfAttention,
@@ -22,15 +21,20 @@ from biggan_jax.models.layers import (
 
 
 class GeneratorBlock(nn.Module):
-    """BigGAN: cBN, ReLU, upsample, conv 3×3, cBN, ReLU, conv 3×3; shortcut: upsample, conv 1×1."""
+    """Block of BigGAN (figure 15b): conditional BN, ReLU, upsample, conv 3×3, conditional BN, ReLU, conv 3×3.
+
+    The shortcut upsamples and convolves 1×1. Maps `[N, H, W, C]` → `[N, 2H, 2W, F]`.
+    """
 
     block: Block
     norm: Callable[..., ConditionalBatchNorm]
-    removed_shift: bool  # whether a constant added to a channel of the output changes nothing in the images
+    removed_shift: bool  # whether a constant added to a channel of the output leaves the images unchanged
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, stored_statistics: bool) -> jax.Array:
+        """Applies the block to `x` under its condition from `Conditioning.divide_inputs`."""
+
         def norm_relu(y: jax.Array, name: str) -> jax.Array:
             return nn.relu(self.norm(name=name)(y, condition, stored_statistics))
 
@@ -39,21 +43,27 @@ class GeneratorBlock(nn.Module):
         y = conv(operation=convolution.upsample_conv, removed_bias=True, name="conv_1")(y)
         y = norm_relu(y, "norm_2")
         y = conv(removed_bias=self.removed_shift, name="conv_2")(y)
-        # A 1×1 convolution commutes with upsampling, and costs a quarter before it.
+        # A 1×1 convolution commutes with upsampling and costs a quarter before it.
         shortcut = conv(size=1, removed_bias=self.removed_shift, name="conv_shortcut")(x)
         return y + convolution.upsample(shortcut)
 
 
 class DeepGeneratorBlock(nn.Module):
-    """BigGAN-deep: a bottleneck of four convolutions; the shortcut drops surplus channels, then upsamples."""
+    """Block of BigGAN-deep (figure 16b): a bottleneck of four convolutions.
+
+    The shortcut drops surplus channels, then upsamples. Maps `[N, H, W, C]` → `[N, H', W', F]`,
+    with twice the resolution if the block upsamples.
+    """
 
     block: Block
     norm: Callable[..., ConditionalBatchNorm]
-    removed_shift: bool  # whether a constant added to a channel of the output changes nothing in the images
+    removed_shift: bool  # whether a constant added to a channel of the output leaves the images unchanged
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, stored_statistics: bool) -> jax.Array:
+        """Applies the block to `x` under its condition from `Conditioning.divide_inputs`."""
+
         def norm_relu(y: jax.Array, name: str) -> jax.Array:
             return nn.relu(self.norm(name=name)(y, condition, stored_statistics))
 
@@ -73,47 +83,47 @@ class DeepGeneratorBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """G(z, y): latents and labels to images.
+    """G(z, y): maps latents and labels to images.
 
-    BigGAN's latent is split into equal chunks if `hierarchical_latents`: the first feeds the initial
-    linear layer, and each block's batch norms see the next one beside the class embedding. BigGAN-deep's
-    condition is the whole latent and the class embedding, everywhere. Without a shared embedding, each
-    batch norm has a table of gains and biases by class.
+    BigGAN is figure 15 of the paper, BigGAN-deep figure 16; tables 4 to 9 give the widths.
+
+    Attributes:
+      architecture: Blocks of the network.
+      conditioning: How z and y reach the first layer and the batch norms of each block.
+      batch_norm: Settings that all batch norms share.
+      dtype: Type that the layers compute in.
+      remat: Whether the backward pass recomputes blocks, which saves memory and costs time.
     """
 
     architecture: Architecture
-    num_classes: int
-    class_embedding_dim: int
-    shared_embedding: bool
-    hierarchical_latents: bool
+    conditioning: Conditioning
     batch_norm: BatchNormSettings
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
 
     @nn.compact
     def __call__(self, z: jax.Array, labels: jax.Array, stored_statistics: bool = False) -> jax.Array:
-        """Draws images.
+        """Generates images.
 
         Args:
-          z: f32[N, latent_dim], from the distribution the model is trained with.
-          labels: i32[N] in [0, num_classes), or weights of all classes f32[N, num_classes] to mix them.
-          stored_statistics: batch norm by the collection `statistics`, not by this batch.
+          z: f32[N, latent_dim], from the distribution that the model is trained with.
+          labels: i32[N] in [0, num_classes), or weights f32[N, num_classes] that mix the classes.
+          stored_statistics: Whether batch norm uses the collection `statistics` instead of batch statistics.
 
         Returns:
           f32[N, resolution, resolution, 3] in [-1, 1].
         """
         blocks = self.architecture.generator_blocks
-        first, conditions = self._conditions(z, labels, len(blocks))
+        first, conditions = self.conditioning.divide_inputs(z, labels, len(blocks))
         width = blocks[0].in_channels
         x = Linear(INITIAL_RESOLUTION**2 * width, dtype=self.dtype, name="linear")(first)
         x = x.reshape(-1, INITIAL_RESOLUTION, INITIAL_RESOLUTION, width)
-        tables = None if self.shared_embedding else self.num_classes
-        norm = functools.partial(ConditionalBatchNorm, tables, self.batch_norm, self.dtype)
+        norm = functools.partial(ConditionalBatchNorm, self.conditioning, self.batch_norm)
         block_class = DeepGeneratorBlock if self.architecture.deep else GeneratorBlock
         if self.remat:
             block_class = nn.remat(block_class, static_argnums=(3,))
         for index, (block, condition) in enumerate(zip(blocks, conditions, strict=True)):
-            # Shortcuts hand a shift on to the last batch norm, which takes it away, unless attention sees it.
+            # A shift passes the shortcuts and is removed by the last batch norm, unless attention reads it.
             removed_shift = not any(later.attention for later in blocks[index:])
             module = block_class(block, norm, removed_shift, self.dtype, name=f"block_{index}")
             x = module(x, condition, stored_statistics)
@@ -122,18 +132,3 @@ class Generator(nn.Module):
         x = nn.relu(AffineBatchNorm(self.batch_norm, name="norm")(x, stored_statistics))
         x = Conv(3, dtype=self.dtype, name="conv")(x)
         return jnp.tanh(x.astype(at_least_float32(self.dtype)))
-
-    def _conditions(
-        self, z: jax.Array, labels: jax.Array, num_blocks: int
-    ) -> tuple[jax.Array, list[jax.Array]]:
-        """What the initial linear layer sees, and what the batch norms of each block see."""
-        if not self.shared_embedding:
-            return z, [labels] * num_blocks
-        embedding = ClassEmbedding(self.num_classes, self.class_embedding_dim, name="class_embedding")(labels)
-        if self.architecture.deep:
-            condition = jnp.concatenate([z, embedding], axis=-1)
-            return condition, [condition] * num_blocks
-        if not self.hierarchical_latents:
-            return z, [embedding] * num_blocks
-        first, *chunks = jnp.split(z, num_blocks + 1, axis=-1)
-        return first, [jnp.concatenate([chunk, embedding], axis=-1) for chunk in chunks]

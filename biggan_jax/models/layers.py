@@ -1,8 +1,8 @@
-"""The layers BigGAN is built of: convolution, linear, batch norm, conditional batch norm, self-attention.
+"""Layers of BigGAN: convolution, linear, batch norm, class embedding and self-attention.
 
-Parameters are float32 and computing happens in `dtype`, but batch norm's statistics and the softmax are
-always float32 or wider. A leaf called `kernel` is a weight in the sense of spectral norm and orthogonal
-regularisation (`spectral_norm.py`); layers use the kernels they are given and know nothing of either.
+Brock et al. 2019, section 3 and appendix B. Parameters are float32 and layers compute in `dtype`, but batch
+statistics and the softmax are always float32 or wider. A parameter called `kernel` is a weight for spectral
+norm and orthogonal regularisation (`spectral_norm.py`); layers know nothing of either.
 """
 
 import dataclasses
@@ -13,23 +13,28 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from biggan_jax.models import convolution, ready
+from biggan_jax.models import convolution
 
-initializer = nn.initializers.orthogonal()
+initializer = nn.initializers.orthogonal()  # section 3
 
 
 def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
+    """Returns float32, or `dtype` if it is wider."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 class Conv(nn.Module):
-    """`size`×`size` convolution: `[N, H, W, C]` → `[N, H', W', features]`.
+    """Convolution: `[N, H, W, C]` → `[N, H', W', features]`.
 
-    `operation` is `convolution.conv`, or one of the two there that also change the resolution.
-
-    `removed_bias` says that a batch norm further on takes the bias away again, whatever its value. Its
-    gradient is 0 then, but computes to rounding noise, which Adam would scale up to full steps: another
-    random walk on every number of devices. So it gets exactly 0, and keeps the value it has.
+    Attributes:
+      features: Number of output channels.
+      size: Side of the kernel.
+      use_bias: Whether to add a bias.
+      removed_bias: Whether a later batch norm removes the bias again. Its gradient is then 0, but computes to
+        rounding noise, which Adam scales up to full steps: a random walk that differs with the number of
+        devices. Such a bias gets a gradient of exactly 0 and keeps its value.
+      operation: `convolution.conv`, or one of the two in that module that also change the resolution.
+      dtype: Type that the layer computes in.
     """
 
     features: int
@@ -41,16 +46,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolves `x`."""
         x = x.astype(self.dtype)
-        if self.has_variable("ready", "kernel"):
-            y = ready.convolve(x, self.get_variable("ready", "kernel").astype(self.dtype))
-        else:
-            kernel = self.param("kernel", initializer, (self.size, self.size, x.shape[-1], self.features))
-            y = self.operation(x, kernel.astype(self.dtype))
-            wanted = self.is_mutable_collection("ready") and not self.is_initializing()
-            if wanted and self.size == 3:
-                kernels = ready.make_ready(self.operation, kernel, x.shape[1], self.dtype)
-                self.put_variable("ready", "kernel", kernels)
+        kernel = self.param("kernel", initializer, (self.size, self.size, x.shape[-1], self.features))
+        y = self.operation(x, kernel.astype(self.dtype))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
             y += lax.stop_gradient(bias) if self.removed_bias else bias
@@ -58,7 +57,14 @@ class Conv(nn.Module):
 
 
 class Linear(nn.Module):
-    """`x @ kernel + bias`: `[N, C]` → `[N, features]`."""
+    """Linear layer, `x @ kernel + bias`: `[N, C]` → `[N, features]`.
+
+    Attributes:
+      features: Number of outputs.
+      use_bias: Whether to add a bias.
+      dtype: Type that the layer computes in.
+      precision: Precision of the product; None for JAX's default.
+    """
 
     features: int
     use_bias: bool = True
@@ -67,6 +73,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Multiplies `x` by the kernel and adds the bias."""
         kernel = self.param("kernel", initializer, (x.shape[-1], self.features))
         y = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype), precision=self.precision)
         if self.use_bias:
@@ -76,12 +83,12 @@ class Linear(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class BatchNormSettings:
-    """What every batch norm of a network has in common.
+    """Settings that all batch norms of a network share.
 
     Attributes:
-      epsilon: added to variances.
-      axis_name: the mapped axis of the replicas that share statistics; None for one replica alone.
-      group: how many images, neighbours in the batch, share statistics, be they on one replica or on several;
+      epsilon: Number added to variances.
+      axis_name: Mapped axis of the replicas that share statistics; None for a single replica.
+      group: Number of neighbouring images in the batch that share statistics, on one replica or on several;
         0 for the whole batch of all replicas, as in the paper.
     """
 
@@ -91,18 +98,18 @@ class BatchNormSettings:
 
 
 class BatchNorm(nn.Module):
-    """Normalises every channel over the batch, then scales and shifts it.
+    """Normalises each channel over the batch, then scales and shifts it.
 
-    While training there are no running averages: sampling uses standing statistics (Brock et al. 2019,
-    section 4), which are gathered by calling with the collection `statistics` mutable (it receives this
-    batch's mean and variance) and used by calling with `stored_statistics=True`.
+    Training keeps no running averages: sampling uses standing statistics (Brock et al. 2019, section 4). A
+    call with the collection `statistics` mutable stores the batch statistics there. A call with
+    `stored_statistics=True` normalises by that collection.
     """
 
     settings: BatchNormSettings
 
     @nn.compact
     def __call__(self, x: jax.Array, gain: jax.Array, bias: jax.Array, stored_statistics: bool) -> jax.Array:
-        """Normalises `x: [N, H, W, C]`; `gain` and `bias` are `[N, C]`, or `[C]` for all images alike."""
+        """Normalises `x: [N, H, W, C]`; `gain` and `bias` are `[N, C]`, or `[C]` for all images."""
         if stored_statistics:
             mean, variance = (
                 self.get_variable("statistics", "mean"),
@@ -120,7 +127,7 @@ class BatchNorm(nn.Module):
         return (x * scale + shift).astype(x.dtype)
 
     def _moments(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and variance: [C], or [N, C] where this replica's images are of several groups."""
+        """Returns mean and variance: [C], or [N, C] if this replica holds images of several groups."""
         count, axis_name, group = x.shape[0], self.settings.axis_name, self.settings.group
         if 0 < group < count:
             x = x.reshape(count // group, -1, x.shape[-1])
@@ -141,48 +148,27 @@ class BatchNorm(nn.Module):
 
 
 class AffineBatchNorm(nn.Module):
-    """Batch norm with a learned gain and bias a channel: the generator's last one."""
+    """Batch norm with one learned gain and bias for each channel: the last one of the generator."""
 
     settings: BatchNormSettings
 
     @nn.compact
     def __call__(self, x: jax.Array, stored_statistics: bool) -> jax.Array:
+        """Normalises `x: [N, H, W, C]`."""
         gain = self.param("gain", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         norm = BatchNorm(self.settings, name="normalize")
         return norm(x, gain, bias, stored_statistics)
 
 
-class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose gain and bias come from the condition (Brock et al. 2019, section 3.1).
-
-    The condition is a vector `[N, D]` (shared class embedding and latent chunk), and they are linear
-    projections of it, the gain's centred on 1. Or, with `num_classes`, it is labels, and every class has its
-    own gain and bias, as in SAGAN and the paper's baseline.
-    """
-
-    num_classes: int | None
-    settings: BatchNormSettings
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, condition: jax.Array, stored_statistics: bool) -> jax.Array:
-        if self.num_classes is not None:
-            tables = [ClassEmbedding(self.num_classes, x.shape[-1], name=name) for name in ("gain", "bias")]
-            gain, bias = (table(condition) for table in tables)
-        else:
-            tables = [
-                Linear(x.shape[-1], use_bias=False, dtype=self.dtype, name=name) for name in ("gain", "bias")
-            ]
-            gain, bias = (table(condition).astype(at_least_float32(self.dtype)) for table in tables)
-        norm = BatchNorm(self.settings, name="normalize")
-        return norm(x, 1 + gain, bias, stored_statistics)
-
-
 class ClassEmbedding(nn.Module):
-    """One learned vector a class, not spectrally normalised: labels `i32[N]` → `[N, features]`.
+    """One learned vector for each class, without spectral norm: labels `i32[N]` → `[N, features]`.
 
     Weights of all classes, `f32[N, num_classes]`, in place of labels give mixtures of the vectors.
+
+    Attributes:
+      num_classes: Number of classes.
+      features: Length of a vector.
     """
 
     num_classes: int
@@ -190,6 +176,7 @@ class ClassEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, labels: jax.Array) -> jax.Array:
+        """Looks the labels up, or mixes the vectors by weights."""
         embedding = self.param("embedding", initializer, (self.num_classes, self.features))
         if labels.ndim == 2:
             return jnp.dot(labels, embedding, precision=lax.Precision.HIGHEST)
@@ -197,15 +184,16 @@ class ClassEmbedding(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Non-local block (Zhang et al. 2018, section 3): `x + γ · o(attend(θ(x), φ(x), g(x)))`, γ = 0 at first.
+    """Non-local block (Zhang et al. 2018, section 3): `x + γ · o(attend(θ(x), φ(x), g(x)))`.
 
-    Keys and values are max-pooled 2×2; the softmax has no 1/√d.
+    γ starts at 0. Keys and values are max-pooled 2×2, and the logits are not scaled by 1/√d.
     """
 
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Adds attention over all positions to `x: [N, H, W, C]`."""
         n, h, w, c = x.shape
 
         def project(features: int, name: str) -> Conv:
@@ -217,7 +205,7 @@ class SelfAttention(nn.Module):
         query_NxPxD = project(c // 8, "theta")(x).reshape(n, h * w, c // 8)
         key_NxQxD = pool(project(c // 8, "phi")(x))
         value_NxQxE = pool(project(c // 2, "g")(x))
-        # A CPU's caches hold the weights of one image, and not of many: this takes a third of the time there.
+        # The attention weights of one image fit into the caches of a CPU: a third of the time there.
         attended = lax.platform_dependent(
             query_NxPxD, key_NxQxD, value_NxQxE, cpu=attend_one_by_one, default=attend
         ).reshape(n, h, w, c // 2)
@@ -226,16 +214,16 @@ class SelfAttention(nn.Module):
 
 
 def attend(query_NxPxD: jax.Array, key_NxQxD: jax.Array, value_NxQxE: jax.Array) -> jax.Array:
-    """The mean of the values, weighted by the softmax of query · key: `[N, P, E]`."""
+    """Returns the mean of the values, weighted by the softmax of query · key: `[N, P, E]`."""
     dtype = value_NxQxE.dtype
     weights_NxPxQ = jax.nn.softmax(_logits(query_NxPxD, key_NxQxD), axis=-1).astype(dtype)
     return jnp.einsum("npq,nqe->npe", weights_NxPxQ, value_NxQxE)
 
 
 def attend_one_by_one(query_NxPxD: jax.Array, key_NxQxD: jax.Array, value_NxQxE: jax.Array) -> jax.Array:
-    """The same, an image after another, and divided last: there are fewer values than weights."""
+    """Computes `attend` image by image, and divides last: the output has fewer elements than the weights."""
 
-    def of_one(image: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    def attend_one(image: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         query, key, value = (x[None] for x in image)
         logits = _logits(query, key)
         weights = jnp.exp(logits - lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
@@ -244,7 +232,7 @@ def attend_one_by_one(query_NxPxD: jax.Array, key_NxQxD: jax.Array, value_NxQxE:
         )
         return (attended / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)[0]
 
-    return lax.map(of_one, (query_NxPxD, key_NxQxD, value_NxQxE))
+    return lax.map(attend_one, (query_NxPxD, key_NxQxD, value_NxQxE))
 
 
 def _logits(query_NxPxD: jax.Array, key_NxQxD: jax.Array) -> jax.Array:

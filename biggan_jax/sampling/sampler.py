@@ -8,16 +8,16 @@ import collections
 import difflib
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from biggan_jax.models.networks import Generator, make_generator
 from biggan_jax.models.spectral_norm import Tree
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.sampling import cpu_kernels
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.latents import sample_latents
 from biggan_jax.sampling.truncation import (
@@ -83,8 +83,7 @@ class Sampler:
         self._batch_size, self._largest = batch_size, largest_batch(model, self._devices[0])
         self._generator, self._distribution = make_generator(model), model.latent_distribution
         self._weights = [
-            _ready(self._generator, model.latent_dim, jax.device_put(exported.params, device))
-            for device in self._devices
+            _place(self._generator, model.latent_dim, exported.params, device) for device in self._devices
         ]
         self._statistics: dict[float, list[Tree]] = {}
         self.class_names, self.num_classes = exported.class_names, model.num_classes
@@ -191,7 +190,7 @@ class Sampler:
             inputs = (_filled_up(array[start : start + size], size) for array in (z, labels))
             place = number % len(self._devices)
             inputs = jax.device_put(tuple(inputs), self._devices[place])
-            batch = _draw(self._generator, dtype, self._weights[place], statistics[place], *inputs)
+            batch = _generate_batch(self._generator, dtype, self._weights[place], statistics[place], *inputs)
             at_work.append((start, batch))
         while at_work:
             _collect(images, *at_work.popleft())
@@ -291,40 +290,53 @@ def _collect(images: np.ndarray, start: int, batch: jax.Array) -> None:
     images[start : start + batch.shape[0]] = np.asarray(batch)[: len(images) - start]
 
 
-def _ready(generator: Generator, latent_dim: int, params: Tree) -> Tree:
-    """The weights as they are drawn with, by collections: for a CPU, kernels are made ready."""
-    if jax.tree.leaves(params)[0].device.platform != "cpu":
-        return {"params": params}
-    ready = traverse_util.flatten_dict(_make_ready(generator, latent_dim, params))
-    others = {path: leaf for path, leaf in traverse_util.flatten_dict(params).items() if path not in ready}
-    return {"params": traverse_util.unflatten_dict(others), "ready": traverse_util.unflatten_dict(ready)}
+class _Weights(NamedTuple):
+    """Weights of the generator on one device.
+
+    Attributes:
+      params: Parameters.
+      kernels: Pre-transformed kernels in place of some parameters; on CPUs alone.
+    """
+
+    params: Tree
+    kernels: cpu_kernels.Kernels
+
+
+def _place(generator: Generator, latent_dim: int, params: Tree, device: jax.Device) -> _Weights:
+    params = jax.device_put(params, device)
+    if device.platform != "cpu":
+        return _Weights(params, {})
+    return _Weights(*cpu_kernels.pre_transform(generator, latent_dim, params))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _make_ready(generator: Generator, latent_dim: int, params: Tree) -> Tree:
-    # Drawing an image makes them; XLA leaves out all that they don't depend on.
-    z, labels = jnp.zeros((1, latent_dim)), jnp.zeros(1, jnp.int32)
-    return generator.apply({"params": params}, z, labels, mutable=["ready"])[1]["ready"]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _draw(
-    generator: Generator, dtype: Pixels, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array
+def _generate_batch(
+    generator: Generator, dtype: Pixels, weights: _Weights, statistics: Tree, z: jax.Array, labels: jax.Array
 ) -> jax.Array:
-    # The generator is static, and equal ones hash alike: a new Sampler of the same network compiles nothing.
-    images = generate(generator, weights, statistics, z, labels)
+    # The generator is static and hashed by its fields: a new Sampler of an equal network compiles nothing.
+    with cpu_kernels.convolving_with(weights.kernels):
+        images = generate(generator, weights.params, statistics, z, labels)
     return to_pixels(images) if dtype == "uint8" else images.astype(jnp.float32)
 
 
 def generate(
-    generator: Generator, weights: Tree, statistics: Tree, z: jax.Array, labels: jax.Array
+    generator: Generator, params: Tree, statistics: Tree, z: jax.Array, labels: jax.Array
 ) -> jax.Array:
-    """The images of latents by standing statistics, [N, H, W, 3] in [-1, 1].
+    """Generates the images of latents with standing statistics.
 
-    `weights` has them in the collection `params`, and may have some in `ready` (see `layers.Conv`). What is
-    float32 is computed in float32 on every device, where some would otherwise take fewer bits.
+    float32 is computed in full precision on every device; some devices would otherwise use fewer bits.
+
+    Args:
+      generator: The network.
+      params: Its parameters, the weights divided by their σ.
+      statistics: Standing statistics of its batch norms.
+      z: f32[N, latent_dim].
+      labels: i32[N], or weights of all classes f32[N, num_classes].
+
+    Returns:
+      f32[N, H, W, 3] in [-1, 1].
     """
-    variables = weights | {"statistics": statistics}
+    variables = {"params": params, "statistics": statistics}
     with jax.default_matmul_precision("highest"):
         return generator.apply(variables, z, labels, stored_statistics=True)
 

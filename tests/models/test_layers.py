@@ -6,11 +6,11 @@ import numpy as np
 import plain_networks as plain
 import pytest
 
+from biggan_jax.models.conditioning import ClassTables, ConditionalBatchNorm, SharedEmbedding
 from biggan_jax.models.layers import (
     AffineBatchNorm,
     BatchNorm,
     BatchNormSettings,
-    ConditionalBatchNorm,
     Conv,
     Linear,
     SelfAttention,
@@ -148,7 +148,7 @@ def test_last_batch_norm_has_one_gain_and_bias_a_channel_one_and_zero_at_first(x
 
 def test_conditional_batch_norm_projects_the_condition_to_gain_around_one_and_bias(x, rng):
     condition = rng.normal(size=(5, 7))
-    module = ConditionalBatchNorm(None, ALL, dtype=jnp.float64)
+    module = ConditionalBatchNorm(SharedEmbedding(CLASSES, 7, dtype=jnp.float64), ALL)
     params = params_of(module, x, condition, False)
     assert {name: set(layer) for name, layer in params.items()} == {"gain": {"kernel"}, "bias": {"kernel"}}
     gain = 1 + condition @ params["gain"]["kernel"]
@@ -159,7 +159,7 @@ def test_conditional_batch_norm_projects_the_condition_to_gain_around_one_and_bi
 
 def test_conditional_batch_norm_by_labels_takes_gain_and_bias_from_a_table(x):
     labels = np.array([0, 2, 2, 1, 0])
-    module = ConditionalBatchNorm(CLASSES, ALL, dtype=jnp.float64)
+    module = ConditionalBatchNorm(ClassTables(CLASSES, 7, dtype=jnp.float64), ALL)
     params = params_of(module, x, labels, False)
     gain, bias = 1 + params["gain"]["embedding"][labels], params["bias"]["embedding"][labels]
     expected = normalized(x) * gain[:, None, None] + bias[:, None, None]
@@ -168,7 +168,7 @@ def test_conditional_batch_norm_by_labels_takes_gain_and_bias_from_a_table(x):
 
 def test_conditional_batch_norm_with_stored_statistics_is_the_same_alone_and_in_a_batch(x, rng):
     condition = rng.normal(size=(5, 7))
-    module = ConditionalBatchNorm(None, ALL, dtype=jnp.float64)
+    module = ConditionalBatchNorm(SharedEmbedding(CLASSES, 7, dtype=jnp.float64), ALL)
     statistics = {"normalize": {"mean": rng.normal(size=8), "variance": rng.uniform(0.5, 2, 8)}}
     variables = {"params": params_of(module, x, condition, False), "statistics": statistics}
     together = module.apply(variables, x, condition, True)

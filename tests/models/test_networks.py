@@ -11,9 +11,10 @@ import pytest
 
 from biggan_jax.config import default_config
 from biggan_jax.models.architecture import Block
+from biggan_jax.models.conditioning import ClassTables, ConditionalBatchNorm
 from biggan_jax.models.discriminator import DeepDiscriminatorBlock
 from biggan_jax.models.generator import DeepGeneratorBlock
-from biggan_jax.models.layers import BatchNormSettings, ConditionalBatchNorm
+from biggan_jax.models.layers import BatchNormSettings
 from biggan_jax.models.networks import make_discriminator, make_generator
 
 BATCH, CLASSES, LATENT = 3, 4, 6
@@ -210,7 +211,8 @@ def without_main_path(module, *inputs):
 
 @pytest.mark.parametrize("up", [False, True])
 def test_deep_generators_shortcut_drops_the_last_channels_and_upsamples(up):
-    norm = functools.partial(ConditionalBatchNorm, CLASSES, BatchNormSettings(plain.EPSILON), jnp.float64)
+    conditioning = ClassTables(CLASSES, 5, deep=True, dtype=jnp.float64)
+    norm = functools.partial(ConditionalBatchNorm, conditioning, BatchNormSettings(plain.EPSILON))
     module = DeepGeneratorBlock(Block(8, 4, up, 4 << up), norm, removed_shift=False, dtype=jnp.float64)
     x, labels = np.random.default_rng(0).normal(size=(BATCH, 4, 4, 8)), np.arange(BATCH)
     params = without_main_path(module, x, labels, False)
