@@ -1,16 +1,69 @@
-"""Hinge losses and the orthogonal penalty against their formulas, in float64."""
+"""Every loss against its formula in plain numpy, its slopes, and what its entry says of it; in float64."""
 
 import jax
 import numpy as np
 import pytest
+from scipy.special import expit, log_expit
 
-from biggan_jax.training.step.losses import discriminator_hinge, generator_hinge, orthogonal_penalty
+from biggan_jax.training.step.losses import LOSSES, discriminator_hinge, negative_mean_logit
+
+REAL, FAKE = np.array([2.0, 1.0, 0.5, -1.0, 30.0]), np.array([-3.0, -1.0, 0.25, 2.0, -700.0])
+# The same formulas in other words: logarithms of the logistic function in place of softplus.
+EXPECTED = {
+    "hinge": (
+        lambda real, fake: np.mean(np.maximum(0, 1 - real)) + np.mean(np.maximum(0, 1 + fake)),
+        lambda real, fake: -np.mean(fake),
+    ),
+    "non_saturating": (
+        lambda real, fake: -np.mean(log_expit(real)) - np.mean(log_expit(-fake)),
+        lambda real, fake: -np.mean(log_expit(fake)),
+    ),
+    "wasserstein": (
+        lambda real, fake: np.mean(fake) - np.mean(real),
+        lambda real, fake: -np.mean(fake),
+    ),
+    "relativistic": (
+        lambda real, fake: -np.mean(log_expit(real - fake)),
+        lambda real, fake: -np.mean(log_expit(fake - real)),
+    ),
+}
 
 
 @pytest.fixture(autouse=True)
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+def generator_loss(loss, real, fake):
+    return loss.generator(fake, real) if loss.paired else loss.generator(fake)
+
+
+def test_every_loss_has_a_reference():
+    assert EXPECTED.keys() == LOSSES.keys()
+    assert len({loss.label for loss in LOSSES.values()}) == len(LOSSES)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_both_losses_equal_their_formulas(name):
+    loss, (of_discriminator, of_generator) = LOSSES[name], EXPECTED[name]
+    np.testing.assert_allclose(loss.discriminator(REAL, FAKE), of_discriminator(REAL, FAKE), rtol=1e-12)
+    np.testing.assert_allclose(generator_loss(loss, REAL, FAKE), of_generator(REAL, FAKE), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_slopes_of_both_losses_equal_finite_differences_of_the_formulas(name):
+    loss = LOSSES[name]
+    real, fake = np.array([2.5, 0.6, -1.0]), np.array([-3.0, 0.25, 2.0])  # none at a kink
+    functions = (loss.discriminator, lambda real, fake: generator_loss(loss, real, fake))
+    for function, formula in zip(functions, EXPECTED[name], strict=True):
+        slopes = jax.grad(function, argnums=(0, 1))(real, fake)
+        for side, slope in enumerate(slopes):
+            for index in range(3):
+                move = [np.zeros(3), np.zeros(3)]
+                move[side][index] = 1e-6
+                up, down = (formula(real + sign * move[0], fake + sign * move[1]) for sign in (1, -1))
+                np.testing.assert_allclose(slope[index], (up - down) / 2e-6, rtol=1e-7, atol=1e-9)
 
 
 def test_discriminator_hinge_is_zero_beyond_the_margins_and_linear_within():
@@ -27,55 +80,31 @@ def test_discriminator_hinge_pulls_only_on_logits_within_the_margins():
 
 def test_generator_hinge_is_minus_the_mean_logit_without_a_margin():
     fake = np.array([-3.0, 0.0, 5.0])
-    np.testing.assert_allclose(generator_hinge(fake), -2 / 3)
-    np.testing.assert_allclose(jax.grad(generator_hinge)(fake), -np.ones(3) / 3)
+    np.testing.assert_allclose(negative_mean_logit(fake), -2 / 3)
+    np.testing.assert_allclose(jax.grad(negative_mean_logit)(fake), -np.ones(3) / 3)
 
 
-@pytest.mark.parametrize("shape", [(9, 4), (4, 9), (5, 5), (3, 3, 2, 7), (1, 1, 3, 8)])
-def test_orthogonal_penalty_and_its_gradient_equal_the_dense_formula(shape):
-    kernel = np.random.default_rng(0).normal(size=shape)
-    w = kernel.reshape(-1, shape[-1])
-    off_diagonal = w.T @ w * (1 - np.eye(shape[-1]))
-    value, gradient = jax.value_and_grad(orthogonal_penalty)({"kernel": kernel})
-    np.testing.assert_allclose(value, np.linalg.norm(off_diagonal) ** 2, rtol=1e-12)
-    np.testing.assert_allclose(
-        gradient["kernel"].reshape(w.shape), 4 * w @ off_diagonal, rtol=1e-10, atol=1e-10
-    )
+def test_logistic_losses_pull_in_full_on_hopeless_logits_and_not_at_all_on_settled_ones():
+    loss = LOSSES["non_saturating"]
+    slopes = jax.grad(loss.generator)(np.array([-800.0, 0.0, 800.0]))
+    np.testing.assert_allclose(slopes, [-1 / 3, -expit(0.0) / 3, 0.0], atol=1e-12)
+    slopes = jax.grad(loss.discriminator, argnums=1)(np.zeros(3), np.array([-800.0, 0.0, 800.0]))
+    np.testing.assert_allclose(slopes, [0.0, expit(0.0) / 3, 1 / 3], atol=1e-12)
 
 
-def test_orthogonal_penalty_leaves_the_filters_norms_free():
-    q = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 4)))[0]
-    scaled = {"kernel": q * np.array([0.1, 1.0, 5.0, 30.0])}
-    value, gradient = jax.value_and_grad(orthogonal_penalty)(scaled)
-    np.testing.assert_allclose(value, 0, atol=1e-20)
-    np.testing.assert_allclose(gradient["kernel"], 0, atol=1e-10)
+def test_relativistic_losses_depend_on_the_difference_within_each_pair_alone():
+    loss, shift = LOSSES["relativistic"], np.array([5.0, -2.0])
+    real, fake = np.array([3.0, -3.0]), np.array([2.0, -4.0])
+    for function in (loss.discriminator, lambda real, fake: loss.generator(fake, real)):
+        np.testing.assert_allclose(function(real + shift, fake + shift), function(real, fake), rtol=1e-12)
+        # The same logits in other pairs give another loss; an unpaired one would not notice.
+        assert abs(function(real, fake[::-1]) - function(real, fake)) > 1
 
 
-def test_orthogonal_penalty_sums_over_weights_and_spares_embeddings_gains_and_biases():
-    rng = np.random.default_rng(0)
-    params = {
-        "block": {"conv": {"kernel": rng.normal(size=(3, 3, 2, 4)), "bias": rng.normal(size=4)}},
-        "linear": {"kernel": rng.normal(size=(3, 5))},
-        "class_embedding": {"embedding": rng.normal(size=(7, 5))},
-        "norm": {"gain": rng.normal(size=4)},
-    }
-    parts = [
-        orthogonal_penalty({"kernel": layer["kernel"]})
-        for layer in (params["block"]["conv"], params["linear"])
-    ]
-    value, gradient = jax.value_and_grad(orthogonal_penalty)(params)
-    np.testing.assert_allclose(value, sum(parts), rtol=1e-12)
-    for leaf in (
-        gradient["class_embedding"]["embedding"],
-        gradient["norm"]["gain"],
-        gradient["block"]["conv"]["bias"],
-    ):
-        assert (leaf == 0).all()
-
-
-def test_orthogonal_penalty_of_a_wide_weight_is_exact_in_float32():
-    # The wide form subtracts sums: as wide as the first linear layer is, it must not lose digits.
-    kernel = np.linalg.qr(np.random.default_rng(0).normal(size=(2048, 20)))[0].T
-    gram = kernel.T @ kernel
-    exact = np.sum(np.square(gram - np.diag(np.diag(gram))))
-    np.testing.assert_allclose(orthogonal_penalty({"kernel": kernel.astype(np.float32)}), exact, rtol=1e-5)
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_called_non_negative_has_its_minimum_at_zero_and_any_other_falls_below(name):
+    separated = [float(LOSSES[name].discriminator(np.full(3, far), np.full(3, -far))) for far in (1.0, 800.0)]
+    if LOSSES[name].non_negative:
+        assert separated[1] == pytest.approx(0, abs=1e-300) and separated[0] >= 0
+    else:
+        assert separated[1] < separated[0] < 0

@@ -9,7 +9,7 @@ import optax
 
 from biggan_jax.models.networks import make_discriminator, make_generator
 from biggan_jax.models.spectral_norm import Tree, initial_vectors
-from biggan_jax.training.step.regularization import LogitAverages
+from biggan_jax.training.step.penalties import LogitAverages
 
 
 @flax.struct.dataclass
