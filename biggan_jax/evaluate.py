@@ -119,9 +119,9 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     from biggan_jax.evaluation.evaluator import EvaluationRequest, evaluate
     from biggan_jax.evaluation.report.html_report import render_html
     from biggan_jax.evaluation.report.terminal import render_report
-    from biggan_jax.runtime.files import run_directory, write_whole
+    from biggan_jax.runtime.files import resolve_directory, write_file
 
-    workdir = run_directory(WORKDIR.value) if WORKDIR.value else None
+    workdir = resolve_directory(WORKDIR.value) if WORKDIR.value else None
     weights, samples = _path(WEIGHTS.value), _path(SAMPLES.value)
     if weights and not OUTPUT.value:
         raise UserError("--output=DIR is missing: where to write what is found of the export")
@@ -142,7 +142,7 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
         test_split=TEST_SPLIT.value,
         reference_images=REFERENCE_IMAGES.value,
         cas=CAS.value,
-        folder=run_directory(folder),
+        folder=resolve_directory(folder),
         save_samples=_path(SAVE_SAMPLES.value),
         save_statistics=_path(SAVE_STATISTICS.value),
     )
@@ -152,9 +152,9 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     report, drawn = result
     files = {"evaluation.json": json.dumps(report, indent=2, allow_nan=False).encode()} | drawn
     for name, content in files.items():
-        write_whole(request.folder / name, content)
+        write_file(request.folder / name, content)
     content = render_html(report, drawn, workdir).encode(errors="replace")  # names may be no text
-    write_whole(request.folder / "report.html", content)
+    write_file(request.folder / "report.html", content)
     console.print(render_report(report))
     console.print(f"written to {request.folder}: report.html, {', '.join(files)}", soft_wrap=True)
 

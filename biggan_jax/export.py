@@ -56,13 +56,13 @@ def main(argv: Sequence[str]) -> int:
         truncations = tuple(map(_truncation, TRUNCATIONS.value or [""]))
     from rich.console import Console  # here: --help and a misspelt flag need not wait for JAX
 
-    from biggan_jax.runtime.files import run_directory
+    from biggan_jax.runtime.files import resolve_directory
     from biggan_jax.training.run.exporting import export_run
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
         export_run(
-            run_directory(WORKDIR.value),
+            resolve_directory(WORKDIR.value),
             "best" if BEST.value else STEP.value,
             Path(OUTPUT.value),
             console,

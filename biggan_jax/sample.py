@@ -159,7 +159,7 @@ def _sample(asked: str | None, truncations: list[float]) -> None:
     import jax
     from rich.console import Console
 
-    from biggan_jax.runtime.output_files import refuse_unwritable
+    from biggan_jax.runtime.files import check_output
     from biggan_jax.sampling.animation import refuse_without_video
     from biggan_jax.sampling.sampler import Sampler, largest_batch
 
@@ -167,7 +167,7 @@ def _sample(asked: str | None, truncations: list[float]) -> None:
     if not first and asked != "num_samples":
         return
     if first:
-        refuse_unwritable(path, overwrite=path.suffix.lower() != ".npz")
+        check_output(path, overwrite=path.suffix.lower() != ".npz")
     if path.suffix.lower() == ".mp4":
         refuse_without_video()
     console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not first)
@@ -194,11 +194,11 @@ def _exported(truncations: list[float], console: "Console") -> "ExportedGenerato
         from biggan_jax.exports.export_files import read_export
 
         return read_export(Path(WEIGHTS.value))
-    from biggan_jax.runtime.files import run_directory
+    from biggan_jax.runtime.files import resolve_directory
     from biggan_jax.training.run.averaged_generator import averaged_generator
     from biggan_jax.training.run.saved_run import saved_config
 
-    workdir = run_directory(WORKDIR.value)
+    workdir = resolve_directory(WORKDIR.value)
     config = saved_config(workdir)
     return averaged_generator(
         workdir, config, STEP.value, truncations or [config.sampling.truncation], console
@@ -222,7 +222,7 @@ def _write_set(
 
 
 def _write_picture(path: Path, asked: str | None, sampler: "Sampler", truncations: list[float]) -> None:
-    from biggan_jax.runtime.output_files import whole
+    from biggan_jax.runtime.files import atomic_file
     from biggan_jax.sampling import animation, pictures
     from biggan_jax.sampling.sheets import png
 
@@ -238,17 +238,18 @@ def _write_picture(path: Path, asked: str | None, sampler: "Sampler", truncation
             sampler, INTERPOLATE.value, labels, rows, steps, TRUNCATION.value, seed
         )
         if ending != ".png":
+            frames = pictures.animation_frames(sampler, INTERPOLATE.value, labels, images)
             write = animation.write_gif if ending == ".gif" else animation.write_mp4
-            with whole(path) as file:
-                write(file, pictures.animation_frames(images), FPS.value)
+            with atomic_file(path) as file:
+                write(file, frames, FPS.value)
             return
-        page = pictures.interpolation_sheet(sampler, INTERPOLATE.value, labels, images)
+        picture = pictures.interpolation_sheet(sampler, INTERPOLATE.value, labels, images)
     elif asked == "truncations":
-        page = pictures.truncation_sheet(sampler, labels, ROWS.value or 4, truncations, seed)
+        picture = pictures.truncation_sheet(sampler, labels, ROWS.value or 4, truncations, seed)
     else:
-        page = pictures.class_sheet(sampler, labels, ROWS.value or 8, TRUNCATION.value, seed)
-    with whole(path) as file:
-        file.write(png(page))
+        picture = pictures.class_sheet(sampler, labels, ROWS.value or 8, TRUNCATION.value, seed)
+    with atomic_file(path) as file:
+        file.write(png(picture))
 
 
 def _labels(sampler: "Sampler") -> list[int] | None:

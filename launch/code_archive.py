@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 def location(name: str) -> Path:
     """Where the packed code of a slice is kept, for when the slice has to be created again."""
-    cache = cache_folder()
-    return cache / "pods" / name / ARCHIVE
+    return cache_folder("pods", name, ARCHIVE)
 
 
 def packing(name: str) -> str:

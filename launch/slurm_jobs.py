@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import is_object_store, write_whole
+from biggan_jax.runtime.files import is_object_store, write_file
 from biggan_jax.sweeps.jobs import Job
 from biggan_jax.sweeps.workdirs import read_json
 
@@ -44,7 +44,7 @@ def submit(jobs: Sequence[Job], flags: Sequence[str]) -> int:
                 print(f"{name}: sbatch failed: {answer.stderr.strip()}")
                 continue
             number = answer.stdout.strip().split(";")[0]  # a cluster's name may follow
-            write_whole(job.directory / NOTED, json.dumps({"job": number}).encode())
+            write_file(job.directory / NOTED, json.dumps({"job": number}).encode())
             print(f"{name}: submitted as job {number}")
     return 1 if failed else 0
 

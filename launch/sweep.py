@@ -78,19 +78,21 @@ def main(argv: Sequence[str]) -> int:
         )
     if runner_flags and RUNNER.value not in ("tpu_pod", "slurm"):
         raise UserError(f"--runner_flags is for tpu_pod and slurm: --runner={RUNNER.value} has no flags")
-    from biggan_jax.runtime.files import run_directory
-    from biggan_jax.sweeps.jobs import jobs
-    from biggan_jax.sweeps.reading import read_sweep  # here: --help and a misspelt flag need not wait for JAX
+    from biggan_jax.runtime.files import resolve_directory
+    from biggan_jax.sweeps.jobs import plan_jobs
+    from biggan_jax.sweeps.sweep_file import (
+        read_sweep,  # here: --help and a misspelt flag need not wait for JAX
+    )
     from biggan_jax.sweeps.workdirs import refuse_other_runs
 
-    runs, workdir = read_sweep(SWEEP.value, ONLY.value), run_directory(WORKDIR.value)
+    runs, workdir = read_sweep(SWEEP.value, ONLY.value), resolve_directory(WORKDIR.value)
     if SUMMARY.value:
         from biggan_jax.sweeps.summary import summarise
 
         summarise(runs, workdir)
         return 0
     refuse_other_runs(runs, workdir)
-    work = jobs(runs, workdir, judged_by if EVALUATE.value else None)
+    work = plan_jobs(runs, workdir, judged_by if EVALUATE.value else None)
     match RUNNER.value:
         case "print":
             for job in work:

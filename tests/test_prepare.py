@@ -161,7 +161,7 @@ def test_after_an_interruption_only_the_missing_shards_are_written(
     prepare(pictures, tmp_path / "out")
     assert [shard.stat().st_mtime_ns for shard in shards] == before
     assert content_of(open_prepared(tmp_path / "out")) == content_of(open_prepared(tmp_path / "whole"))
-    assert not list((tmp_path / "out").glob("unfinished*"))
+    assert not list((tmp_path / "out").glob(".*.part"))
 
 
 def test_a_shard_that_lost_bytes_is_written_anew(pictures, tmp_path, small_shards):
@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_is_said_and_the_rest_is_written_later(pictures, tm
     limit += "import runpy; runpy.run_module('biggan_jax.prepare', run_name='__main__')"
     arguments = command(pictures, tmp_path / "out")[3:]
     full = subprocess.run([sys.executable, "-c", limit, *arguments], capture_output=True, text=True)
-    assert full.returncode == 2 and "could not be written" in full.stderr and "make room" in full.stderr
+    assert full.returncode == 2 and "cannot write" in full.stderr and "free some space" in full.stderr
     assert "Traceback" not in full.stderr
     assert prepare(pictures, tmp_path / "out").images == {"train": PICTURES}
 

@@ -20,14 +20,12 @@ from biggan_jax.data.shards import (
     STATE,
     check_finished,
     description_of,
-    open_place,
     read_json,
-    reported,
     whole_shard,
-    write_file,
 )
 from biggan_jax.data.source import DataError
 from biggan_jax.runtime.caches import cache_folder
+from biggan_jax.runtime.files import CACHE, atomic_path, reading, resolve_directory, write_file
 from biggan_jax.runtime.locks import exclusive
 from biggan_jax.runtime.progress import track
 
@@ -45,8 +43,8 @@ def local_copy(path: str) -> Path:
       DataError: there is no finished set, it lost files or bytes, or it could not be read, or there is too
         little room for it.
     """
-    place, name = open_place(path, "prepared:"), f"prepared:{path}"
-    with reported(place, "read"):
+    place, name = resolve_directory(path, "prepared:"), f"prepared:{path}"
+    with reading(place):
         check_finished(place, name)
         state = (place / STATE).read_bytes()
     cache = cache_folder("prepared")
@@ -54,9 +52,9 @@ def local_copy(path: str) -> Path:
     with exclusive(cache, folder.name, f"copying {name}"):
         if not (folder / STATE).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            with reported(place, "read"):
+            with reading(place):
                 _copy(place, folder, json.loads(state)["summary"]["bytes"])
-            write_file(folder / STATE, state)  # last: now the copy is whole
+            write_file(folder / STATE, state, CACHE)  # last: now the copy is whole
     return Path(folder)
 
 
@@ -66,7 +64,7 @@ def _copy(place: epath.Path, folder: epath.Path, size: int) -> None:
     shards = {name: file for name, file in files.items() if description_of(file).name in files}
     for name, file in files.items():
         if name not in shards:
-            write_file(folder / name, file.read_bytes())
+            write_file(folder / name, file.read_bytes(), CACHE)
     said = {name: read_json(description_of(folder / name)) for name in shards}
     if sum(shard["bytes"] for shard in said.values()) != size:
         raise DataError(f"prepared:{place} has lost shards: delete it, and prepare it anew")
@@ -96,13 +94,19 @@ def _copy(place: epath.Path, folder: epath.Path, size: int) -> None:
 
 
 def _copy_shard(shard: epath.Path, to: epath.Path, sha256: str) -> None:
-    unfinished, digest = to.with_name(f"unfinished-{to.name}"), hashlib.sha256()
-    with shard.open("rb") as source, unfinished.open("wb") as target:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
-            with reported(unfinished, "written"):
+    digest = hashlib.sha256()
+    with atomic_path(to, CACHE) as part:
+        with part.open("wb") as target:
+            for chunk in _chunks(shard):
+                digest.update(chunk)
                 target.write(chunk)
-    if digest.hexdigest() != sha256:
-        unfinished.unlink()
-        raise DataError(f"{shard} is not as it was written (SHA-256): delete it, and prepare the set again")
-    unfinished.replace(to)
+        if digest.hexdigest() != sha256:
+            raise DataError(
+                f"{shard} is not as it was written (SHA-256): delete it, and prepare the set again"
+            )
+
+
+def _chunks(shard: epath.Path) -> Iterator[bytes]:
+    with reading(shard), shard.open("rb") as source:
+        while chunk := source.read(CHUNK):
+            yield chunk

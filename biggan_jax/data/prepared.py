@@ -15,6 +15,7 @@ from biggan_jax.data.shards import check_finished
 from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tfds
 from biggan_jax.data.tfds_images import open_builder
+from biggan_jax.runtime.files import resolve_directory
 
 NAME = "prepared_images"
 VERSION = "1.0.0"
@@ -47,7 +48,7 @@ def open_records(path: str, split: str, resolution: int) -> RecordSource:
 
         folder = local_copy(path)
     else:
-        folder = Path(path).expanduser()
+        folder = Path(resolve_directory(path, "prepared:"))
         check_finished(folder, name)
     tfds = import_tfds()
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from biggan_jax.data.decode import UnusablePicture, decode_square, shorter_side
 from biggan_jax.runtime.caches import cache_folder
+from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.files import CACHE, write_file
 from biggan_jax.runtime.progress import track
 
 VERSION = 1  # of what decode.py takes and of the file below; another one scans anew
@@ -115,15 +117,7 @@ def _remembered(memory: Path) -> dict[str, tuple[list[int], Found]]:
 def _remember(memory: Path, found: dict[str, tuple[list[int], Found]]) -> None:
     files = {path: (stamp, item.side, item.reason) for path, (stamp, item) in found.items() if stamp}
     content = json.dumps({"version": VERSION, "files": files}).encode()
-    unfinished = memory.with_name(f"{memory.name}.{os.getpid()}")
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(gzip.compress(content, compresslevel=1))
-        unfinished.replace(memory)
-    except OSError as error:
-        logging.warning(
-            "what the scan found can't be kept in %s (%s): the next start scans again; another place can be "
-            "set as BIGGAN_CACHE",
-            memory.parent,
-            error.strerror,
-        )
+        write_file(memory, gzip.compress(content, compresslevel=1), CACHE, shared=True)
+    except UserError as error:
+        logging.warning("the results of the scan are not kept, and the next start scans again: %s", error)

@@ -3,45 +3,22 @@
 In a bucket an object appears when its upload is complete; a shard is written on this machine first.
 """
 
-import contextlib
 import hashlib
-import importlib.util
 import json
 import os
-import tempfile
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 from etils import epath
 
 from biggan_jax.data.source import DataError
-from biggan_jax.runtime.files import is_object_store, is_storage_error
+from biggan_jax.runtime.files import PREPARED_SET, atomic_path, write_file, writing
 
 # One record a group, so that each can be read by itself; pixels hardly shrink, and unpacking takes as long as
 # all else that reading does.
 WRITER = "group_size:1,uncompressed"
+_FULL_DISK = (RuntimeError, ValueError)  # by which ArrayRecord reports a full disk
 STATE = "preparation.json"  # how far the preparation of a set has come
-
-
-def open_place(name: str, what: str) -> epath.Path:
-    """A folder of this machine or of a bucket, there or not.
-
-    Args:
-      name: a path or gs://BUCKET/FOLDER.
-      what: stands before it in messages, such as "--output=".
-
-    Raises:
-      DataError: it is a URL of another kind, names no bucket, or the extra `gcs` is not installed.
-    """
-    scheme, separator, rest = name.partition("://")
-    if not separator:
-        return epath.Path(name).expanduser()
-    if scheme != "gs" or not rest.strip("/"):
-        raise DataError(f"{what}{name}: give a folder's path or gs://BUCKET/FOLDER")
-    if importlib.util.find_spec("gcsfs") is None:
-        raise DataError(f"{what}{name} needs the package gcsfs: pip install 'biggan-jax[gcs]'")
-    return epath.Path(name)
 
 
 def check_finished(place: os.PathLike, name: str) -> None:
@@ -76,14 +53,9 @@ def write_shard(
     """
     from array_record.python import array_record_module
 
-    with contextlib.ExitStack() as stack:
-        if is_object_store(file):
-            local = Path(stack.enter_context(tempfile.TemporaryDirectory())) / file.name
-        else:
-            local = Path(file.parent) / f"unfinished-{file.name}"
-        stack.callback(local.unlink, missing_ok=True)
+    with atomic_path(file, PREPARED_SET) as local:
         examples = 0
-        with reported(local, "written"):
+        with writing(file, PREPARED_SET, also=_FULL_DISK):
             writer = array_record_module.ArrayRecordWriter(os.fspath(local), WRITER)
             for records, count in parts:
                 for record in records:
@@ -94,7 +66,7 @@ def write_shard(
             written = array_record_module.ArrayRecordReader(os.fspath(local)).num_records()
         if written != examples:
             raise DataError(
-                f"{local} has {written} records of {examples}: make room, then the same command goes on"
+                f"{file} has {written} records of {examples}: free some space, and {PREPARED_SET.again}"
             )
         content = local.read_bytes()
         shard = {
@@ -104,10 +76,6 @@ def write_shard(
             "refused": refused,
         }
         write_json(description_of(file), shard)
-        if is_object_store(file):
-            write_file(file, content)
-        else:
-            local.rename(file)
     return shard
 
 
@@ -128,44 +96,9 @@ def read_json(path: epath.Path) -> Any:
 
 
 def write_json(path: epath.Path, content: Any) -> None:
-    """Writes a file whole or not at all; raises as `write_file` does."""
-    write_file(path, json.dumps(content, indent=1).encode())
-
-
-def write_file(path: epath.Path, content: bytes) -> None:
-    """Writes a file whole or not at all.
+    """Writes a JSON file atomically.
 
     Raises:
-      DataError: it could not be written.
+      UserError: The file cannot be written.
     """
-    with reported(path, "written"):
-        if is_object_store(path):
-            path.write_bytes(content)
-        else:
-            unfinished = path.with_name(f"unfinished-{path.name}")
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-
-
-@contextlib.contextmanager
-def reported(path: os.PathLike, doing: str) -> Iterator[None]:
-    """Turns an error of disk or bucket into a `DataError`: what could not be `doing`, why, and a remedy."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        # ArrayRecord says by RuntimeError or ValueError that a disk is full.
-        if not (is_storage_error(error) or isinstance(error, (RuntimeError, ValueError))):
-            raise
-        remedy = "make room"
-        if is_object_store(path):
-            bucket = "/".join(os.fspath(path).split("/")[:3])
-            remedy = (
-                f"see that there is a bucket {bucket} and that you may use it (gcloud storage ls {bucket}; "
-                "gcloud auth application-default login)"
-            )
-        reason = str(error) or type(error).__name__
-        raise DataError(
-            f"{path} could not be {doing} ({reason}): {remedy}; the same command goes on"
-        ) from error
+    write_file(path, json.dumps(content, indent=1).encode(), PREPARED_SET)

@@ -27,17 +27,14 @@ from biggan_jax.data.decode import REDUCED_TO, UnusablePicture
 from biggan_jax.data.records import MOST_AT_ONCE, RecordSource, listing
 from biggan_jax.data.shards import (
     STATE,
-    open_place,
     read_json,
-    reported,
     whole_shard,
-    write_file,
     write_json,
     write_shard,
 )
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
-from biggan_jax.runtime.files import is_object_store
+from biggan_jax.runtime.files import PREPARED_SET, is_object_store, reading, resolve_directory, write_file
 from biggan_jax.runtime.locks import locked
 from biggan_jax.runtime.progress import track
 
@@ -119,9 +116,9 @@ def write_prepared(
     Raises:
       DataError: the output holds something else, there is too little room, or too many pictures are unusable.
     """
-    place = open_place(output, "--output=")
+    place = resolve_directory(output, "--output=")
     plan = _plan(sources)
-    with reported(place, "read"):
+    with reading(place):
         known = read_json(place / STATE)
         used = known is None and place.exists() and any(path.name != ".lock" for path in place.iterdir())
     if used:
@@ -305,14 +302,14 @@ def _finish(
     with tempfile.TemporaryDirectory() as temporary:
         _write_metadata(Path(temporary), first, shards)
         for file in Path(temporary).iterdir():
-            write_file(place / file.name, file.read_bytes())
+            write_file(place / file.name, file.read_bytes(), PREPARED_SET)
     refused = {name: reason for source in sources.values() for name, reason in source.refused.items()}
     refused |= {
         name: why for parts in shards.values() for part in parts for name, why in part["refused"].items()
     }
     if refused:
         lines = [f"{name}\t{reason}\n" for name, reason in sorted(refused.items())]
-        write_file(place / "refused.txt", "".join(lines).encode())
+        write_file(place / "refused.txt", "".join(lines).encode(), PREPARED_SET)
     return Summary(
         images={split: sum(part["examples"] for part in parts) for split, parts in shards.items()},
         classes=first.num_classes,

@@ -1,4 +1,4 @@
-"""Scores of the averaged generator for the rows of metrics, while a run trains."""
+"""Evaluation during training: FID and IS of the averaged generator for the rows of metrics."""
 
 import hashlib
 import json
@@ -15,37 +15,38 @@ from biggan_jax.data import Source
 from biggan_jax.evaluation import reference as references
 from biggan_jax.evaluation.image_sets import GeneratedImages, RealImages
 from biggan_jax.evaluation.networks.classifier import ClassifierSettings
-from biggan_jax.evaluation.networks.extraction import fid_and_is, statistics
+from biggan_jax.evaluation.networks.extraction import extract_statistics, fid_and_is
 from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
 from biggan_jax.evaluation.reference import Reference
-from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.evaluation.scores.inception_score import SPLITS
+from biggan_jax.evaluation.scores.moments import FeatureStatistics
+from biggan_jax.evaluation.scores.registry import METRICS
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.runtime import processes
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import write_whole
+from biggan_jax.runtime.files import write_file
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing_statistics import prepare_generator
 
-SEED = 0  # of the samples' latents: the same at every step, and those of biggan_jax.evaluate
+SEED = 0  # of the latents: the same at every step, and in biggan_jax.evaluate
 
 
 class TrainingEvaluation:
-    """FID and IS by `config.evaluation`, in all processes of a run at once.
+    """Computes FID and IS by `config.evaluation`, in all processes of a run together.
 
-    Samples are untruncated, drawn with standing statistics, as many of each class; real images are those that
-    the run learns from. So the numbers are those of `biggan_jax.evaluate` with as many samples and the same
-    real images.
+    Samples are untruncated and use standing statistics, with equally many of each class. The real images are
+    those that the run learns from. `biggan_jax.evaluate` computes the same numbers from equally many samples
+    and the same real images.
 
     Args:
-      config: the run's.
-      source: the images that the run learns from.
-      workdir: keeps the classifier and the real images' statistics, in its folder `evaluation`; None in all
-        processes but the first.
-      console: shows progress.
+      config: Config of the run.
+      source: Images that the run learns from.
+      workdir: Directory of the run, whose folder `evaluation` keeps the classifier and the statistics of the
+        real images; None in all processes but the first.
+      console: Console for progress.
 
     Raises:
-      UserError: `config.evaluation` cannot be done; the message names the field.
+      UserError: `config.evaluation` is impossible; the message names the field.
     """
 
     def __init__(self, config: ConfigDict, source: Source, workdir: epath.Path | None, console: Console):
@@ -55,8 +56,8 @@ class TrainingEvaluation:
         least = max(SPLITS, source.num_classes)
         if evaluation.num_samples < least:
             raise UserError(
-                f"config.evaluation.num_samples = {evaluation.num_samples}: give {least} or more, ten for IS "
-                "and one of each class"
+                f"config.evaluation.num_samples = {evaluation.num_samples}: give at least {least}: ten for "
+                "IS and one of each class"
             )
         self._real = Reference(source, None)
         if evaluation.network == "classifier":
@@ -68,27 +69,27 @@ class TrainingEvaluation:
                 training=source,
             )
             references.refuse_without_held_out(self._real)
-        # The classifier can be trained when needed; that another network is missing is better known now.
+        # The classifier can be trained later, but another network that is missing should stop the run now.
         self._network = None if evaluation.network == "classifier" else self._open()
         self._statistics_of_real: FeatureStatistics | None = None
 
     def scores(self, params: Any, u: dict[str, Any]) -> dict[str, float]:
-        """`{"fid@classifier": …, "is@classifier": …}`, the same in all processes.
+        """Returns `{"fid@classifier": …, "is@classifier": …}`, the same in all processes.
 
         Args:
-          params: the averaged generator's parameters, whole in this process.
-          u: spectral norm's vectors.
+          params: Parameters of the averaged generator, whole in this process.
+          u: Vectors of spectral norm.
         """
         if self._network is None:
             self._network = self._open()
         if self._statistics_of_real is None:
-            self._statistics_of_real = self._look_at_real()
+            self._statistics_of_real = self._open_statistics()
         network, reference, config = self._network, self._statistics_of_real, self._config
         sampler = Sampler(prepare_generator(config, params, u, [0.0]), batch_size=config.sampling.batch_size)
         samples = GeneratedImages(sampler, config.evaluation.num_samples, self._source.num_classes, SEED)
         fid, score = fid_and_is(network, samples, reference, "evaluating", self._console)
-        found = {f"fid@{network.name}": fid.value}
-        return found | ({f"is@{network.name}": score.mean} if score else {})
+        scores = {METRICS["fid"].full_name(network.name): fid.value}
+        return scores | ({METRICS["is"].full_name(network.name): score.mean} if score else {})
 
     def _open(self) -> FeatureNetwork:
         config = self._config
@@ -102,12 +103,12 @@ class TrainingEvaluation:
         )
         return network
 
-    def _look_at_real(self) -> FeatureStatistics:
-        """Statistics of the real images, and a file that says what all scores of this run are of."""
+    def _open_statistics(self) -> FeatureStatistics:
+        """Returns the statistics of the real images, and writes a file with the conditions of all scores."""
         network, config, resolution = self._network, self._config, self._config.model.resolution
         real = RealImages(self._source, config.evaluation.reference_images)
         about = {
-            "network": network.identity,
+            "network": network.identity.to_json(),
             "reference": {"source": self._source.name, "description": self._source.description},
             "reference_images": real.count,
             "num_samples": config.evaluation.num_samples,
@@ -122,11 +123,11 @@ class TrainingEvaluation:
             "seed": SEED,
         }
         if self._folder is not None:
-            write_whole(self._folder / "during_training.json", json.dumps(about, indent=2).encode())
+            write_file(self._folder / "during_training.json", json.dumps(about, indent=2).encode())
         return self._kept_statistics(network, real)
 
     def _kept_statistics(self, network: FeatureNetwork, real: RealImages) -> FeatureStatistics:
-        """Those kept in the workdir, or those of another look at all the images."""
+        """Returns the statistics that the workdir keeps, or computes them from all images."""
         signature = f"{network.name} {network.weights_hash}"
         images = getattr(self._source, "fingerprint", self._source.description)
         about = [signature, images, real.count, real.resolution]
@@ -137,18 +138,18 @@ class TrainingEvaluation:
             try:
                 kept = read_statistics(path, network.features_dim, signature)
             except UserError as error:
-                logging.warning("%s: looking at the real images anew", error)
+                logging.warning("%s: recomputing the statistics of the real images", error)
         if _from_first(np.array([kept is not None]))[0]:
             width = network.features_dim
             mean = _from_first(kept.mean if kept else np.zeros(width))
             covariance = _from_first(kept.covariance if kept else np.zeros((width, width)))
             return FeatureStatistics(mean, covariance, real.count)
-        found = statistics(network, real, "real images", self._console)
+        result = extract_statistics(network, real, "real images", self._console)
         if path is not None:
-            write_statistics(path, found, signature)
-        return found
+            write_statistics(path, result, signature)
+        return result
 
 
 def _from_first(array: np.ndarray) -> np.ndarray:
-    """The first process's array, in all of them."""
+    """Returns the array of the first process in all processes."""
     return processes.gather(array[None], jax.process_count())[0]

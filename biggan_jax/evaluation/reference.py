@@ -1,8 +1,7 @@
-"""What samples are compared with: the real images that a generator learns from, and some that it does not.
+"""The reference of an evaluation: training images of the generator, and held-out images.
 
-FID, KID, precision, recall, density and coverage compare with the first, as the field does; what is said of
-the samples' classes, shape and variety, and whether they are copies, needs the second, which neither the
-generator nor the classifier has seen.
+FID, KID, precision, recall, density and coverage compare samples with the training images, as the field does.
+The blind spots need held-out images, which neither the generator nor the classifier has learnt from.
 """
 
 import dataclasses
@@ -26,11 +25,11 @@ HELD_OUT = ("validation", "test")  # in this order: ImageNet's "test" has no lab
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Real images.
+    """Real images that samples are compared with.
 
     Attributes:
-      training: that the generator learns from, and the classifier.
-      held_out: of the same kind, that neither has seen; None where there are none.
+      training: Images that the generator and the classifier learn from.
+      held_out: Images of the same data set that neither learns from, or None.
     """
 
     training: Source
@@ -45,19 +44,19 @@ def open_reference(
     test_split: str | None = None,
     training: Source | None = None,
 ) -> Reference:
-    """Opens both kinds of real images of a data source.
+    """Opens the training images and the held-out images of a data source.
 
     Args:
-      name: as in the config's `data.source`.
-      resolution: pixels a side.
-      num_classes: of the model, if there is one.
-      train_split: what the generator learns from.
-      test_split: what it doesn't; None for the source's "validation" or "test", or, if the train split is a
-        part that is written like train[:90%], for the rest of it.
-      training: the train split, where it is open already.
+      name: Name of the data source, as in the config's `data.source`.
+      resolution: Pixels a side.
+      num_classes: Number of classes of the model, or None without a model.
+      train_split: Split that the generator learns from.
+      test_split: Split of held-out images. None takes the split "validation" or "test"; for a train split
+        such as train[:90%] it takes the rest.
+      training: The train split, if it is open already.
 
     Raises:
-      UserError: no such source or split; the message names the flag.
+      UserError: The source or a split is missing; the message names the flag.
     """
 
     def opened(split: str) -> Source:
@@ -66,12 +65,12 @@ def open_reference(
     if training is None:
         try:
             training = opened(train_split)
-        except DataError as error:
+        except UserError as error:
             raise UserError(f"--train_split={train_split}: {error}") from error
     if test_split is not None:
         try:
             return Reference(training, opened(test_split))
-        except DataError as error:
+        except UserError as error:
             raise UserError(f"--test_split={test_split}: {error}") from error
     part = re.fullmatch(r"(\w+)\[:(\d+%?)\]", train_split)
     for split in [f"{part[1]}[{part[2]}:]"] if part else HELD_OUT:
@@ -90,31 +89,34 @@ def open_network(
     settings: ClassifierSettings,
     console: Console,
 ) -> tuple[FeatureNetwork, Classifier | None]:
-    """The feature network that `spec` names, the same in all processes, and the classifier, if it is that.
+    """Opens a feature network by name, the same in all processes.
 
     Args:
-      spec: `classifier`, which learns from the reference if `folder` has none, or as for
-        `feature_network.open_feature_network`.
-      reference: real images, or None where there are only statistics.
-      resolution: pixels a side of the images to come.
-      folder: where the classifier is kept; None in all processes but the first.
-      settings: of the classifier.
-      console: shows progress.
+      spec: `classifier`, which is trained on the reference if neither `folder` nor the cache has it, or a
+        name as for `feature_network.open_feature_network`.
+      reference: Real images, or None for a file of statistics.
+      resolution: Pixels a side of the images.
+      folder: Directory that keeps the classifier; None in all processes but the first.
+      settings: Settings of the classifier.
+      console: Console for progress.
+
+    Returns:
+      The feature network, and the classifier if it is the feature network.
 
     Raises:
-      UserError: there is no such network, no weights for it, or nothing that the classifier could learn from.
+      UserError: The name is unknown, weights are missing, or the classifier has no images to learn from.
     """
     if spec == "classifier":
         if reference is None:
             raise UserError(
-                "--network=classifier learns from real images, but --reference has only statistics: give "
-                "the network that they are of, such as --network=inception"
+                "--network=classifier learns from real images, but --reference has only statistics: name the "
+                "network that the statistics come from, such as --network=inception"
             )
         network = obtain_classifier(reference, folder, settings, console)
         return feature_network.from_classifier(network), network
     if jax.process_count() == 1:
         return feature_network.open_feature_network(spec, resolution, console), None
-    # One after another on hosts that share a disk: the first may have to download the weights.
+    # The first process goes first, because it may have to download the weights to a shared disk.
     network = None
     for turn in (True, False):
         if turn == (jax.process_index() == 0):
@@ -126,12 +128,18 @@ def open_network(
 def obtain_classifier(
     reference: Reference, folder: epath.Path | None, settings: ClassifierSettings, console: Console
 ) -> Classifier:
-    """The classifier of the reference, which the first process trains or has kept; the same in all.
+    """Returns the classifier of the reference in all processes; the first process trains or reads it.
 
-    Of a source that does not fit into memory it learns from as large a part as does.
+    The classifier learns from a subset of a source that does not fit in memory.
+
+    Args:
+      reference: Real images.
+      folder: Directory that keeps the classifier; None in all processes but the first.
+      settings: Settings of the classifier.
+      console: Console for progress.
 
     Raises:
-      UserError: no images were held out to measure it by, or the folder cannot be written.
+      UserError: The reference has no held-out images, or the folder cannot be written.
     """
     refuse_without_held_out(reference)
     source, held_out = reference.training, reference.held_out
@@ -144,11 +152,11 @@ def obtain_classifier(
 
 
 def refuse_without_held_out(reference: Reference) -> None:
-    """Raises UserError if there are no real images that the classifier could be measured by."""
+    """Raises UserError if the reference has no held-out images to test the classifier on."""
     if reference.held_out is None:
         name = reference.training.name
         raise UserError(
-            f"the classifier is measured by real images that it did not learn from, and {name} has no split "
-            f"{' or '.join(HELD_OUT)}: train with --config.data.split='train[:90%]', which leaves the rest "
-            "for this; or, to evaluate, name other images by --test_split or another network by --network"
+            f"the classifier is tested on held-out images, and {name} has no split {' or '.join(HELD_OUT)}: "
+            "train with --config.data.split='train[:90%]', which holds the rest out. To evaluate, name other "
+            "images by --test_split or another network by --network"
         )

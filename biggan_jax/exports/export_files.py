@@ -11,8 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from biggan_jax.exports.weights.layout import (
 )
 from biggan_jax.models.spectral_norm import Tree
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.files import OUTPUT, writing
 from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 from biggan_jax.sampling.truncation import TRUNCATION_KINDS, refuse_impossible
 
@@ -76,28 +76,18 @@ def write_export(
     folder = Path(os.path.abspath(folder))  # "." has no name that another could be made of
     part = folder.with_name(f".{folder.name}.part")
     try:
-        with _writing(folder):
+        with writing(folder, OUTPUT):
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             for name, content in files.items():
                 (part / name).write_bytes(content)
         check(part)
-        with _writing(folder):
+        with writing(folder, OUTPUT):
             if folder.exists():
                 folder.rmdir()
             part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write {folder}: {error.strerror or error}; free some space, or choose another --output"
-        ) from error
 
 
 def refuse_used(folder: Path) -> None:

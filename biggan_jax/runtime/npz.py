@@ -1,18 +1,23 @@
-"""Reads .npz files that other programs wrote; nothing in them is executed."""
+"""NumPy's .npz files: reading those of other programs, and writing arrays larger than memory.
+
+Nothing in a file is executed: arrays of Python objects are refused.
+"""
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from biggan_jax.runtime.errors import UserError
 
 
 def open_npz(path: Path) -> np.lib.npyio.NpzFile:
-    """Opens an .npz, from which arrays are read as they are asked for.
+    """Opens an .npz file, which reads each array on access.
 
     Raises:
-      UserError: there is no such file, or it is of another kind.
+      UserError: The file does not exist, is damaged, or is of another kind.
     """
     try:
         file = np.load(path, allow_pickle=False)
@@ -26,12 +31,44 @@ def open_npz(path: Path) -> np.lib.npyio.NpzFile:
 
 
 def read_array(file: np.lib.npyio.NpzFile, path: Path, key: str) -> np.ndarray:
-    """One array of an open .npz.
+    """Reads one array of an open .npz file.
+
+    Args:
+      file: Open file.
+      path: Its path, for messages.
+      key: Name of the array.
 
     Raises:
-      UserError: it is cut short, or holds Python objects.
+      UserError: The array is cut short, or holds Python objects.
     """
     try:
         return file[key]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: '{key}' cannot be read ({error}); get the file again") from error
+
+
+def write_array(
+    archive: zipfile.ZipFile,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    parts: Iterable[np.ndarray],
+) -> None:
+    """Adds an array to an .npz file part by part, so that memory never holds all of it.
+
+    Args:
+      archive: Zip file that is open for writing.
+      name: Name of the array.
+      shape: Shape of the complete array.
+      dtype: Type of the array and of all parts.
+      parts: Consecutive slices along the first axis.
+    """
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype).data)

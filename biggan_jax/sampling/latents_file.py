@@ -9,8 +9,8 @@ from rich.console import Console
 
 from biggan_jax.runtime.counting import counting
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.npz import open_npz, read_array
-from biggan_jax.runtime.output_files import whole, write_array
+from biggan_jax.runtime.files import atomic_file
+from biggan_jax.runtime.npz import open_npz, read_array, write_array
 from biggan_jax.sampling.sampler import Sampler
 
 BYTES_AT_ONCE = 2**26
@@ -66,7 +66,11 @@ def write_images(
     """
     count, size = len(z), sampler.resolution
     at_once = max(1, BYTES_AT_ONCE // (12 * size**2))
-    with counting(console, count) as advance, whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with (
+        counting(console, count) as advance,
+        atomic_file(path) as file,
+        zipfile.ZipFile(file, "w") as archive,
+    ):
 
         def parts() -> Iterator[np.ndarray]:
             for start in range(0, count, at_once):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import write_whole
+from biggan_jax.runtime.files import write_file
 from biggan_jax.runtime.npz import open_npz, read_array
 
 
@@ -45,7 +45,7 @@ def write_samples(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     """
     buffer = io.BytesIO()
     np.savez(buffer, images, labels)
-    write_whole(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())
 
 
 def _check_images(path: Path, images: np.ndarray, resolution: int | None) -> None:

@@ -20,7 +20,8 @@ from rich.console import Console
 from biggan_jax.runtime import processes
 from biggan_jax.runtime.counting import counting
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.output_files import refuse_unwritable, whole, write_array
+from biggan_jax.runtime.files import atomic_file, check_output
+from biggan_jax.runtime.npz import write_array
 from biggan_jax.runtime.replicas import Replicas
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.sample_file import read_samples
@@ -131,7 +132,7 @@ class Parts:
         Raises:
           UserError: the set is there already, another one is half done, or there is not enough space.
         """
-        refuse_unwritable(self._path, overwrite=False)
+        check_output(self._path, overwrite=False)
         self._refuse_another_request()
         missing = []
         for index in range(len(self.numbers)):
@@ -153,7 +154,7 @@ class Parts:
     def write(self, index: int, images: np.ndarray) -> None:
         """Keeps a part; `images` may have more rows than it."""
         numbers = self.numbers[index]
-        with whole(self._name(index)) as file:
+        with atomic_file(self._name(index)) as file:
             np.savez(file, images[: len(numbers)], self._request.labels(numbers))
 
     def join(self) -> None:
@@ -164,7 +165,7 @@ class Parts:
             for index in range(len(self.numbers)):
                 yield read_samples(self._name(index))[0]
 
-        with whole(self._path) as file, zipfile.ZipFile(file, "w") as archive:
+        with atomic_file(self._path) as file, zipfile.ZipFile(file, "w") as archive:
             write_array(archive, "arr_0", (count, *self._size), np.uint8, images())
             write_array(archive, "arr_1", (count,), np.int32, [self._request.labels(range(count))])
         shutil.rmtree(self.folder)
@@ -184,8 +185,8 @@ class Parts:
         """Writes the request beside the parts, or compares it with the one that is there."""
         path, now = self.folder / REQUEST, json.loads(json.dumps(dataclasses.asdict(self._request)))
         if not path.exists():
-            refuse_unwritable(path, overwrite=True)
-            with whole(path) as file:
+            check_output(path, overwrite=True)
+            with atomic_file(path) as file:
                 file.write(json.dumps(now, indent=2).encode())
             return
         try:

@@ -12,7 +12,7 @@ from etils import epath
 from biggan_jax.config import config_to_json, differences
 from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import is_object_store, write_whole
+from biggan_jax.runtime.files import is_object_store, write_file
 from biggan_jax.sweeps.sweep_file import Run
 from biggan_jax.training.run.committed import is_committed
 
@@ -104,7 +104,7 @@ def _changes(run: Run, saved: Mapping[str, Any]) -> dict[str, str]:
 
 
 def share_classifiers(directory: epath.Path, others: Iterable[epath.Path]) -> None:
-    """Copies trained classifiers and reference features of other runs, so that a run need not repeat the work.
+    """Copies other runs' trained classifiers and reference features, so that a run need not make them again.
 
     Args:
       directory: Directory of the run that receives the files.
@@ -115,7 +115,7 @@ def share_classifiers(directory: epath.Path, others: Iterable[epath.Path]) -> No
         folder = other / "evaluation"
         for path in (path for pattern in SHARED_FILES if folder.is_dir() for path in folder.glob(pattern)):
             if not (own / path.name).exists():
-                write_whole(own / path.name, path.read_bytes())
+                write_file(own / path.name, path.read_bytes())
 
 
 def log_path(directory: epath.Path) -> Path:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from biggan_jax.data import DataError, bucket, open_source, writing
 from biggan_jax.data.writing import open_sources, write_prepared
+from biggan_jax.runtime.errors import UserError
 
 pytestmark = pytest.mark.peers
 
@@ -152,11 +153,11 @@ def test_a_copy_that_was_cut_off_goes_on(pictures, place, monkeypatch, cache):
 
     monkeypatch.setattr(bucket, "_copy_shard", cut_off)
     monkeypatch.setattr(bucket, "AT_ONCE", 1)
-    with pytest.raises(DataError, match=f"{place} could not be read .the line went dead"):
+    with pytest.raises(UserError, match=f"cannot read {place}.*the line went dead"):
         open_prepared(place)
     assert_same(open_prepared(place), pictures)
     assert [asked.count(shard) for shard in SHARDS[:4]] == [1, 1, 1, 2]
-    assert not list(cache.rglob("unfinished*"))
+    assert not list(cache.rglob(".*.part"))
 
 
 def test_a_set_that_is_written_anew_is_copied_anew(pictures, place, emulator, tmp_path):
@@ -196,7 +197,7 @@ def test_too_little_room_for_the_copy_is_said_before_it_begins(pictures, place, 
 
 
 def test_a_bucket_that_is_not_there_is_said_with_the_remedy(pictures, emulator):
-    with pytest.raises(DataError, match="could not be written .*there is a bucket gs://nobody"):
+    with pytest.raises(UserError, match="cannot write .*there is no bucket gs://nobody"):
         prepare(pictures, "gs://nobody/set")
     with pytest.raises(DataError, match="prepared:gs://nobody/set is no prepared set"):
         open_prepared("gs://nobody/set")
@@ -204,7 +205,7 @@ def test_a_bucket_that_is_not_there_is_said_with_the_remedy(pictures, emulator):
 
 @pytest.mark.parametrize("place", ["s3://bucket/set", "gs://"])
 def test_what_is_no_place_in_a_bucket_is_refused(pictures, place):
-    with pytest.raises(DataError, match="give a folder's path or gs://BUCKET/FOLDER"):
+    with pytest.raises(UserError, match="give .*gs://BUCKET/DIRECTORY"):
         prepare(pictures, place)
-    with pytest.raises(DataError, match="give a folder's path or gs://BUCKET/FOLDER"):
+    with pytest.raises(UserError, match="give .*gs://BUCKET/DIRECTORY"):
         open_prepared(place)

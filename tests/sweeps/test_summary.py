@@ -12,8 +12,8 @@ from etils import epath
 from finished_runs import make_runs, write_run
 
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import write_whole
-from biggan_jax.sweeps.page import summary_page
+from biggan_jax.runtime.files import write_file
+from biggan_jax.sweeps.html_summary import html_summary
 from biggan_jax.sweeps.results import collect
 from biggan_jax.sweeps.summary import summarise
 from biggan_jax.sweeps.tables import as_csv, as_markdown
@@ -66,7 +66,7 @@ def test_markdown_has_as_many_cells_in_each_line_and_the_best_of_each_score_in_b
 def test_an_evaluation_of_an_earlier_step_is_not_taken_for_the_last(runs_and_workdir):
     runs, workdir = runs_and_workdir
     (workdir / "narrow" / "checkpoints" / "00000200").mkdir()
-    assert collect(runs, workdir)[0][0].judged == {}
+    assert collect(runs, workdir)[0][0].final == {}
 
 
 def test_a_run_that_failed_before_its_first_step_does_not_pass_for_one_that_has_not_begun(runs_and_workdir):
@@ -92,15 +92,15 @@ def test_scores_of_unequal_notes_come_with_a_warning(runs_and_workdir):
     for warning, words in zip(notes.warnings, ("ba9876543210", "500 at 32 px"), strict=True):
         assert "don't compare" in warning and f"{results[3].run.name}: " in warning and words in warning
         assert warning in as_markdown(results, notes)
-        assert "don&#x27;t compare" in summary_page("sweep", results, notes)
+        assert "don&#x27;t compare" in html_summary("sweep", results, notes)
 
 
 def test_what_holds_for_scores_of_the_last_step_and_while_training_is_said_once(runs_and_workdir):
     runs, workdir = runs_and_workdir
     for samples, count in ((2_000, 1), (500, 2)):
-        write_whole(
+        write_file(
             workdir / "narrow" / "evaluation" / "during_training.json",
-            json.dumps(finished_runs.JUDGED_BY | {"num_samples": samples}).encode(),
+            json.dumps(finished_runs.CONDITIONS | {"num_samples": samples}).encode(),
         )
         _, notes = collect(runs, workdir)
         assert len(notes.sentences) == count
@@ -137,7 +137,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_is_whole_in_itself_and_shows_the_last_sheet_of_each_run(runs_and_workdir):
-    text = summary_page("Sweep <b>&", *collect(*runs_and_workdir))
+    text = html_summary("Sweep <b>&", *collect(*runs_and_workdir))
     page = Page(text)
     assert not page.open and "<h1>Sweep &lt;b&gt;&amp;</h1>" in text
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
@@ -155,7 +155,7 @@ def test_the_page_is_whole_in_itself_and_shows_the_last_sheet_of_each_run(runs_a
 
 
 def test_the_page_has_main_scores_first_and_all_of_them_folded(runs_and_workdir):
-    text = summary_page("sweep", *collect(*runs_and_workdir))
+    text = html_summary("sweep", *collect(*runs_and_workdir))
     tables = [
         [re.sub("<[^>]*>", "", head) for head in re.findall("<th .*?</th>", table)]
         for table in re.findall("<table.*?</table>", text)
@@ -182,4 +182,4 @@ def test_all_three_files_are_written_beside_the_runs_and_the_terminal_names_them
     for run in runs:
         assert run.name in printed  # unbroken
     assert "12.00" in said and "50.0 %" in said and "9.00 (50)" in said and "…" not in said
-    assert finished_runs.JUDGED_BY["network"]["weights_hash"] in said
+    assert finished_runs.CONDITIONS["network"]["weights_hash"] in said

@@ -97,7 +97,7 @@ def test_a_state_saved_by_many_devices_restores_in_a_process_of_one(tmp_path):
         "import sys, jax, numpy as np; sys.path.insert(0, sys.argv[2]); import test_checkpoints as t;"
         "assert jax.device_count() == 1; r = t.restore(sys.argv[1]); t.assert_same(r.state, t.make_state(2))"
     )
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(devices=1), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
     subprocess.run(command, check=True, env=environment)
 
@@ -252,7 +252,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again_in_silence(t
 
 def test_a_place_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "run").write_text("a file, not a directory")
-    with pytest.raises(UserError, match="cannot write .*/run/checkpoints.*choose a --workdir"):
+    with pytest.raises(UserError, match="cannot write .*/run/checkpoints.*choose another --workdir"):
         Checkpoints(tmp_path / "run" / "checkpoints", make_config())
 
 

@@ -30,7 +30,7 @@ from biggan_jax.data import ArraySource
 from biggan_jax.evaluation.report.html_report import render_html
 from biggan_jax.exports.export_files import write_export
 from biggan_jax.runtime.errors import EXIT_RESUMABLE, UserError
-from biggan_jax.runtime.files import run_directory, write_whole
+from biggan_jax.runtime.files import resolve_directory, write_file
 from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 from biggan_jax.training.monitoring.metrics import FILE_NAME, Metrics
 from biggan_jax.training.monitoring.progress import Progress
@@ -176,16 +176,16 @@ def assert_same(left, right):
 
 
 def test_a_file_is_written_whole_over_the_old_one(emulator):
-    path = run_directory(f"gs://{BUCKET}/whole") / "samples" / "real.png"
+    path = resolve_directory(f"gs://{BUCKET}/whole") / "samples" / "real.png"
     assert not path.exists()
-    write_whole(path, b"old")
-    write_whole(path, bytes(range(256)) * 40_000)  # 10 MB: uploaded in parts
+    write_file(path, b"old")
+    write_file(path, bytes(range(256)) * 40_000)  # 10 MB: uploaded in parts
     assert path.exists() and path.read_bytes() == bytes(range(256)) * 40_000
     assert emulator.names("whole") == ["samples/real.png"]
 
 
 def test_what_another_writes_into_a_listed_directory_is_seen(emulator):
-    directory = run_directory(f"gs://{BUCKET}/seen")
+    directory = resolve_directory(f"gs://{BUCKET}/seen")
     arrays = tensorstore.KvStore.open({"driver": "gcs", "bucket": BUCKET, "path": "seen/"}).result()
     for step in ("00000001", "00000002"):
         arrays.write(f"{step}/manifest", b"x").result()
@@ -196,22 +196,22 @@ def test_what_another_writes_into_a_listed_directory_is_seen(emulator):
 def test_a_missing_bucket_is_reported_with_the_command_that_makes_it(emulator):
     message = "there is no bucket gs://nobody; create it"
     with pytest.raises(UserError, match=f"cannot write gs://nobody/run/config.json: {message}"):
-        write_whole(run_directory("gs://nobody/run") / "config.json", b"{}")
+        write_file(resolve_directory("gs://nobody/run") / "config.json", b"{}")
     with pytest.raises(UserError, match=message):
-        Checkpoints(run_directory("gs://nobody/run") / "checkpoints", make_config())
+        Checkpoints(resolve_directory("gs://nobody/run") / "checkpoints", make_config())
 
 
 def test_a_bucket_that_may_not_be_written_is_reported_with_the_roles_it_takes(emulator):
     emulator.answer = lambda method, path: HTTPStatus.FORBIDDEN if method == "POST" else None
-    workdir = run_directory(f"gs://{BUCKET}/forbidden")
+    workdir = resolve_directory(f"gs://{BUCKET}/forbidden")
     with pytest.raises(UserError, match=f"Storage Object User .* on gs://{BUCKET}"):
-        write_whole(workdir / "config.json", b"{}")
+        write_file(workdir / "config.json", b"{}")
     with pytest.raises(UserError, match=f"cannot write a checkpoint to {workdir}"):
         save(workdir, 1)
 
 
 def test_metrics_of_a_resumed_run_are_those_of_one_that_never_stopped(emulator):
-    workdir = run_directory(f"gs://{BUCKET}/metrics")
+    workdir = resolve_directory(f"gs://{BUCKET}/metrics")
     metrics = Metrics(workdir, 0)
     for step in (10, 20):
         metrics.write(step, {"d_loss": float(step)})
@@ -230,7 +230,7 @@ def test_metrics_of_a_resumed_run_are_those_of_one_that_never_stopped(emulator):
 
 
 def test_checkpoints_come_back_bit_for_bit_and_the_oldest_go(emulator):
-    directory = run_directory(f"gs://{BUCKET}/keep") / "checkpoints"
+    directory = resolve_directory(f"gs://{BUCKET}/keep") / "checkpoints"
     assert restore(directory) is None
     save(directory, 1, 2, 3, **{"checkpoints.keep": 2})
     assert {name.split("/")[1] for name in emulator.names("keep")} == {"00000002", "00000003"}
@@ -240,7 +240,7 @@ def test_checkpoints_come_back_bit_for_bit_and_the_oldest_go(emulator):
 
 
 def test_a_checkpoint_cut_short_is_set_aside_for_the_one_before_it(emulator):
-    directory = run_directory(f"gs://{BUCKET}/cut") / "checkpoints"
+    directory = resolve_directory(f"gs://{BUCKET}/cut") / "checkpoints"
     save(directory, 1, 2)
     paths = [directory / "00000002" / name for name in emulator.names("cut/checkpoints/00000002")]
     largest = max(paths, key=lambda path: len(path.read_bytes()))
@@ -254,7 +254,7 @@ def test_a_checkpoint_cut_short_is_set_aside_for_the_one_before_it(emulator):
 
 
 def test_a_checkpoint_whose_writer_was_killed_is_no_checkpoint(emulator):
-    directory = run_directory(f"gs://{BUCKET}/killed") / "checkpoints"
+    directory = resolve_directory(f"gs://{BUCKET}/killed") / "checkpoints"
     save(directory, 1, 2)
     (directory / "00000002" / "commit_success.txt").unlink()  # orbax writes it last
     assert Checkpoints(directory, make_config(), read_only=True).steps == [1]
@@ -266,7 +266,7 @@ def test_a_checkpoint_whose_writer_was_killed_is_no_checkpoint(emulator):
 
 
 def test_a_checkpoint_out_of_reach_is_not_taken_for_a_damaged_one(emulator):
-    directory = run_directory(f"gs://{BUCKET}/reach") / "checkpoints"
+    directory = resolve_directory(f"gs://{BUCKET}/reach") / "checkpoints"
     save(directory, 1, 2)
     before = emulator.names("reach")
     emulator.answer = lambda method, path: HTTPStatus.UNAUTHORIZED if "00000002/config" in path else None
@@ -278,8 +278,8 @@ def test_a_checkpoint_out_of_reach_is_not_taken_for_a_damaged_one(emulator):
 def test_a_run_begins_with_networks_that_are_in_a_bucket(emulator, tmp_path):
     config = tiny_training.make_config(**{"model.dtype": "float32", "data.source": "noise"})
     before = jax.device_get(create_state(config))
-    workdir = run_directory(f"gs://{BUCKET}/trained")
-    write_whole(workdir / "config.json", json.dumps(config_to_json(config)).encode())
+    workdir = resolve_directory(f"gs://{BUCKET}/trained")
+    write_file(workdir / "config.json", json.dumps(config_to_json(config)).encode())
     checkpoints = Checkpoints(workdir / "checkpoints", config)
     checkpoints.save(1, before, {})
     checkpoints.wait()
@@ -295,11 +295,11 @@ def test_a_run_begins_with_networks_that_are_in_a_bucket(emulator, tmp_path):
     )
     write_export(tmp_path / "export", exported)
     for path in (tmp_path / "export").iterdir():
-        write_whole(run_directory(f"gs://{BUCKET}/export") / path.name, path.read_bytes())
+        write_file(resolve_directory(f"gs://{BUCKET}/export") / path.name, path.read_bytes())
     config.seed = 1
     for name in ("trained", "trained/checkpoints/1", "export"):
         config.init_from = f"gs://{BUCKET}/{name}"
-        state = first_state(config, run_directory(f"gs://{BUCKET}/new"), (), lambda line: None)
+        state = first_state(config, resolve_directory(f"gs://{BUCKET}/new"), (), lambda line: None)
         for network, known in zip((state.generator, state.discriminator), networks, strict=True):
             assert_same((network.params, network.u), (known.params, known.u))
     config.init_from = f"gs://{BUCKET}/none"
@@ -313,11 +313,11 @@ def test_a_run_begins_with_networks_that_are_in_a_bucket(emulator, tmp_path):
 def test_the_best_checkpoint_of_a_run_in_a_bucket_is_exported_with_its_scores(emulator, tmp_path):
     best = {"checkpoints.best": 1, "checkpoints.metric": "d_loss", "checkpoints.keep": 1}
     config = make_run_config(**best)
-    workdir = run_directory(f"gs://{BUCKET}/judged")
-    write_whole(workdir / "config.json", json.dumps(config_to_json(config)).encode())
-    write_whole(workdir / "classes.json", b'["a", "b", "c"]')
+    workdir = resolve_directory(f"gs://{BUCKET}/judged")
+    write_file(workdir / "config.json", json.dumps(config_to_json(config)).encode())
+    write_file(workdir / "classes.json", b'["a", "b", "c"]')
     report = {"step": 10, "scores": {"fid@classifier": {"value": 5.0}}}
-    write_whole(workdir / "evaluation.json", json.dumps(report).encode())
+    write_file(workdir / "evaluation.json", json.dumps(report).encode())
     checkpoints = Checkpoints(workdir / "checkpoints", config)
     for step, loss in {10: 1.0, 20: 2.0}.items():
         checkpoints.save(step, random_state(config, seed=step), {}, {"d_loss": loss})
@@ -367,13 +367,13 @@ def test_a_run_in_a_bucket_that_was_stopped_ends_as_one_that_was_not(emulator, c
 
 
 def test_the_report_of_a_run_in_a_bucket_shows_what_the_run_has_kept_there(emulator):
-    workdir = run_directory(f"gs://{BUCKET}/reported")
+    workdir = resolve_directory(f"gs://{BUCKET}/reported")
     sheet = io.BytesIO()
     Image.new("RGB", (6, 4)).save(sheet, "PNG")
-    write_whole(workdir / "config.json", json.dumps(config_to_json(default_config())).encode())
-    write_whole(workdir / FILE_NAME, b'{"step": 1, "d_loss": 2.0}\n{"step": 2, "d_loss": 1.0}\n')
+    write_file(workdir / "config.json", json.dumps(config_to_json(default_config())).encode())
+    write_file(workdir / FILE_NAME, b'{"step": 1, "d_loss": 2.0}\n{"step": 2, "d_loss": 1.0}\n')
     for name in ("00000001.png", "00000002.png", "real.png"):
-        write_whole(workdir / "samples" / name, sheet.getvalue())
+        write_file(workdir / "samples" / name, sheet.getvalue())
     report = {
         "file": "samples.npz",
         "num_samples": 10,

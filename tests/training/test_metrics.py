@@ -170,7 +170,7 @@ def test_a_full_disk_is_reported_with_file_and_remedy(tmp_path):
 
 def test_a_workdir_that_is_a_file_is_reported(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match="cannot write .*run.*choose a --workdir"):
+    with pytest.raises(UserError, match="cannot write .*run.*choose another --workdir"):
         Metrics(tmp_path / "run", 0)
 
 

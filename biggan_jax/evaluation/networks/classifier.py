@@ -1,7 +1,8 @@
-"""A small residual network that learns a data set's classes in well under a minute on two CPU cores.
+"""A small residual network that learns the classes of a data set in under a minute on two CPU cores.
 
-It judges samples where no published feature network knows the classes. What it has learnt is kept, by the
-hash of its training images, so that the scores of one run are all of the same network.
+It is the feature network for data sets whose classes no published network knows. A trained classifier is kept
+beside the run and in the cache, by a hash of its data and settings, so that all scores of a data set come
+from one network and no second evaluation trains it again.
 """
 
 import dataclasses
@@ -28,8 +29,9 @@ from biggan_jax.evaluation.networks.classifier_network import (
     variable_shapes,
 )
 from biggan_jax.evaluation.networks.classifier_training import train
+from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import write_whole, writing
+from biggan_jax.runtime.files import CACHE, write_file, writing
 from biggan_jax.runtime.replicas import Replicas, on_local_devices
 
 RECIPE = 2  # part of the cache's key: raised when the network or its training changes in code
@@ -38,15 +40,15 @@ PREDICTION_BATCH = 500  # images on each device
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
-    """A trained network with what is known of it.
+    """A trained classifier.
 
     Attributes:
-      variables: parameters and batch norm's averages (flax collections).
-      settings: how it was trained.
-      resolution: pixels a side of the images it takes; it resizes none.
-      num_classes: logits it gives.
-      test_images: how many real test images it has labelled…
-      test_accuracy: …and the share of them that it labelled rightly.
+      variables: Parameters and batch norm averages (flax collections).
+      settings: Settings of its training.
+      resolution: Pixels a side of its images, which are not resized.
+      num_classes: Number of logits.
+      test_images: Number of held-out images that it was tested on.
+      test_accuracy: Share of them that it recognises.
     """
 
     variables: Variables
@@ -58,7 +60,7 @@ class Classifier:
 
     @functools.cached_property
     def hash(self) -> str:
-        """Of the weights, 12 hexadecimal digits: scores compare only if these are equal."""
+        """Hash of the weights, 12 hexadecimal digits: scores compare only between equal hashes."""
         digest = hashlib.sha256()
         for name, array in sorted(flatten_dict(self.variables, sep="/").items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -66,36 +68,35 @@ class Classifier:
         return digest.hexdigest()[:12]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """The logits f32[N, num_classes] of images u8[N, H, W, 3]."""
+        """Returns the logits f32[N, num_classes] of images u8[N, H, W, 3]."""
         return self.logits_and_features(images)[0]
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """What the last layer sees, f32[N, settings.widths[-1]], of images u8[N, H, W, 3]."""
+        """Returns the inputs of the last layer, f32[N, settings.widths[-1]], for images u8[N, H, W, 3]."""
         return self.logits_and_features(images)[1]
 
     def logits_and_features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Both at once: logits and features.
+        """Returns logits and features of images u8[N, H, W, 3].
 
         Raises:
-          ValueError: images of another type or size.
+          ValueError: `images` has another type or size.
         """
         shape = (self.resolution, self.resolution, 3)
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             raise ValueError(
                 f"images are {images.dtype}{list(images.shape)}, must be uint8[N, {str(shape)[1:-1]}]"
             )
-        parts = [
-            (np.zeros((0, self.num_classes), np.float32), np.zeros((0, self.settings.widths[-1]), np.float32))
-        ]
+        all_logits = [np.zeros((0, self.num_classes), np.float32)]
+        all_features = [np.zeros((0, self.settings.widths[-1]), np.float32)]
         size = prediction_batch()
         for start in range(0, len(images), size):
             batch = images[start : start + size]
             missing = size - len(batch)  # padded: one compiled size serves all
             padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            both = jax.device_get(self._apply(padded))
-            parts.append(tuple(part[: len(batch)] for part in both))
-        logits, features = zip(*parts, strict=True)
-        return np.concatenate(logits), np.concatenate(features)
+            logits, features = jax.device_get(self._apply(padded))
+            all_logits.append(logits[: len(batch)])
+            all_features.append(features[: len(batch)])
+        return np.concatenate(all_logits), np.concatenate(all_features)
 
     @functools.cached_property
     def _apply(self) -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
@@ -104,9 +105,10 @@ class Classifier:
 
 
 def prediction_batch() -> int:
-    """Images that the classifier takes at once, on all devices of this process together.
+    """Returns the batch size of the classifier on all devices of this process together.
 
-    As many on each however many devices there are: so it is the same program on each, and gives the same.
+    The batch per device does not depend on the number of devices, so every device runs the same program and
+    the results are equal.
     """
     return PREDICTION_BATCH * len(jax.local_devices())
 
@@ -119,39 +121,48 @@ def obtain(
     settings: ClassifierSettings,
     console: Console,
 ) -> Classifier:
-    """The classifier of a data set: kept in `folder` from an earlier call with the same arguments, or new.
+    """Returns the classifier of a data set: from `folder`, from the cache, or trained.
+
+    It is then in both, as `classifier-KEY.safetensors`, with a key of all other arguments.
 
     Args:
-      training: real images u8[N, H, W, 3] and labels i32[N] to learn.
-      test: real images and labels that the classifier's accuracy is measured on.
-      num_classes: labels are 0 … num_classes - 1.
-      folder: where it is kept as `classifier-KEY.safetensors`; is created.
-      settings: how it is trained.
-      console: where the progress bar goes.
+      training: Real images u8[N, H, W, 3] and labels i32[N] to train on.
+      test: Held-out images and labels for its accuracy.
+      num_classes: Number of classes; labels are 0 … num_classes - 1.
+      folder: Directory that keeps it; is created.
+      settings: Settings of the training.
+      console: Console for the progress bar.
 
     Raises:
-      UserError: there are no images, or the folder cannot be written.
+      UserError: A split is empty, or the folder cannot be written.
     """
-    folder = epath.Path(folder)
-    path = folder / f"classifier-{_key(training, test, num_classes, settings)}.safetensors"
-    untrained = _untrained(training[0].shape[1], num_classes, settings)
-    if path.exists():
-        try:
-            return _load(path, untrained)
-        except Exception as error:  # whatever a damaged file makes safetensors raise
-            logging.warning("%s cannot be used (%s): training the classifier anew", path, error)
-    for (images, _), name in ((training, "training"), (test, "test")):
+    name = f"classifier-{_key(training, test, num_classes, settings)}.safetensors"
+    path = epath.Path(folder) / name
+    cached = epath.Path(cache_folder("classifiers", name))
+    for place in (path, cached):
+        if place.exists():
+            content = place.read_bytes()  # of a bucket too, which safetensors cannot open
+            try:
+                classifier = _parse(content, _untrained(training[0].shape[1], num_classes, settings))
+            except Exception as error:  # safetensors raises many kinds for a damaged file
+                logging.warning(
+                    "%s cannot be used (%s): it is replaced from the cache, or trained again", place, error
+                )
+                continue
+            _keep(content, path, cached)
+            return classifier
+    for (images, _), split in ((training, "training"), (test, "test")):
         if not len(images):
-            raise UserError(f"there are no {name} images for the classifier: choose another split")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+            raise UserError(f"the split of {split} images for the classifier is empty: choose another split")
+    _create(path.parent)  # fails before the training rather than after it
 
     console.print(
-        f"training the classifier on {len(training[0]):,} real images, once: it is kept as {path}",
+        f"training the classifier on {len(training[0]):,} real images, once: it is kept as {path} and in the "
+        "cache",
         soft_wrap=True,
     )
     trained = train_classifier(training, test, num_classes, settings, console)
-    _save(path, trained)
+    _keep(_serialise(trained), path, cached)
     return trained
 
 
@@ -162,7 +173,15 @@ def train_classifier(
     settings: ClassifierSettings,
     console: Console,
 ) -> Classifier:
-    """A classifier, trained and measured; arguments as for `obtain`."""
+    """Trains a classifier and measures its accuracy.
+
+    Args:
+      training: Images u8[N, H, W, 3] and labels i32[N] to train on.
+      test: Images and labels for its accuracy.
+      num_classes: Number of classes; labels are 0 … num_classes - 1.
+      settings: Settings of the training.
+      console: Console for the progress bar.
+    """
     variables = train(training, num_classes, settings, console)
     untrained = _untrained(training[0].shape[1], num_classes, settings)
     trained = dataclasses.replace(untrained, variables=variables, test_images=len(test[0]))
@@ -173,16 +192,23 @@ def train_classifier(
 def broadcast(
     classifier: Classifier | None, resolution: int, num_classes: int, settings: ClassifierSettings
 ) -> Classifier:
-    """The first process's classifier, in all of them; in the others it is None."""
-    if jax.process_count() == 1:
+    """Broadcasts the classifier of the first process to all processes.
+
+    Args:
+      classifier: The classifier in the first process, None in the others.
+      resolution: Pixels a side of its images.
+      num_classes: Number of classes.
+      settings: Settings of its training.
+    """
+    if classifier is not None and jax.process_count() == 1:
         return classifier
-    given = classifier or _untrained(resolution, num_classes, settings)
-    variables = given.variables
+    template = classifier or _untrained(resolution, num_classes, settings)
+    variables = template.variables
     if classifier is None:
         variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
     variables = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(variables))
-    images, accuracy = Replicas().broadcast([given.test_images, given.test_accuracy])
-    return dataclasses.replace(given, variables=variables, test_images=images, test_accuracy=accuracy)
+    images, accuracy = Replicas().broadcast([template.test_images, template.test_accuracy])
+    return dataclasses.replace(template, variables=variables, test_images=images, test_accuracy=accuracy)
 
 
 def _untrained(resolution: int, num_classes: int, settings: ClassifierSettings) -> Classifier:
@@ -200,27 +226,42 @@ def _key(
     return digest.hexdigest()[:12]
 
 
-def _save(path: epath.Path, classifier: Classifier) -> None:
+def _keep(content: bytes, path: epath.Path, cached: epath.Path) -> None:
+    """Writes a classifier beside the run and to the cache, where they lack it."""
+    if not path.exists() or path.read_bytes() != content:
+        _create(path.parent)
+        write_file(path, content)
+    try:
+        if not cached.exists() or cached.read_bytes() != content:
+            write_file(cached, content, CACHE, shared=True)  # several runs of a machine may write it at once
+    except (UserError, OSError) as error:
+        logging.warning("the classifier is not kept in the cache: %s", error)
+
+
+def _create(folder: epath.Path) -> None:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _serialise(classifier: Classifier) -> bytes:
     about = {
         "hash": classifier.hash,
         "test_images": classifier.test_images,
         "test_accuracy": classifier.test_accuracy,
     }
-    tensors = flatten_dict(classifier.variables, sep="/")
     metadata = {name: json.dumps(value) for name, value in about.items()}
-    write_whole(path, safetensors.numpy.save(tensors, metadata))
+    return safetensors.numpy.save(flatten_dict(classifier.variables, sep="/"), metadata)
 
 
-def _load(path: epath.Path, untrained: Classifier) -> Classifier:
-    content = path.read_bytes()  # it may be in a bucket, where safetensors opens nothing itself
+def _parse(content: bytes, untrained: Classifier) -> Classifier:
     tensors = safetensors.numpy.load(content)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     about = {name: json.loads(value) for name, value in header["__metadata__"].items()}
     expected = flatten_dict(untrained.variables, sep="/")
     if {name: x.shape for name, x in tensors.items()} != {name: x.shape for name, x in expected.items()}:
-        raise ValueError("its tensors are of another network")
+        raise ValueError("its tensors belong to another network")
     weights_hash = about.pop("hash")
     classifier = dataclasses.replace(untrained, variables=unflatten_dict(tensors, sep="/"), **about)
     if classifier.hash != weights_hash:
-        raise ValueError("its weights are not those that were saved")
+        raise ValueError("its weights differ from those that were saved")
     return classifier

@@ -1,14 +1,13 @@
-"""The published weights of the FID Inception-v3: found, downloaded, checked, converted and kept.
+"""The published weights of the FID Inception-v3: their download, check, conversion and cache.
 
-They are those that pytorch-fid publishes and torch-fidelity uses: TensorFlow's of 2015-12-05.
-A file of another hash serves as well; the hash tells its scores apart.
+pytorch-fid publishes them and torch-fidelity uses them: TensorFlow's weights of 2015-12-05. A file with
+another hash works too, and its scores carry that hash.
 """
 
 import hashlib
 import http.client
 import os
 import re
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +29,7 @@ from biggan_jax.evaluation.networks.inception import CLASSES, Inception
 from biggan_jax.runtime import torch_files
 from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.files import CACHE, write_file
 
 URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -39,18 +39,18 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # o
 EPSILON = 1e-3  # batch norm's
 
 TIMEOUT = 30.0  # seconds without a byte
-WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further try
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each retry
 CHUNK = 1 << 20
 
 State = Mapping[str, np.ndarray]  # under PyTorch's names
 
 
 class Weights(NamedTuple):
-    """Weights that are ready to use.
+    """Weights of the network.
 
     Attributes:
-      variables: what `Inception().apply` takes.
-      sha256: of the file as it was published; equal to `SHA256` if it is the one FID is defined by.
+      variables: First argument of `Inception().apply`.
+      sha256: Hash of the published file, equal to `SHA256` for the file that defines FID.
     """
 
     variables: dict[str, Any]
@@ -58,17 +58,16 @@ class Weights(NamedTuple):
 
 
 def obtain(path: Path | None, console: Console) -> Weights:
-    """The weights in `path`; without one those that `$BIGGAN_INCEPTION` names, those kept, or a download.
+    """Returns the weights from `path`, `$BIGGAN_INCEPTION`, the cache or a download, in this order.
 
-    The published weights are kept in `$BIGGAN_CACHE` (`~/.cache/biggan_jax`) as safetensors, wherever they
-    came from, and are then found without a path.
+    The published weights are kept in the cache (`$BIGGAN_CACHE`, `~/.cache/biggan_jax`) as safetensors.
 
     Args:
-      path: a .pth state dict or a .safetensors file under the same names, or None.
-      console: where the progress of a download goes.
+      path: A .pth state dict, a .safetensors file with the same names, or None.
+      console: Console for the progress of a download.
 
     Raises:
-      UserError: there are no such weights, they are damaged, of another network, or cannot be downloaded.
+      UserError: The weights are missing, damaged or of another network, or cannot be downloaded.
     """
     if path is None and os.environ.get("BIGGAN_INCEPTION"):
         path = Path(os.environ["BIGGAN_INCEPTION"])
@@ -78,7 +77,7 @@ def obtain(path: Path | None, console: Console) -> Weights:
             state, sha256 = _read_safetensors(kept)
             return Weights(convert(state, str(kept)), sha256)
         except UserError as error:
-            logging.warning("%s: downloading it anew", error)
+            logging.warning("%s: downloading it again", error)
             kept.unlink(missing_ok=True)
 
     if path is None:
@@ -95,13 +94,15 @@ def obtain(path: Path | None, console: Console) -> Weights:
 
 
 def convert(state: State, name: str) -> dict[str, Any]:
-    """Flax variables from a PyTorch state dict: batch norm folded in, kernels as `[height, width, in, out]`.
+    """Converts a PyTorch state dict to flax variables with batch norm folded in.
 
-    With batch norm's mean μ, variance σ², gain γ and bias β, a layer's kernel is W · γ / √(σ² + ε) and its
-    bias β − μ · γ / √(σ² + ε), computed in float64. The bias of the last layer is left out: no score uses it.
+    Kernels become `[height, width, in, out]`. With batch norm's mean μ, variance σ², gain γ and bias β, a
+    layer's kernel is W · γ / √(σ² + ε) and its bias β − μ · γ / √(σ² + ε), computed in float64. The bias of
+    the last layer is left out, because no score uses it.
 
     Raises:
-      UserError: tensors that are missing, surplus, of another shape or not finite; it names them and `name`.
+      UserError: Tensors are missing, surplus, of another shape or not finite. The message names them and the
+        file.
     """
     network = jax.eval_shape(
         Inception().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.uint8)
@@ -136,7 +137,7 @@ def convert(state: State, name: str) -> dict[str, Any]:
 
 
 def _expected(kernels: Mapping[tuple[str, ...], tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the file's tensors, by name."""
+    """Returns the shapes of the tensors of the file, by name."""
     shapes: dict[str, tuple[int, ...]] = {}
     for path, shape in kernels.items():
         layer, channels = ".".join(path), shape[-1]
@@ -152,7 +153,7 @@ def _expected(kernels: Mapping[tuple[str, ...], tuple[int, ...]]) -> dict[str, t
 
 def _check(state: State, expected: Mapping[str, tuple[int, ...]], name: str) -> None:
     if not isinstance(state, Mapping) or not all(isinstance(x, np.ndarray) for x in state.values()):
-        raise UserError(f"{name} is no state dict: it must map names to tensors and hold nothing else")
+        raise UserError(f"{name} is not a state dict: it must map names to tensors and hold nothing else")
     given = {key for key in state if not key.endswith(".num_batches_tracked")}  # not in the oldest files
     misshapen = (
         f"{key} {list(state[key].shape)} in place of {list(shape)}"
@@ -165,8 +166,8 @@ def _check(state: State, expected: Mapping[str, tuple[int, ...]], name: str) -> 
         "of another shape": _some(misshapen),
     }
     if any(faults.values()):
-        found = "; ".join(f"{fault}: {names}" for fault, names in faults.items() if names)
-        raise UserError(f"{name} is of another network than the FID Inception-v3 ({found}); get {URL}")
+        listed = "; ".join(f"{fault}: {names}" for fault, names in faults.items() if names)
+        raise UserError(f"{name} holds another network than the FID Inception-v3 ({listed}); get {URL}")
 
 
 def _some(names: Iterable[str], most: int = 4) -> str:
@@ -178,7 +179,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.expanduser().read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read Inception's weights {path}: {error.strerror}. {_REMEDY}") from error
+        raise UserError(f"cannot read Inception's weights {path}: {error.strerror}. {_ADVICE}") from error
 
 
 def _read_pth(path: Path) -> tuple[State, str]:
@@ -196,12 +197,12 @@ def _read_safetensors(path: Path) -> tuple[State, str]:
         state = safetensors.numpy.load(content)
         with safetensors.safe_open(path.expanduser(), framework="numpy") as file:
             about = file.metadata() or {}
-    except Exception as error:  # whatever a damaged file makes safetensors raise
-        raise UserError(f"{path} is damaged, or not of safetensors ({error}); get it again") from error
+    except Exception as error:  # safetensors raises many kinds for a damaged file
+        raise UserError(f"{path} is damaged or no safetensors file ({error}); get it again") from error
     if "source_sha256" not in about:
         return state, hashlib.sha256(content).hexdigest()
     if about.get("tensors_sha256") != _hash(state):
-        raise UserError(f"{path} is damaged: its tensors are not those that were written; delete it")
+        raise UserError(f"{path} is damaged: its tensors differ from those that were written; delete it")
     return state, about["source_sha256"]
 
 
@@ -212,18 +213,9 @@ def _keep(path: Path, state: State, sha256: str) -> None:
         {"source_sha256": sha256, "tensors_sha256": _hash(state), "source": URL},
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Named by chance: every process of a machine may be writing it.
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-            try:
-                part.write(content)
-                part.close()
-                os.replace(part.name, path)
-            except BaseException:
-                os.unlink(part.name)
-                raise
-    except OSError as error:
-        logging.warning("Inception's weights could not be kept as %s: %s", path, error.strerror)
+        write_file(path, content, CACHE, shared=True)  # every process of a machine may be writing it
+    except UserError as error:
+        logging.warning("Inception's weights could not be kept, and are downloaded again: %s", error)
 
 
 def _hash(state: State) -> str:
@@ -234,18 +226,23 @@ def _hash(state: State) -> str:
     return digest.hexdigest()
 
 
-_REMEDY = (
+_ADVICE = (
     f"The file is {URL} (96 MB; pytorch-fid and torch-fidelity keep it in ~/.cache/torch/hub/checkpoints): "
-    "name yours as inception:PATH or in $BIGGAN_INCEPTION. Without it, the feature network 'classifier' "
-    "works, which learns from the reference set itself"
+    "name your copy as inception:PATH or in $BIGGAN_INCEPTION. Without it, the feature network 'classifier' "
+    "works, which is trained on the reference itself"
 )
 
 
 def download(url: str, sha256: str, console: Console) -> bytes:
-    """What is at `url`, checked; a connection that breaks is taken up again where it broke.
+    """Downloads a file and checks its hash; a broken connection is resumed.
+
+    Args:
+      url: Address of the file.
+      sha256: Its hash.
+      console: Console for the progress bar.
 
     Raises:
-      UserError: the server cannot be reached, has no such file, or gives another one.
+      UserError: The server cannot be reached, lacks the file, or sends another one.
     """
     got = bytearray()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -265,11 +262,11 @@ def download(url: str, sha256: str, console: Console) -> bytes:
                     break
             if wait is not None:
                 time.sleep(wait)
-    raise UserError(f"Inception's weights could not be downloaded ({reason}). {_REMEDY}")
+    raise UserError(f"Inception's weights could not be downloaded ({reason}). {_ADVICE}")
 
 
 def _receive(url: str, got: bytearray) -> Iterable[tuple[int, int]]:
-    """Adds to `got` what follows on it, and tells after each piece how much there is and will be."""
+    """Appends the rest of the file to `got`, and yields its length and the total after each piece."""
     request = urllib.request.EvaluationRequest(url, headers={"Range": f"bytes={len(got)}-"} if got else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         if response.status != http.client.PARTIAL_CONTENT:

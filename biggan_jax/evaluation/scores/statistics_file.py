@@ -1,8 +1,8 @@
-"""Statistics of a reference set as the field shares them: an .npz with `mu` and `sigma`.
+"""Files with FID statistics of a reference set: an .npz with `mu` and `sigma`.
 
-TTUR, pytorch-fid and clean-fid write these two; ADM's reference batches have images and statistics of spatial
-features (for sFID) beside them. Files written here say in addition how many images they are
-of and which network saw them; other readers pass over that.
+TTUR, pytorch-fid and clean-fid write these two arrays. ADM's reference batches hold images and statistics of
+spatial features (for sFID) in addition. Files written here also hold the number of images and the name of the
+feature network, which other readers ignore.
 """
 
 import io
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from biggan_jax.evaluation.scores.frechet import FeatureStatistics
+from biggan_jax.evaluation.scores.moments import FeatureStatistics
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import write_whole
+from biggan_jax.runtime.files import write_file
 from biggan_jax.runtime.npz import open_npz, read_array
 
 SYMMETRY = 1e-4  # largest difference from the transpose, relative to the largest entry: files may be float32
@@ -23,13 +23,12 @@ def read_statistics(path: Path, features: int | None = None, network: str | None
     """Reads statistics.
 
     Args:
-      path: of the .npz.
-      features: numbers a feature network gives for an image, which must be the file's; None for any.
-      network: name and hash of the network at hand; a file that names another is refused.
+      path: Path of the .npz file.
+      features: Required number of features; None accepts any.
+      network: Name and hash of the feature network. A file that names another network is refused.
 
     Raises:
-      UserError: there is no such file, it has no statistics or ones that cannot be, or they are of another
-        network.
+      UserError: The file is missing, holds no valid statistics, or comes from another network.
     """
     with open_npz(path) as file:
         for key in ("mu", "sigma"):
@@ -42,24 +41,24 @@ def read_statistics(path: Path, features: int | None = None, network: str | None
         count = int(read_array(file, path, "count")) if "count" in file else None
         named = str(read_array(file, path, "network")) if "network" in file else None
     if network is not None and named is not None and named != network:
-        raise UserError(f"{path} is of the network {named}, not {network}: their FIDs don't compare")
+        raise UserError(f"{path} comes from the network {named}, not {network}: their FIDs do not compare")
     _check(path, mean, covariance, features)
     symmetric = np.float64(covariance)
     return FeatureStatistics(np.float64(mean), (symmetric + symmetric.T) / 2, count)
 
 
 def write_statistics(path: Path, statistics: FeatureStatistics, network: str) -> None:
-    """Writes statistics with the name and hash of the network, whole or not at all.
+    """Writes statistics with the name and hash of the network, atomically.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: The file cannot be written.
     """
     arrays = {"mu": statistics.mean, "sigma": statistics.covariance, "network": np.array(network)}
     if statistics.count is not None:
         arrays["count"] = np.array(statistics.count)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    write_whole(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())
 
 
 def _check(path: Path, mean: np.ndarray, covariance: np.ndarray, features: int | None) -> None:
@@ -70,17 +69,15 @@ def _check(path: Path, mean: np.ndarray, covariance: np.ndarray, features: int |
         )
     if features is not None and width != features:
         raise UserError(
-            f"{path} is of {width} features, the network gives {features}: it is of another network"
+            f"{path} has {width} features and the network has {features}: the file comes from another network"
         )
     if mean.dtype.kind != "f" or covariance.dtype.kind != "f":
         raise UserError(f"{path}: {mean.dtype} and {covariance.dtype} must be floating-point numbers")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise UserError(
-            f"{path} holds numbers that are not finite: the images or network it is of were broken"
-        )
+        raise UserError(f"{path} holds numbers that are not finite: its images or its network were broken")
     largest = abs(covariance).max()
     if abs(covariance - covariance.T).max() > SYMMETRY * largest:
-        raise UserError(f"{path}: sigma is not symmetric, so no covariance; get the file again")
+        raise UserError(f"{path}: sigma is not symmetric, so it is no covariance; get the file again")
     eigenvalues = np.linalg.eigvalsh(np.float64(covariance))
     if eigenvalues[0] < -NEGATIVE * eigenvalues[-1]:
         raise UserError(

@@ -21,7 +21,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from biggan_jax.runtime.files import is_object_store, write_whole, writing
+from biggan_jax.runtime.files import is_object_store, write_file, writing
 
 FILE_NAME = "metrics.jsonl"
 UPLOAD_SECONDS = 60.0  # between uploads of everything so far, for which the steps wait
@@ -48,7 +48,7 @@ class Metrics:
         if is_object_store(self._workdir):
             self._spool = tempfile.TemporaryDirectory(prefix="biggan-metrics-")
             directory = epath.Path(self._spool.name)
-            write_whole(directory / FILE_NAME, rows)
+            write_file(directory / FILE_NAME, rows)
         self._path, self._events_directory = directory / FILE_NAME, directory / "tensorboard"
         with writing(self._path):
             self._file = self._path.open("a", encoding="utf-8")
@@ -79,7 +79,7 @@ class Metrics:
         if self._spool is None or self._uploaded_all:
             return
         for path in (self._path, *self._events_directory.iterdir()):
-            write_whole(self._workdir / path.relative_to(self._spool.name), path.read_bytes())
+            write_file(self._workdir / path.relative_to(self._spool.name), path.read_bytes())
         self._uploaded_all, self._uploaded_at = True, time.monotonic()
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ def _drop_rows_after(path: epath.Path, step: int) -> bytes:
     lines = path.read_bytes().splitlines(keepends=True)
     kept = b"".join(line for line in lines if line.endswith(b"\n") and _step_of(line) <= step)
     if kept != b"".join(lines):
-        write_whole(path, kept)
+        write_file(path, kept)
     return kept
 
 

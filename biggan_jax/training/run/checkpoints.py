@@ -24,7 +24,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from biggan_jax.config import config_to_json, differences
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import is_object_store, is_storage_error, run_directory, writing
+from biggan_jax.runtime.files import is_object_store, is_storage_error, resolve_directory, writing
 from biggan_jax.training.run.committed import is_committed
 
 # These fields of config.model say how the networks compute, not what parameters they have.
@@ -53,7 +53,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike, config: ConfigDict, read_only: bool = False):
-        self._directory, self._read_only = run_directory(directory), read_only
+        self._directory, self._read_only = resolve_directory(directory), read_only
         self._config = config_to_json(config)
         # Its errors reach us as exceptions; the tracebacks that its threads log too would bury our message.
         logging.get_absl_logger().addFilter(_not_from_orbax)

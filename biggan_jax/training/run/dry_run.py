@@ -10,7 +10,7 @@ from PIL import Image
 from biggan_jax.config import validate
 from biggan_jax.data import Source, open_source
 from biggan_jax.data.preview import measure_throughput, preview
-from biggan_jax.runtime.files import run_directory, write_whole
+from biggan_jax.runtime.files import resolve_directory, write_file
 from biggan_jax.sampling.sheets import png, sheet
 
 COLUMNS = 8
@@ -29,7 +29,7 @@ def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> int:
     validate(config, replicas=jax.device_count())
     if jax.process_index():
         return 0
-    directory, data = run_directory(workdir), config.data
+    directory, data = resolve_directory(workdir), config.data
     source = open_source(
         data.source,
         split=data.split,
@@ -48,7 +48,7 @@ def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> int:
         f"{config.total_steps * images_per_step / source.num_examples:,.1f} epochs"
     )
     images, labels = preview(source, seed=config.seed, random_flip=data.random_flip)
-    write_whole(directory / "dry_run.png", png(page(images, labels, source)))
+    write_file(directory / "dry_run.png", png(page(images, labels, source)))
     print(f"the first {len(images)} images, as the networks would see them: {directory / 'dry_run.png'}")
     found = measure_throughput(
         source,

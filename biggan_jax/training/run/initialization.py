@@ -26,7 +26,7 @@ from biggan_jax.exports.export_files import CONFIG, FORMAT, read_export, read_mo
 from biggan_jax.models.architecture import resolve
 from biggan_jax.models.spectral_norm import power_iteration
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import is_storage_error, run_directory
+from biggan_jax.runtime.files import is_storage_error, resolve_directory
 from biggan_jax.sampling.exported_generator import TrainedNetwork
 from biggan_jax.training.run.saved_run import recorded_class_names, restore, saved_config
 from biggan_jax.training.step.state import NetworkState, TrainState, create_state
@@ -116,8 +116,7 @@ def locate(name: str) -> Place:
     Raises:
       UserError: neither an export nor a run.
     """
-    with _naming(name):
-        folder, step = run_directory(name), None
+    folder, step = resolve_directory(name, "config.init_from="), None
     if folder.parent.name == "checkpoints" and folder.name.isdigit():
         folder, step = folder.parent.parent, int(folder.name)
     try:

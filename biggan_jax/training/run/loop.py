@@ -21,7 +21,7 @@ from rich.console import Console
 
 from biggan_jax.config import config_to_json, differences, validate
 from biggan_jax.data import Source, batches, open_source
-from biggan_jax.runtime.files import run_directory
+from biggan_jax.runtime.files import resolve_directory
 from biggan_jax.runtime.interruption import Interruption
 from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.monitoring.collapse import (
@@ -78,7 +78,7 @@ def train(
         of another architecture, or the run has collapsed.
     """
     validate(config, replicas=jax.device_count())
-    data, directory = config.data, run_directory(workdir)
+    data, directory = config.data, resolve_directory(workdir)
     with Interruption() as interruption:
         source = open_source(
             data.source,

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from biggan_jax.config import config_to_json
 from biggan_jax.data import Source
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import write_whole
+from biggan_jax.runtime.files import write_file
 from biggan_jax.training.monitoring.collapse import Collapse, Watch
 from biggan_jax.training.monitoring.curves import draw_curves, read_rows
 from biggan_jax.training.monitoring.metrics import FILE_NAME, Metrics
@@ -62,14 +62,14 @@ class Record:
 
     def begin(self, step: int) -> None:
         """Opens what rows are written to, for a run that is taken up at `step`."""
-        write_whole(self.workdir / "config.json", json.dumps(config_to_json(self._config), indent=2).encode())
-        write_whole(
+        write_file(self.workdir / "config.json", json.dumps(config_to_json(self._config), indent=2).encode())
+        write_file(
             self.workdir / CLASSES,
             json.dumps(self._source.class_names, indent=2, ensure_ascii=False).encode(),
         )
         real = self.workdir / "samples" / "real.png"
         if not real.exists():
-            write_whole(real, real_sheet(self._config, self._source))
+            write_file(real, real_sheet(self._config, self._source))
         self._metrics = Metrics(self.workdir, step)
 
     def row(self, step: int, row: dict[str, float | None]) -> None:
@@ -86,11 +86,11 @@ class Record:
 
     def draw(self, step: int, state: TrainState) -> None:
         """Draws the sheet of samples of this step, and the curves so far."""
-        write_whole(
+        write_file(
             self.workdir / "samples" / f"{step:08d}.png", samples_sheet(self._config, state, self._source)
         )
         self._metrics.flush()
-        write_whole(self.workdir / "curves.png", draw_curves(read_rows(self.workdir / FILE_NAME)))
+        write_file(self.workdir / "curves.png", draw_curves(read_rows(self.workdir / FILE_NAME)))
 
     def save(
         self, step: int, state: TrainState, loop: dict[str, Any], scores: dict[str, float | None]
@@ -103,8 +103,8 @@ class Record:
         """Notes, for good, that the run goes back to step `to`, and puts its rows so far aside."""
         self._rollbacks.append({"step": collapse.step, "seen": collapse.seen, "to": to})
         rows = self.workdir / FILE_NAME
-        write_whole(self.workdir / f"metrics-{self.rollbacks}.jsonl", rows.read_bytes())
-        write_whole(self.workdir / "rollbacks.json", json.dumps(self._rollbacks, indent=2).encode())
+        write_file(self.workdir / f"metrics-{self.rollbacks}.jsonl", rows.read_bytes())
+        write_file(self.workdir / "rollbacks.json", json.dumps(self._rollbacks, indent=2).encode())
 
     def end(self) -> None:
         """Closes what `begin` has opened; checkpoints stay open."""
