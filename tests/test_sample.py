@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compiling import xla_flags
 from PIL import Image
 from tiny_exports import LATENT, SIZE, make_exported
 from tiny_workdirs import make_run_config, write_run
@@ -17,6 +18,7 @@ from tiny_workdirs import make_run_config, write_run
 from biggan_jax.exports.export_files import write_export
 from biggan_jax.sampling.sample_file import read_samples
 from biggan_jax.sampling.sampler import Sampler
+from biggan_jax.sampling.sheets import MARGIN
 
 REPOSITORY = Path(__file__).parents[1]
 TILE = 96  # on sheets, where 8 px are enlarged
@@ -56,7 +58,7 @@ sample_sets.Parts.write = lambda *given: (write(*given), time.sleep(0.2))
 
 
 def environment(**changes):
-    flags = "--xla_backend_optimization_level=0"
+    flags = xla_flags(devices=1)
     return {**os.environ, "COLUMNS": "110", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **changes}
 
 
@@ -102,7 +104,8 @@ def test_every_picture_is_written_and_has_the_size_that_was_asked_for(export, tm
             size = page.size
         assert columns * TILE < size[0] < (columns + 1) * TILE and rows * TILE < size[1] < (rows + 1) * TILE
     with Image.open(tmp_path / "way.gif") as gif:
-        assert gif.size == (TILE, TILE) and gif.n_frames == 4 and gif.info["duration"] == 50
+        assert gif.n_frames == 4 and gif.info["duration"] == 50
+        assert gif.width == 2 * MARGIN + TILE and gif.height > TILE + 3 * MARGIN + 20  # two lines of titles
     assert {path.name for path in tmp_path.iterdir()} == {*counts, "new", "way.gif"} - {"new/folder/four.png"}
 
 
@@ -161,9 +164,9 @@ def test_what_the_generator_cannot_do_is_an_error_that_says_what_it_can(export, 
     np.savez(tmp_path / "bad.npz", z=np.zeros((1, LATENT)), labels=np.array([object()]))
     (tmp_path / "file").touch()
     cases = {
-        ("--classes=sandals",): "class 'sandals' is not known; did you mean 'sandal'",
-        ("--classes=3",): "class 3: there are classes 0 to 2",
-        ("--classes=-1",): "class -1: there are classes 0 to 2",
+        ("--classes=sandals",): "class 'sandals' is unknown; did you mean 'sandal'",
+        ("--classes=3",): "class 3: the classes are 0 to 2",
+        ("--classes=-1",): "class -1: the classes are 0 to 2",
         ("--classes=",): "--classes= is empty",
         ("--truncation=0.1",): "truncation = 0.1: there are batch norm statistics for 0.5, 1, 0 alone",
         ("--truncation=nan",): "truncation = nan: give 0 or more",

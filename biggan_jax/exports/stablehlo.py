@@ -16,7 +16,7 @@ from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import Tree
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.exported_generator import ExportedGenerator
-from biggan_jax.sampling.sampler import generate, to_pixels
+from biggan_jax.sampling.generation import generate, to_pixels
 from biggan_jax.sampling.truncation import TruncationKind, spread, untruncated
 
 PROGRAM = "sampler.stablehlo"  # its file

@@ -1,6 +1,6 @@
-"""What a generator is shown by: samples by class, by truncation, and on the way from one image to another.
+"""Pictures of a generator: samples by class, samples by truncation, and interpolations.
 
-The figures of Brock et al. 2019: samples (4 to 6), truncation (2), interpolations (8 and 9).
+They correspond to figures of Brock et al. 2019: samples (4 to 6), truncation (2), interpolations (8 and 9).
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from PIL import Image
 
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
-from biggan_jax.sampling.sheets import enlarge, sheet
+from biggan_jax.sampling.sheets import TITLE_LINES, enlarge, sheet
 from biggan_jax.sampling.truncation import describe
 
 Interpolation = Literal["z", "class", "both"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("z", "class", "both")
 CLASSES_SHOWN = 10
-MOST_BYTES = 2**30  # of one picture or animation
+MOST_BYTES = 2**30  # pixels of one picture or animation
 
 
 def default_classes(sampler: Sampler) -> list[int]:
-    """Classes to show where none are asked for: spread evenly over all."""
+    """Returns the labels to show by default, spread evenly over all classes."""
     count = min(sampler.num_classes, CLASSES_SHOWN)
     return np.linspace(0, sampler.num_classes - 1, count).astype(int).tolist()
 
@@ -29,7 +29,18 @@ def default_classes(sampler: Sampler) -> list[int]:
 def class_sheet(
     sampler: Sampler, labels: Sequence[int], rows: int, truncation: float | None, seed: int
 ) -> Image.Image:
-    """A latent a row, a class a column."""
+    """Makes a sheet with one latent in each row and one class in each column.
+
+    Args:
+      sampler: The generator.
+      labels: Labels of the columns.
+      rows: Number of latents.
+      truncation: Truncation of the latents; None for the sampler's default.
+      seed: Seed of the latents.
+
+    Raises:
+      UserError: If the sheet would be too large, or the truncation is not available.
+    """
     _refuse_too_large(sampler, rows * len(labels))
     z = sampler.latents(rows, truncation, seed)
     images = sampler.images(np.repeat(z, len(labels), axis=0), np.tile(labels, rows), truncation)
@@ -39,7 +50,20 @@ def class_sheet(
 def truncation_sheet(
     sampler: Sampler, labels: Sequence[int], rows: int, truncations: Sequence[float], seed: int
 ) -> Image.Image:
-    """A truncation a column; `rows` rows for each class, whose latents differ by truncation alone."""
+    """Makes a sheet with one truncation in each column and `rows` rows for each class.
+
+    The latents of a row differ by truncation alone.
+
+    Args:
+      sampler: The generator.
+      labels: Labels of the rows.
+      rows: Number of latents for each class.
+      truncations: Truncations of the columns.
+      seed: Seed of the latents.
+
+    Raises:
+      UserError: If the sheet would be too large, or a truncation is not available.
+    """
     _refuse_too_large(sampler, rows * len(labels) * len(truncations))
     columns = [
         sampler.images(
@@ -55,72 +79,108 @@ def truncation_sheet(
 
 def interpolations(
     sampler: Sampler,
-    way: Interpolation,
+    interpolation: Interpolation,
     labels: Sequence[int],
     rows: int,
     steps: int,
     truncation: float | None,
     seed: int,
 ) -> np.ndarray:
-    """Images on the way from latent to latent, from class to class, or both at once.
+    """Interpolates between latents, between classes, or between both.
 
     Args:
-      sampler: draws.
-      way: "z" for two latents, a column for each class; "class" for one latent, from each class to the next;
-        "both" for another latent with each class.
-      labels: of the classes; two or more of them, but for "z".
-      rows: how many such ways, each of latents of its own.
-      steps: images from each class, or from the first latent, to the next, the two ends included.
-      truncation, seed: as for `Sampler.sample`.
+      sampler: The generator.
+      interpolation: "z" goes from one latent to another, with one column for each class. "class" keeps the
+        latent and goes from each class to the next. "both" changes the latent together with the class.
+      labels: Labels of the classes; two or more unless `interpolation` is "z".
+      rows: Number of interpolations, each with latents of its own.
+      steps: Images from each class, or from the first latent, to the next, both ends included.
+      truncation: As for `Sampler.sample`.
+      seed: As for `Sampler.sample`.
 
     Returns:
       u8[rows, columns, T, H, W, 3].
 
     Raises:
-      UserError: too few classes, or too many images to hold in memory.
+      UserError: If the classes are too few, or the images too many to hold in memory.
     """
-    if way != "z" and len(labels) < 2:
-        raise UserError(f"--interpolate={way} goes from class to class: give two or more by --classes")
-    columns = [(label, label) for label in labels] if way == "z" else [tuple(labels)]
+    if interpolation != "z" and len(labels) < 2:
+        raise UserError(
+            f"--interpolate={interpolation} goes from class to class: give two or more by --classes"
+        )
+    columns = [(label, label) for label in labels] if interpolation == "z" else [tuple(labels)]
     stops = len(columns[0])
     _refuse_too_large(sampler, rows * len(columns) * steps * (stops - 1))
-    z = sampler.latents(rows if way == "class" else rows * stops, truncation, seed)
-    z = np.repeat(z, stops, axis=0) if way == "class" else z
-    found = []
+    z = sampler.latents(rows if interpolation == "class" else rows * stops, truncation, seed)
+    z = np.repeat(z, stops, axis=0) if interpolation == "class" else z
+    strips = []
     for latents in z.reshape(rows, stops, -1):
         for classes in columns:
             parts = [
                 sampler.interpolate(
-                    classes[i : i + 2], steps=steps, truncation=truncation, z=latents[i : i + 2]
+                    (classes[i], classes[i + 1]), steps=steps, truncation=truncation, z=latents[i : i + 2]
                 )
                 for i in range(stops - 1)
             ]
-            found.append(np.concatenate([parts[0], *(part[1:] for part in parts[1:])]))
-    return np.stack(found).reshape(rows, len(columns), *found[0].shape)
+            strips.append(np.concatenate([parts[0], *(part[1:] for part in parts[1:])]))
+    return np.stack(strips).reshape(rows, len(columns), *strips[0].shape)
 
 
 def interpolation_sheet(
-    sampler: Sampler, way: Interpolation, labels: Sequence[int], images: np.ndarray
+    sampler: Sampler, interpolation: Interpolation, labels: Sequence[int], images: np.ndarray
 ) -> Image.Image:
-    """What `interpolations` gave as a sheet: a way a row, the class at each of its stops above it."""
+    """Makes a sheet of the images of `interpolations`: one interpolation in each row.
+
+    The names of the classes are above the columns at which they are reached, or left of the rows for "z".
+    """
     rows, columns, length = images.shape[:3]
     titles = [""] * length
-    if way == "z":
+    if interpolation == "z":
         flat = images.swapaxes(0, 1).reshape(columns * rows, *images.shape[2:])
         return sheet(flat, titles, _names(sampler, labels, rows))
     titles[:: (length - 1) // (len(labels) - 1)] = map(sampler.name, labels)
     return sheet(images[:, 0], titles)
 
 
-def animation_frames(images: np.ndarray) -> np.ndarray:
-    """What `interpolations` gave as the frames of an animation, all ways side by side: u8[T, H', W', 3]."""
-    tiles = enlarge(images)
-    rows, columns, length, height, width, _ = tiles.shape
-    return tiles.transpose(2, 0, 3, 1, 4, 5).reshape(length, rows * height, columns * width, 3)
+def animation_frames(
+    sampler: Sampler, interpolation: Interpolation, labels: Sequence[int], images: np.ndarray
+) -> np.ndarray:
+    """Makes frames of the images of `interpolations`: all interpolations side by side, under their classes.
+
+    Args:
+      sampler: The generator.
+      interpolation: As for `interpolations`.
+      labels: As for `interpolations`.
+      images: u8[rows, columns, T, H, W, 3].
+
+    Returns:
+      u8[T, H', W', 3] with even H' and W'; video formats need these.
+    """
+    titles, lines = [[*map(sampler.name, labels)]] * images.shape[2], None
+    if interpolation != "z":
+        titles, lines = (
+            [[title] for title in _titles_on_the_way(sampler, labels, images.shape[2])],
+            TITLE_LINES,
+        )
+    frames = np.stack(
+        [np.asarray(sheet(images[:, :, t], titles[t], title_lines=lines)) for t in range(images.shape[2])]
+    )
+    odd = [(0, size % 2) for size in frames.shape[1:3]]
+    return np.pad(frames, ((0, 0), *odd, (0, 0)), constant_values=255)
+
+
+def _titles_on_the_way(sampler: Sampler, labels: Sequence[int], length: int) -> list[str]:
+    """Returns a title for each image: its class, or the two classes that it lies between."""
+    steps = (length - 1) // (len(labels) - 1)
+    names = [*map(sampler.name, labels)]
+    return [
+        names[t // steps] if t % steps == 0 else f"{names[t // steps]} → {names[t // steps + 1]}"
+        for t in range(length)
+    ]
 
 
 def _names(sampler: Sampler, labels: Sequence[int], rows: int) -> list[str]:
-    """The class's name at the first of its rows."""
+    """Returns row titles: the name of each class at the first of its rows."""
     return [name for label in labels for name in (sampler.name(label), *[""] * (rows - 1))]
 
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from biggan_jax.models.networks import Generator, make_generator
+from biggan_jax.models.generator import Generator
+from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import Tree, normalize, power_iteration
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.latents import sample_labels, sample_latents

@@ -1,4 +1,4 @@
-"""Animations read back: which frames, in which order, how fast, and what is said without PyAV."""
+"""Animations read back: which frames, in which order, how fast, and the message without PyAV."""
 
 import importlib.util
 import io
@@ -9,7 +9,7 @@ from PIL import Image
 
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling import animation
-from biggan_jax.sampling.animation import there_and_back, write_gif, write_mp4
+from biggan_jax.sampling.animation import forwards_and_backwards, write_gif, write_mp4
 
 GREYS = (0, 60, 120, 180, 240)
 
@@ -18,9 +18,9 @@ def grey_frames(height=32, width=64):
     return np.broadcast_to(np.uint8(GREYS)[:, None, None, None], (len(GREYS), height, width, 3))
 
 
-def test_an_animation_goes_there_and_back_and_shows_neither_end_twice():
-    assert list(there_and_back(np.arange(4))) == [0, 1, 2, 3, 2, 1]
-    assert list(there_and_back(np.arange(2))) == [0, 1]
+def test_an_animation_goes_forwards_and_backwards_and_shows_neither_end_twice():
+    assert list(forwards_and_backwards(np.arange(4))) == [0, 1, 2, 3, 2, 1]
+    assert list(forwards_and_backwards(np.arange(2))) == [0, 1]
 
 
 def test_a_gif_loops_for_ever_at_the_speed_asked_for():

@@ -172,8 +172,8 @@ def test_new_weights_of_the_same_network_compile_nothing_anew(config, sampler, t
     [
         (np.zeros((2, LATENT + 1)), [0, 1], r"\(2, 5\) with classes.*\[N, 4\]"),
         (np.zeros((3, LATENT)), [0, 1], r"\(3, 4\) with classes of shape \(2,\)"),
-        (np.zeros((2, LATENT)), [0, CLASSES], "class 3: there are classes 0 to 2"),
-        (np.zeros((2, LATENT)), [-1, 0], "class -1: there are"),
+        (np.zeros((2, LATENT)), [0, CLASSES], "class 3: the classes are 0 to 2"),
+        (np.zeros((2, LATENT)), [-1, 0], "class -1: the classes are"),
         (np.zeros((2, LATENT)), [True, 0], "class True: give a number or a name"),
         (np.zeros((2, LATENT)), [[0, 1], [1, 2]], r"classes of shape \(2, 2\).*weights \[N, 3\]"),
     ],
@@ -259,12 +259,27 @@ def test_classes_go_by_names_synonyms_and_numbers(named):
 
 
 def test_unknown_names_are_refused_with_similar_ones(named, sampler):
-    with pytest.raises(ValueError, match="'sandals' is not known; did you mean 'Sandal'"):
+    with pytest.raises(ValueError, match="'sandals' is unknown; did you mean 'Sandal'"):
         named.labels(["sandals"])
     with pytest.raises(ValueError, match="'shark'.*did you mean 'great white shark, white shark'"):
         named.labels("shark")
-    with pytest.raises(ValueError, match="names of these classes are not known; give numbers"):
+    with pytest.raises(ValueError, match="names of these classes are unknown; give numbers"):
         sampler.labels("sandal")
+
+
+def test_a_sampler_is_shown_by_network_truncations_batch_size_and_devices(named, config, params):
+    assert repr(named).startswith(
+        f"Sampler(biggan, {SIZE} px, {CLASSES} classes, threshold truncations 0.8, batch size up to "
+    )
+    statistics = {number / 10: {} for number in range(1, 8)}
+    exported = prepare_generator(config, params, make_vectors(params))
+    many = Sampler(
+        dataclasses.replace(exported, statistics=statistics), batch_size=2, devices=jax.devices()[:2]
+    )
+    assert repr(many) == (
+        f"Sampler(biggan, {SIZE} px, {CLASSES} classes, threshold truncations 0.1, 0.2, 0.3, …, 0.7, "
+        "batch size 2, devices cpu:0, cpu:1)"
+    )
 
 
 def test_without_a_batch_size_few_images_take_small_batches_and_are_the_same_but_for_rounding(

@@ -81,7 +81,7 @@ def test_a_wrong_shape_type_or_number_of_titles_is_refused():
         sheet(np.zeros((2, 2, 8, 8, 1), np.uint8), ["a", "b"])
     with pytest.raises(ValueError, match="float32"):
         sheet(np.zeros((2, 2, 8, 8, 3), np.float32), ["a", "b"])
-    with pytest.raises(ValueError, match="3 of them for 2 columns"):
+    with pytest.raises(ValueError, match="column_titles has 3 titles for 2 columns"):
         sheet(np.zeros((2, 2, 8, 8, 3), np.uint8), ["a", "b", "c"])
 
 
@@ -101,5 +101,5 @@ def test_row_titles_stand_left_of_their_own_row_and_move_no_image():
     top, _ = tile_corner(1, 0, 96, len(titled), 3)
     assert top < inked.min() and inked.max() < top + 96
     assert abs((inked.min() + inked.max()) / 2 - (top + 48)) < 8
-    with pytest.raises(ValueError, match="1 of them for 3 rows"):
+    with pytest.raises(ValueError, match="row_titles has 1 titles for 3 rows"):
         sheet(numbered(3, 2, 32), ["a", "b"], ["x"])

@@ -35,10 +35,15 @@ def tiles(page, rows, columns):
 
 @pytest.fixture
 def titles(monkeypatch):
-    """What the sheets were titled with."""
-    found, draw = [], pictures.sheet
-    monkeypatch.setattr(pictures, "sheet", lambda images, *rest: found.append(rest) or draw(images, *rest))
-    return found
+    """The titles of the sheets."""
+    given, draw = [], pictures.sheet
+
+    def sheet(images, *titles, **options):
+        given.append(titles)
+        return draw(images, *titles, **options)
+
+    monkeypatch.setattr(pictures, "sheet", sheet)
+    return given
 
 
 def test_a_sheet_has_one_latent_a_row_and_one_class_a_column(sampler, titles):
@@ -90,14 +95,25 @@ def test_both_go_from_a_latent_of_one_class_to_another_of_another(sampler):
     np.testing.assert_array_equal(images.reshape(4, SIZE, SIZE, 3), wanted)
 
 
-def test_the_frames_of_an_animation_show_all_ways_side_by_side(sampler):
+def test_the_frames_of_an_animation_show_all_interpolations_side_by_side(sampler, titles):
     images = interpolations(sampler, "z", [0, 1, 2], rows=2, steps=3, truncation=None, seed=1)
-    found = animation_frames(images)
-    assert found.shape == (3, 2 * SMALLEST_TILE, 3 * SMALLEST_TILE, 3)
-    for row, column in np.ndindex(2, 3):
-        top, left = row * SMALLEST_TILE, column * SMALLEST_TILE
-        tile = found[1, top : top + SMALLEST_TILE : SCALE, left : left + SMALLEST_TILE : SCALE]
-        np.testing.assert_array_equal(tile, images[row, column, 1])
+    frames = animation_frames(sampler, "z", [0, 1, 2], images)
+    for t in range(3):
+        np.testing.assert_array_equal(tiles(frames[t], 2, 3), images[:, :, t])
+    assert titles == [([*NAMES],)] * 3
+
+
+def test_an_animation_from_class_to_class_names_the_classes_it_lies_between(sampler, titles):
+    images = interpolations(sampler, "both", [0, 2, 1], rows=1, steps=3, truncation=None, seed=1)
+    frames = animation_frames(sampler, "both", [0, 2, 1], images)
+    first, second, third = NAMES[0], NAMES[2], NAMES[1]
+    expected = [first, f"{first} → {second}", second, f"{second} → {third}", third]
+    assert titles == [([title],) for title in expected]
+    assert not frames.shape[1] % 2 and not frames.shape[2] % 2
+    for t in range(5):
+        np.testing.assert_array_equal(tiles(frames[t], 1, 1), images[:, :, t])
+        above = frames[t, : -SMALLEST_TILE - MARGIN]
+        assert (above < 128).any()  # the title is drawn
 
 
 def test_one_class_is_no_way_between_classes_and_too_many_images_are_no_picture(sampler, monkeypatch):
