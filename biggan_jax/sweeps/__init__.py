@@ -1,6 +1,6 @@
-"""Sweeps: files that list overrides of a config, the runs they make, and what came of them.
+"""Sweeps: files that list overrides of a config, the runs that they make, and the results of these runs.
 
-What a file in configs/sweeps/ takes to make its list is here: `each`, `product`, `zipped`, `random_search`.
+A file in configs/sweeps/ builds its list with `each`, `product`, `zipped` and `random_search`.
 """
 
 from biggan_jax.sweeps.combine import choice, each, log_uniform, product, random_search, uniform, zipped

@@ -1,48 +1,63 @@
-"""Names of runs: what an override changes, in a form that directories, jobs and shells take as it is."""
+"""Names of runs: the fields in which a run differs, in a form that directories, jobs and shells accept."""
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-NAME = "name"  # the key of an override that is no field
-LONGEST = 120  # letters of a directory's name; file systems allow 255 bytes
-UNCHANGED = "base"  # the run of an override without fields
+from ml_collections import ConfigDict
+
+from biggan_jax.config import flatten
+
+NAME = "name"  # key of an override that is not a field
+MAX_LENGTH = 120  # characters of a directory's name; file systems allow 255 bytes
+UNCHANGED = "base"  # name of a run whose override sets no field
 
 
 def run_name(override: Mapping[str, Any], known: Collection[str]) -> str:
-    """The name that the override gives its run, or `batch_size=64,channels=96`, safe to use anywhere.
+    """Returns the name of a run: the one that its override gives, or one such as `batch_size=64,channels=96`.
 
-    Unequal overrides have unequal names: letters that are not safe become `_`, and a hash of the whole is
-    added then, and where the name is too long.
+    Different overrides get different names. Unsafe characters become `_`; a name with such characters, and a
+    name that is too long, ends in a hash of the original.
 
     Args:
-      override: values by field, of the types that the fields have.
-      known: all fields of the config.
+      override: Values by field, of the fields' types.
+      known: Names of all config fields.
+
+    Returns:
+      A name that directories, jobs and shells accept as it is.
     """
     text = str(override.get(NAME) or describe(override, known) or UNCHANGED)
     safe = re.sub(r"[^\w.,=+-]+", "_", text, flags=re.ASCII).lstrip("-.")
-    if safe == text and len(text) <= LONGEST:
+    if safe == text and len(text) <= MAX_LENGTH:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{safe[: LONGEST - 9].rstrip('-.')}-{digest}".lstrip("-")
+    return f"{safe[: MAX_LENGTH - 9].rstrip('-.')}-{digest}".lstrip("-")
 
 
 def describe(override: Mapping[str, Any], known: Collection[str] = ()) -> str:
-    """`batch_size=64,channels=96`: its fields by the alphabet, without sections where that is enough."""
+    """Returns the fields and values of an override, such as `batch_size=64,channels=96`.
+
+    Args:
+      override: Values by field.
+      known: Names of all config fields; a field keeps its section where the last part alone is ambiguous.
+
+    Returns:
+      Fields in alphabetical order, separated by commas.
+    """
     fields = sorted(field for field in override if field != NAME)
-    return ",".join(f"{short_field(field, known)}={spelled(override[field])}" for field in fields)
+    return ",".join(f"{short_field(field, known)}={format_value(override[field])}" for field in fields)
 
 
 def short_field(field: str, known: Collection[str]) -> str:
-    """`model.channels` → `channels`; the whole where another field's name ends in the same word."""
+    """Returns the last part of a field's name, or all of it if another field ends in the same part."""
     last = field.rpartition(".")[2]
     others = (other for other in known if other != field and other.rpartition(".")[2] == last)
     return field if any(others) else last
 
 
-def spelled(value: Any) -> str:
-    """A value in few letters: `true`, `0.0001`, `8x4x2x1`."""
+def format_value(value: Any) -> str:
+    """Formats a value in few characters: `true`, `0.0001`, `8x4x2x1`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -50,3 +65,16 @@ def spelled(value: Any) -> str:
     if isinstance(value, tuple):
         return "x".join(map(str, value)) or "none"
     return str(value)
+
+
+def differing_fields(configs: Sequence[ConfigDict]) -> list[str]:
+    """Returns the dotted names of the fields that do not have one value in all configs.
+
+    Args:
+      configs: Configs with the same fields, at least one.
+
+    Returns:
+      Fields in the order of the configs.
+    """
+    first, *others = [flatten(config.to_dict()) for config in configs]
+    return [field for field in first if any(other[field] != first[field] for other in others)]

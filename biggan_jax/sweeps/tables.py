@@ -1,4 +1,4 @@
-"""The results of a sweep as a table: on the terminal, as CSV and as Markdown."""
+"""Tables of a sweep's results: for the terminal, as CSV and as Markdown."""
 
 import csv
 import io
@@ -10,40 +10,50 @@ from rich.table import Table
 from rich.text import Text
 
 from biggan_jax.evaluation.report.terminal import SHARES, percent, ratio
-from biggan_jax.runtime.cli import field_names
-from biggan_jax.sweeps.naming import describe, short_field, spelled
-from biggan_jax.sweeps.results import Notes, Result, better, kind
+from biggan_jax.runtime.config_file import field_names
+from biggan_jax.sweeps.naming import describe, format_value, short_field
+from biggan_jax.sweeps.results import Notes, Result, best_value, metric_of
 
-SHOWN = ("fid", "is", "recognised", "diversity")  # of many scores, those that are looked at first
-LONGEST = 40  # letters of a run's name that are kept on one line of the terminal
+MAIN_METRICS = ("fid", "is", "recognised", "diversity")  # the other scores are shown on request
+MAX_NAME_WIDTH = 40  # characters of a run's name on one line of the terminal
 
 
 class Cell(NamedTuple):
-    """A text, and whether it is the best of its column."""
+    """One cell of a table.
+
+    Attributes:
+      text: Text of the cell.
+      best: Whether it holds the best value of its column.
+    """
 
     text: str
     best: bool = False
 
 
 class Column(NamedTuple):
-    """A title, and a cell for each run."""
+    """One column of a table.
+
+    Attributes:
+      title: Title of the column.
+      cells: One cell for each run.
+    """
 
     title: str
     cells: list[Cell]
 
 
 def run_names(results: Sequence[Result]) -> Column:
-    """The names of the runs."""
+    """Returns the column of the runs' names."""
     return Column("run", [Cell(result.run.name) for result in results])
 
 
-def reached(results: Sequence[Result]) -> Column:
-    """How far each run is."""
+def states(results: Sequence[Result]) -> Column:
+    """Returns the column of the runs' states: finished, or the steps done so far."""
     return Column("reached", [Cell(result.status) for result in results])
 
 
 def fields(results: Sequence[Result]) -> list[Column]:
-    """The fields in which the runs differ, in words that a line can be broken between."""
+    """Returns one column for each field in which the runs differ; its title can be wrapped between words."""
     known = field_names(results[0].run.config)
     return [
         Column(
@@ -54,41 +64,57 @@ def fields(results: Sequence[Result]) -> list[Column]:
     ]
 
 
-def scores(results: Sequence[Result], kinds: Collection[str] | None = None) -> list[Column]:
-    """The scores of the last step, in the order in which reports have them; of `kinds` alone if given."""
+def scores(results: Sequence[Result], metrics: Collection[str] | None = None) -> list[Column]:
+    """Returns one column for each score of the last step.
+
+    Args:
+      results: Results of the runs.
+      metrics: Metrics to show, such as `fid`; None shows all.
+
+    Returns:
+      Columns in the order in which the reports list the scores.
+    """
     return [
-        Column(score, [_judged(score, result, results) for result in results])
+        Column(score, [_final(score, result, results) for result in results])
         for score in _scores(results)
-        if kinds is None or kind(score) in kinds
+        if metrics is None or metric_of(score) in metrics
     ]
 
 
-def best_scores(results: Sequence[Result], kinds: Collection[str] | None = None) -> list[Column]:
-    """The best of each score while the run trained, and its step; of `kinds` alone if given."""
+def best_scores(results: Sequence[Result], metrics: Collection[str] | None = None) -> list[Column]:
+    """Returns one column for the best value of each score during training, and its step.
+
+    Args:
+      results: Results of the runs.
+      metrics: Metrics to show, such as `fid`; None shows all.
+
+    Returns:
+      Columns in the order in which the runs measured the scores.
+    """
     return [
         Column(f"best {score} (step)", [_best(score, result, results) for result in results])
         for score in _best_scores(results)
-        if kinds is None or kind(score) in kinds
+        if metrics is None or metric_of(score) in metrics
     ]
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """One line a run with all scores, numbers as they are; fields by their whole names."""
-    judged, best = _scores(results), _best_scores(results)
+    """Returns the results as CSV: one line for each run, unrounded scores and the full names of fields."""
+    final, best = _scores(results), _best_scores(results)
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     columns = [f"best {score} while training" for score in best]
     at = [f"{column}, step" for column in columns]
-    writer.writerow(["run", *results[0].differences, "status", "error", "step", *judged, *columns, *at])
+    writer.writerow(["run", *results[0].differences, "status", "error", "step", *final, *columns, *at])
     for result in results:
         writer.writerow(
             [
                 result.run.name,
-                *map(spelled, result.differences.values()),
+                *map(format_value, result.differences.values()),
                 result.status,
                 result.error,
                 result.step,
-                *(result.judged.get(score) for score in judged),
+                *(result.final.get(score) for score in final),
                 *(result.best.get(score, (None, None))[0] for score in best),
                 *(result.best.get(score, (None, None))[1] for score in best),
             ]
@@ -97,7 +123,7 @@ def as_csv(results: Sequence[Result]) -> str:
 
 
 def as_markdown(results: Sequence[Result], notes: Notes) -> str:
-    """What differs and the main scores, the best of each in bold, and under what the scores were taken."""
+    """Returns a Markdown table of the differing fields and the main scores, and the notes below it."""
 
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
@@ -105,8 +131,8 @@ def as_markdown(results: Sequence[Result], notes: Notes) -> str:
     columns = [
         run_names(results),
         *fields(results),
-        reached(results),
-        *scores(results, SHOWN),
+        states(results),
+        *scores(results, MAIN_METRICS),
         *best_scores(results, ["fid"]),
     ]
     body = zip(*(column.cells for column in columns), strict=True)
@@ -116,17 +142,17 @@ def as_markdown(results: Sequence[Result], notes: Notes) -> str:
 
 
 def on_terminal(results: Sequence[Result]) -> Iterator[Table]:
-    """How the runs differ, where their names don't tell, and the main scores."""
+    """Yields a table of the differing fields, unless the names hold them all, and one of the main scores."""
     known, names = field_names(results[0].run.config), run_names(results)
     if any(describe(result.differences, known) != result.run.name for result in results):
         yield _table([names, *fields(results)])
-    shown = [*scores(results, SHOWN), *best_scores(results, ["fid"])]
+    shown = [*scores(results, MAIN_METRICS), *best_scores(results, ["fid"])]
     networks = {column.title.partition("@")[2].partition(" ")[0] for column in shown}
-    if len(networks) == 1:  # which is said once, then
+    if len(networks) == 1:  # the caption names it
         (network,) = networks
         shown = [Column(column.title.replace(f"@{network}", ""), column.cells) for column in shown]
-    table = _table([names, reached(results), *shown])
-    table.caption = f"scores by the network {', '.join(sorted(networks))}" if networks else None
+    table = _table([names, states(results), *shown])
+    table.caption = f"feature network: {', '.join(sorted(networks))}" if networks else None
     yield table
 
 
@@ -134,7 +160,7 @@ def _table(columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, caption_justify="left", pad_edge=False, collapse_padding=True)
     names, *others = columns
     longest = max(len(cell.text) for cell in names.cells)
-    table.add_column(names.title, overflow="fold", width=min(longest, LONGEST))
+    table.add_column(names.title, overflow="fold", width=min(longest, MAX_NAME_WIDTH))
     for column in others:
         table.add_column(column.title, justify="right", overflow="fold")
     for row in zip(*(column.cells for column in columns), strict=True):
@@ -142,28 +168,28 @@ def _table(columns: Sequence[Column]) -> Table:
     return table
 
 
-def form(score: str, value: float) -> str:
-    """A score as reports have it: `fid@classifier` → 12.87, `recognised@classifier` → 86.9 %."""
-    if kind(score) in SHARES:
+def format_score(score: str, value: float) -> str:
+    """Formats a score as reports do: `fid@classifier` → 12.87, `recognised@classifier` → 86.9 %."""
+    if metric_of(score) in SHARES:
         return percent(value)
-    return f"{value:.5f}" if kind(score) == "kid" else ratio(value)
+    return f"{value:.5f}" if metric_of(score) == "kid" else ratio(value)
 
 
 def _scores(results: Sequence[Result]) -> list[str]:
-    """The names of all scores of the last step, in the order in which reports have them."""
-    return list(dict.fromkeys(score for result in results for score in result.judged))
+    """Returns the names of all scores of the last step, in the order in which reports list them."""
+    return list(dict.fromkeys(score for result in results for score in result.final))
 
 
 def _best_scores(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(score for result in results for score in result.best))
 
 
-def _judged(score: str, result: Result, results: Sequence[Result]) -> Cell:
-    if score not in result.judged:
+def _final(score: str, result: Result, results: Sequence[Result]) -> Cell:
+    if score not in result.final:
         return Cell("–")
-    value = result.judged[score]
-    values = [other.judged[score] for other in results if score in other.judged]
-    return Cell(form(score, value), value == better(score, values))
+    value = result.final[score]
+    values = [other.final[score] for other in results if score in other.final]
+    return Cell(format_score(score, value), value == best_value(score, values))
 
 
 def _best(score: str, result: Result, results: Sequence[Result]) -> Cell:
@@ -171,9 +197,9 @@ def _best(score: str, result: Result, results: Sequence[Result]) -> Cell:
         return Cell("–")
     value, step = result.best[score]
     values = [other.best[score][0] for other in results if score in other.best]
-    return Cell(f"{form(score, value)} ({step:,})", value == better(score, values))
+    return Cell(f"{format_score(score, value)} ({step:,})", value == best_value(score, values))
 
 
 def _value(value: Any) -> str:
-    """A field's value; ✓ and – are what the paper's table has."""
-    return {"true": "✓", "false": "–"}.get(spelled(value), spelled(value))
+    """Formats a field's value, with the ✓ and – of the paper's table 1."""
+    return {"true": "✓", "false": "–"}.get(format_value(value), format_value(value))

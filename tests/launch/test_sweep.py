@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compiling import xla_flags
 from etils import epath
 from PIL import Image
 
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.jobs import Job, Task
-from biggan_jax.sweeps.reading import Run, read_sweep
+from biggan_jax.sweeps.sweep_file import Run, read_sweep
 
 ROOT = Path(__file__).parents[2]
 SWEEP = [sys.executable, str(ROOT / "launch" / "sweep.py")]
@@ -68,7 +69,7 @@ def test_a_sweep_that_is_interrupted_goes_on_past_a_failed_run_and_never_runs_a_
     flags = [f"--sweep={sweep}", f"--workdir={workdir}"]
     cache = {
         "BIGGAN_CACHE": str(tmp_path / "cache"),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": xla_flags(devices=1),
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),  # three runs, one program
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
@@ -201,7 +202,7 @@ def test_a_killed_sweep_leaves_its_run_alone_until_that_has_ended(one_by_one, jo
     (job,) = jobs(a=["import time; print('here', flush=True); time.sleep(60)"])
     script = (
         "import sys; from etils import epath; from biggan_jax.sweeps.jobs import Job, Task\n"
-        "from biggan_jax.sweeps.reading import read_sweep; from one_by_one import run_one_by_one\n"
+        "from biggan_jax.sweeps.sweep_file import read_sweep; from one_by_one import run_one_by_one\n"
         f"(run,) = read_sweep({str(tmp_path / 'sweep.py')!r})\n"
         f"job = Job(run, epath.Path({str(job.directory)!r}), [Task('train', [])])\n"
         f"run_one_by_one([job], job.directory.parent, lambda *_: {python(job, job.tasks[0])!r}, 0)"

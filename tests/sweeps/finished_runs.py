@@ -8,7 +8,7 @@ from etils import epath
 from PIL import Image
 
 from biggan_jax.config import config_to_json
-from biggan_jax.sweeps.reading import Run, read_sweep
+from biggan_jax.sweeps.sweep_file import Run, read_sweep
 
 SWEEP = """
 BASE_CONFIG = "configs/fashion_mnist.py"
@@ -21,7 +21,7 @@ def sweep():
         {"name": "later", "seed": 1, "total_steps": 100},
     ]
 """
-JUDGED_BY = {
+CONDITIONS = {
     "weights": "average (EMA)",
     "statistics": {"mode": "standing", "passes": 20, "batch_size": 64},
     "truncation": 0.0,
@@ -69,5 +69,5 @@ def write_run(
         Image.new("RGB", (width, 20)).save(directory / "samples" / f"{name}.png")
     if judged is not None:
         scores = {f"{name}@classifier": {"value": value} for name, value in judged.items()}
-        report = JUDGED_BY | {"step": step, "scores": scores} | conditions
+        report = CONDITIONS | {"step": step, "scores": scores} | conditions
         (directory / "evaluation.json").write_text(json.dumps(report))

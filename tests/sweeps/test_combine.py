@@ -33,6 +33,11 @@ def test_names_of_parts_become_the_name_of_the_whole():
     assert [o["name"] for o in found] == ["wide,seed=0", "wide,seed=1"]
 
 
+def test_names_leave_out_the_fields_that_do_not_vary():
+    combined = product([{"name": "wide"}], each("seed", [0, 1]), [{"total_steps": 40, "ema.decay": 0.9}])
+    assert [o["name"] for o in combined] == ["wide,seed=0", "wide,seed=1"]
+
+
 def test_more_draws_or_fields_leave_those_drawn_already_as_they_were():
     rates = {"optimizer.g_learning_rate": log_uniform(1e-5, 1e-3)}
     few = random_search(3, rates, seed=1)

@@ -7,8 +7,8 @@ import shlex
 import pytest
 
 from biggan_jax.config import default_config
-from biggan_jax.runtime.cli import field_names
-from biggan_jax.sweeps.naming import LONGEST, run_name
+from biggan_jax.runtime.config_file import field_names
+from biggan_jax.sweeps.naming import MAX_LENGTH, run_name
 
 KNOWN = field_names(default_config())
 
@@ -48,6 +48,6 @@ def test_whatever_a_name_holds_it_is_a_file_name_that_shells_take_as_it_is_and_u
     names = [run_name({"name": name}, KNOWN) for name in HARMFUL]
     names += [run_name({"data.source": f"folder:{name}"}, KNOWN) for name in HARMFUL]
     for name in names:
-        assert shlex.quote(name) == name and "/" not in name and len(name) <= LONGEST
+        assert shlex.quote(name) == name and "/" not in name and len(name) <= MAX_LENGTH
         assert re.match(r"[\w=]", name) and "\n" not in name
     assert len(set(names)) == len(names)

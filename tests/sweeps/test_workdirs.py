@@ -9,7 +9,7 @@ from finished_runs import make_runs
 
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.jobs import plan_jobs
-from biggan_jax.sweeps.workdirs import last_message, last_step, log_path, refuse_other_runs
+from biggan_jax.sweeps.workdirs import find_directories, last_message, last_step, log_path, refuse_other_runs
 from biggan_jax.training.run import committed
 
 
@@ -47,6 +47,15 @@ def test_more_steps_make_a_finished_run_go_on_and_another_config_does_not_touch_
     runs[1].config.optimizer.beta1 = 0.5
     with pytest.raises(UserError, match=r"wide: optimizer.beta1 0.0 → 0.5$"):
         refuse_other_runs(runs, workdir)
+
+
+def test_a_run_whose_name_has_changed_keeps_the_directory_of_its_config(runs_and_workdir):
+    runs, workdir = runs_and_workdir
+    renamed = [runs[0]._replace(name="channels=8"), runs[1]._replace(name="other"), *runs[2:]]
+    renamed[1].config.optimizer.beta1 = 0.5  # another run, which starts in its own directory
+    directories = find_directories(renamed, workdir)
+    assert [path.name for path in directories] == ["narrow", "other", runs[2].name, "later"]
+    assert left(renamed, workdir, None)[:2] == [[], [TRAIN]]
 
 
 def test_a_checkpoint_in_a_bucket_counts_when_its_last_object_is_there(tmp_path, monkeypatch):

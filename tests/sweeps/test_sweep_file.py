@@ -7,7 +7,7 @@ from absl import flags
 
 from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.sweeps.reading import read_sweep
+from biggan_jax.sweeps.sweep_file import read_sweep
 
 BASE = "configs/fashion_mnist.py"
 
@@ -51,7 +51,7 @@ def test_every_impossible_run_is_named_with_its_remedy(sweep_file):
     with pytest.raises(UserError) as refused:
         read_sweep(sweep_file(body))
     message = str(refused.value)
-    assert "5 of 6 runs cannot be made, and nothing was started" in message
+    assert "5 of 6 runs are impossible; nothing was started" in message
     assert "run 2" in message and "did you mean config.model.channels?" in message
     assert "config.batch_size = 0: give 1 or more" in message
     assert "config.model is a section" in message
@@ -74,7 +74,7 @@ def test_fields_that_are_possible_alone_are_checked_together(sweep_file):
     ],
 )
 def test_two_runs_of_one_name_would_share_a_directory_and_are_refused(sweep_file, body, name):
-    with pytest.raises(UserError, match=f"are both called {name!r}"):
+    with pytest.raises(UserError, match=f"are both named {name!r}"):
         read_sweep(sweep_file(body))
 
 
@@ -107,5 +107,14 @@ def test_a_broken_file_is_explained_without_a_traceback(tmp_path, content, said)
 def test_only_the_runs_asked_for_are_left_and_a_misspelt_one_is_not_passed_over(sweep_file):
     path = sweep_file("[{'name': f'row{n}', 'seed': n} for n in range(5)]")
     assert [run.name for run in read_sweep(path, ["row3", "row1"])] == ["row1", "row3"]
-    with pytest.raises(UserError, match="no such run; there are row0, row1"):
+    with pytest.raises(UserError, match="no such run; it has row0, row1"):
         read_sweep(path, ["row9"])
+
+
+def test_fields_that_all_runs_share_are_left_out_of_their_names(sweep_file):
+    common = "{'total_steps': 40, 'ema.decay': 0.9, 'sample_every': 10, 'checkpoint_every': 10}"
+    several = read_sweep(sweep_file(f"[{{'seed': n}} | {common} for n in (1, 2)] + [{common}]"))
+    assert [run.name for run in several] == ["seed=1", "seed=2", "base"]
+    assert all(run.config.total_steps == 40 for run in several)
+    (single,) = read_sweep(sweep_file("[{'seed': 1, 'total_steps': 40}]"))
+    assert single.name == "seed=1,total_steps=40"
