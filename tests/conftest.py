@@ -4,20 +4,23 @@ On simulated devices, wait for each step before the next (`jax.block_until_ready
 collectives in flight at once deadlock.
 """
 
+import atexit
+import gc
 import os
+import shutil
+import signal
+import tempfile
 
-# Before JAX is imported: it reads both when it first looks for devices. Compiling takes most of the tests'
-# time, and less of it without LLVM's optimisation, which networks this small can do without.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-for flag, value in {"xla_force_host_platform_device_count": 4, "xla_backend_optimization_level": 0}.items():
-    if flag not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()
+import compiling
+import pytest
 
-import gc  # noqa: E402
-import signal  # noqa: E402
+compiling.set_defaults(devices=4)
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest's workers inherit it
+    compiled = tempfile.mkdtemp(prefix="compiled-by-tests-")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    compiling.set_cache(compiled)
 
 import jax  # noqa: E402
-import pytest  # noqa: E402
 
 # A shell's background ignores Ctrl-C, and processes inherit that: those that tests start would not hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

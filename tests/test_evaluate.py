@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from compiling import xla_flags
 from pages import Page, assert_needs_no_other_file
 from PIL import Image
 
@@ -39,7 +40,7 @@ def run(*arguments, program=("-m", "biggan_jax.evaluate")):
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
-        env={**os.environ, "COLUMNS": "110", "XLA_FLAGS": ""},
+        env={**os.environ, "COLUMNS": "110", "XLA_FLAGS": xla_flags(devices=1)},
         timeout=300,
     )
 

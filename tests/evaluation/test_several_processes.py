@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blob_runs import make_config, write_run
+from compiling import xla_flags
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +28,7 @@ def free_address() -> str:
 def start(script, places, processes, devices):
     """The processes of a layout: each gets places, address, and its own place among them."""
     address = free_address()
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(devices)}
     return [
         subprocess.Popen(
             [sys.executable, str(HERE / script), *map(str, places), address, str(processes), str(index)],

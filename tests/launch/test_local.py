@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import compiling
 import jax
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def four_processes(tmp_path_factory):
     (place / "config.py").write_text(TRAINING.replace("IMAGES", str(place / "images")))
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": compiling.QUICKLY,
         "BIGGAN_CACHE": str(place / "cache"),
     }
 

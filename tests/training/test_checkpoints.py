@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiling import xla_flags
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from biggan_jax.config import default_config

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from compiling import xla_flags
 
 from biggan_jax.runtime import processes
 from biggan_jax.runtime.errors import UserError
@@ -25,8 +26,8 @@ def free_address() -> str:
 
 
 def start(command: list[str], devices: int) -> subprocess.Popen:
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(HERE.parent)}
+    settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(devices), "PYTHONPATH": str(HERE.parent)}
+    environment = os.environ | settings
     return subprocess.Popen(
         [sys.executable, *command], env=environment, stderr=subprocess.PIPE, text=True, cwd=HERE.parent
     )

@@ -17,6 +17,7 @@ import plain_networks as plain
 import pytest
 import tiny_runs
 from absl import flags
+from compiling import xla_flags
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 from test_hosts import free_address
@@ -422,8 +423,7 @@ def test_of_several_processes_the_first_alone_reads_what_the_run_begins_with(tmp
     (tmp_path / "elsewhere").mkdir()
     command = [sys.executable, "-m", "biggan_jax.train", f"--config={file}", "--config.init_from=export"]
     command += [f"--config.{name}={value}" for name, value in fields.items()]
-    one_device = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
-    environment = os.environ | {"XLA_FLAGS": one_device}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(devices=1)}
 
     def row(*places: str) -> dict:
         workdir = tmp_path / f"run of {len(places)}"
