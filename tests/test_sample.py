@@ -27,10 +27,11 @@ TILE = 96  # on sheets, where 8 px are enlarged
 SEVERAL = """
 import json, sys
 from absl import flags
-from biggan_jax.runtime import cli, sample
+from biggan_jax import sample
+from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime import processes
-hosts.join = lambda *_: None  # which can be done once in a process
+processes.join = lambda *_: None  # which can be done once in a process
 for words in json.loads(sys.argv[1]):
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()

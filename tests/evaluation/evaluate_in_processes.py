@@ -18,12 +18,12 @@ from biggan_jax.evaluation.during_training import TrainingEvaluation
 from biggan_jax.runtime import processes
 
 if __name__ == "__main__":
-    workdir, output, address, processes, index = sys.argv[1:]
+    workdir, output, address, count, index = sys.argv[1:]
     reference.open_source = open_blobs
     during_training.ClassifierSettings = evaluator.ClassifierSettings = lambda random_flip: SETTINGS
     shuffled_patches.LEAST = 100
-    if int(processes) > 1:
-        processes.join(address, int(processes), int(index))
+    if int(count) > 1:
+        processes.join(address, int(count), int(index))
     with processes.fail_fast():
         console = Console(quiet=True)
         # The others have no such folder: the first one's classifier and files count.

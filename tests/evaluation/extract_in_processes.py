@@ -17,9 +17,9 @@ from biggan_jax.evaluation.networks.feature_network import from_inception
 from biggan_jax.runtime import processes
 
 if __name__ == "__main__":
-    output, address, processes, index = sys.argv[1:]
-    if int(processes) > 1:
-        processes.join(address, int(processes), int(index))
+    output, address, count, index = sys.argv[1:]
+    if int(count) > 1:
+        processes.join(address, int(count), int(index))
     with processes.fail_fast():
         weights = inception_weights.Weights(
             inception_weights.convert(random_state(seed=0), "random"), "0" * 64

@@ -43,8 +43,8 @@ def after_five_steps(mapping: str, count: int) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    output, address, processes, index, *jobs = sys.argv[1:]
-    processes.join(address, int(processes), int(index))
+    output, address, count, index, *jobs = sys.argv[1:]
+    processes.join(address, int(count), int(index))
     with processes.fail_fast():
         results = {}
         for job in jobs:

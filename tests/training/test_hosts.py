@@ -134,7 +134,7 @@ def test_when_one_process_ends_all_end_within_a_minute_and_say_so(end, code, wor
         "from biggan_jax.runtime.errors import UserError\n"
         "from biggan_jax.runtime import processes\n"
         "from biggan_jax.runtime.replicas import Replicas\n"
-        "hosts.join(sys.argv[1], 3, int(sys.argv[2]))\n"
+        "processes.join(sys.argv[1], 3, int(sys.argv[2]))\n"
         "with processes.fail_fast():\n"
         "    for turn in range(1000):\n"
         "        Replicas().broadcast(turn)\n"
