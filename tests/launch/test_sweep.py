@@ -70,8 +70,6 @@ def test_a_sweep_that_is_interrupted_goes_on_past_a_failed_run_and_never_runs_a_
     cache = {
         "BIGGAN_CACHE": str(tmp_path / "cache"),
         "XLA_FLAGS": xla_flags(devices=1),
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),  # three runs, one program
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
     process = subprocess.Popen(

@@ -19,7 +19,6 @@ import tensorstore
 import tiny_training
 from etils import epath
 from etils.epath import gpath
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from rich.console import Console
 from tiny_workdirs import make_run_config, random_state
@@ -125,23 +124,6 @@ def started():
 def emulator(started):
     yield started
     started.answer = lambda method, path: None
-
-
-@pytest.fixture
-def compiled_once(tmp_path):
-    """Compiles the step of a run only the first time that it is taken up."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for values in (settings, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is settings:
-            yield
 
 
 def make_config(**fields):
@@ -332,7 +314,7 @@ def test_the_best_checkpoint_of_a_run_in_a_bucket_is_exported_with_its_scores(em
 
 
 @pytest.mark.slow
-def test_a_run_in_a_bucket_that_was_stopped_ends_as_one_that_was_not(emulator, compiled_once, monkeypatch):
+def test_a_run_in_a_bucket_that_was_stopped_ends_as_one_that_was_not(emulator, monkeypatch):
     config = tiny_training.make_config(total_steps=4, log_every=2, checkpoint_every=2, sample_every=4)
     config.model.dtype, config.data.source = "float32", "noise"
     config.sampling.update(standing_passes=1, batch_size=6, samples_per_class=1)

@@ -25,7 +25,6 @@ from test_loop import stop_after
 from tiny_runs import (
     CLASSES,
     assert_same_state,
-    compiled_once,  # noqa: F401
     noise_images,  # noqa: F401
     rows,
     saved,

@@ -20,7 +20,6 @@ from rich.console import Console
 from tiny_runs import (
     RATES,
     assert_same_state,
-    compiled_once,  # noqa: F401
     make_config,
     noise_images,
     rows,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_runs import assert_same_state, compiled_once, make_config, noise_images, rows, saved  # noqa: F401
+from tiny_runs import assert_same_state, make_config, noise_images, rows, saved  # noqa: F401
 
 from biggan_jax.training.monitoring.collapse import CollapseError, seed_after
 from biggan_jax.training.run import loop

@@ -1,6 +1,6 @@
 """Runs of the loop that take a second: a tiny configuration on noise, and what they leave behind.
 
-A test module that imports the two fixtures has them.
+A test module that imports the fixture `noise_images` trains on noise.
 """
 
 import json
@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from biggan_jax.config import default_config
 from biggan_jax.data import ArraySource
@@ -19,26 +18,6 @@ from biggan_jax.training.step.state import abstract_state
 
 CLASSES = 5
 RATES = {"steps_per_second", "images_per_second"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Compiles the step, which is the same for every call of `train`, only once; child processes share it."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-            monkeypatch.setenv(name.upper(), str(value))
-        compilation_cache.reset_cache()
-        yield
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True)
