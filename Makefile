@@ -12,7 +12,7 @@ WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-peers lint docs docs-test
+.PHONY: help setup demo test test-quick test-peers lint docs docs-test
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -26,6 +26,9 @@ demo: $(INSTALLED)  ## train BigGAN on Fashion-MNIST on this machine and draw wh
 
 test: $(INSTALLED)  ## run the tests
 	$(PYTEST) -m "not peers"
+
+test-quick: $(INSTALLED)  ## run the quick tests of every room, in under two minutes
+	$(PYTEST) -m "not peers and not slow"
 
 # pytest exits with 5 where no test carries the mark.
 test-peers: $(PEERS)  ## run the tests that compare with other packages (installs the extra `peers`)
