@@ -155,7 +155,7 @@ def test_a_runs_newest_checkpoint_is_drawn_from_at_the_truncations_asked_for(tmp
     )
     assert found[:4] == [[0, ""]] * 4
     assert found[4][0] == 2 and "are of the steps 3, 5" in found[4][1]
-    assert found[5] == [2, "truncation = -1.0: give 0 or more; 0 for none"]
+    assert found[5] == [2, "truncation = -1.0: give 0 or more; 0 is untruncated"]
     new, five, three, _ = ((tmp_path / f"{name}.png").read_bytes() for name in names)
     assert new == five != three
     assert not (tmp_path / "never.png").exists()
@@ -169,9 +169,9 @@ def test_what_the_generator_cannot_do_is_an_error_that_says_what_it_can(export, 
         ("--classes=3",): "class 3: the classes are 0 to 2",
         ("--classes=-1",): "class -1: the classes are 0 to 2",
         ("--classes=",): "--classes= is empty",
-        ("--truncation=0.1",): "truncation = 0.1: there are batch norm statistics for 0.5, 1, 0 alone",
+        ("--truncation=0.1",): "truncation = 0.1: batch norm has statistics at 0.5, 1, 0",
         ("--truncation=nan",): "truncation = nan: give 0 or more",
-        ("--truncations=0.5,0.2",): "truncation = 0.2: there are batch norm statistics for",
+        ("--truncations=0.5,0.2",): "truncation = 0.2: batch norm has statistics at",
         ("--interpolate=both", "--classes=1"): "--interpolate=both goes from class to class",
         (f"--output={tmp_path}",): "give a file on this machine, .png",
         (f"--output={tmp_path}/file/x.png",): f"cannot write {tmp_path}/file/x.png: ",
@@ -262,7 +262,7 @@ def test_a_set_killed_half_way_goes_on_and_is_the_same_as_one_drawn_at_once(expo
         assert not (tmp_path / "set.npz").exists()
     assert b"the same command goes on where it was" in said
     again = run(*flags, f"--output={tmp_path}/set.npz", program=("-c", SMALL_PARTS))
-    assert again.returncode == 0 and "going on after" in again.stdout, again.stderr
+    assert again.returncode == 0 and "continuing after" in again.stdout, again.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"set.npz"}
     at_once = run(*flags, f"--output={tmp_path}/once.npz", program=("-c", SMALL_PARTS))
     assert at_once.returncode == 0 and "going on" not in at_once.stdout

@@ -1,38 +1,43 @@
-"""Spectral normalisation (Miyato et al. 2018) as a function of the parameter tree.
+"""Spectral normalisation (Miyato et al. 2018, section 2.1, algorithm 1) as a function of the parameter tree.
 
-Every leaf called `kernel` is a weight: reshaped to a matrix W of [inputs, outputs] it is divided by an
-estimate σ of its largest singular value. The estimate comes from one power iteration a step on a vector u
-that is kept from step to step. This is done once an update for each network, outside the layers, however
-many forward passes or micro-batches then share the normalised weights.
+Each leaf called `kernel` is a weight. It is reshaped to a matrix W [inputs, outputs] and divided by an
+estimate σ of its largest singular value, from one power iteration in each step on a vector u that training
+keeps. Brock et al. 2019 normalise both networks (section 3). An update does this once for each network,
+outside the layers: all forward passes and micro-batches share the normalised weights.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 
-Tree = dict  # nested dictionaries of parameters, as flax makes them
-# The vectors decide the scale of every weight: never in the bfloat16 products that TPUs default to.
+from biggan_jax.models.parameter_tree import Tree, flatten, unflatten
+
+# The vectors decide the scale of each weight, so products of bfloat16, the default of TPUs, are too coarse.
 PRECISION = jax.lax.Precision.HIGHEST
 
 
 class SingularVectors(NamedTuple):
-    """Estimates of the leading singular vectors of each weight, by the weight's path in the tree."""
+    """Estimates of the leading singular vectors of each weight, by the path of the weight.
 
-    left: dict[str, jax.Array]  # v: f32[inputs]
-    right: dict[str, jax.Array]  # u: f32[outputs]
+    Attributes:
+      left: The paper's v, f32[inputs].
+      right: The paper's u, f32[outputs].
+    """
+
+    left: dict[str, jax.Array]
+    right: dict[str, jax.Array]
 
 
 def weights(params: Tree) -> dict[str, jax.Array]:
-    """The leaves that are weights, as matrices of [inputs, outputs], by path ("block_0/conv_1/kernel")."""
-    leaves = traverse_util.flatten_dict(params, sep="/")
+    """Returns the weights of a network as matrices [inputs, outputs], by path ("block_0/conv_1/kernel")."""
+    leaves = flatten(params)
     return {p: w.reshape(-1, w.shape[-1]) for p, w in leaves.items() if p.split("/")[-1] == "kernel"}
 
 
 def initial_vectors(params: Tree, key: jax.Array) -> dict[str, jax.Array]:
-    """Random u of unit length for each weight: what training keeps between steps."""
-    matrices = sorted(weights(params).items())  # the order of the tree is an accident of how it was made
+    """Samples a random u of unit length for each weight; training keeps u between steps."""
+    matrices = sorted(weights(params).items())  # The order of the tree depends on how it was made.
     keys = jax.random.split(key, len(matrices))
     return {
         path: _unit(jax.random.normal(k, matrix.shape[-1:], matrix.dtype), 0.0)
@@ -43,9 +48,15 @@ def initial_vectors(params: Tree, key: jax.Array) -> dict[str, jax.Array]:
 def power_iteration(
     params: Tree, u: dict[str, jax.Array], epsilon: float, iterations: int = 1
 ) -> SingularVectors:
-    """Refines u: v ← Wu/|Wu|, u ← Wᵀv/|Wᵀv|; lengths below `epsilon` count as `epsilon`.
+    """Refines u by power iteration: v ← Wu/|Wu|, u ← Wᵀv/|Wᵀv|.
 
     No gradient flows through the vectors.
+
+    Args:
+      params: Parameters of a network.
+      u: Vectors of the step before, by the path of the weight.
+      epsilon: Smallest length that a vector is divided by.
+      iterations: Number of iterations.
     """
     left, right = {}, dict(u)
     for path, matrix in weights(jax.lax.stop_gradient(params)).items():
@@ -56,7 +67,7 @@ def power_iteration(
 
 
 def sigmas(params: Tree, vectors: SingularVectors) -> dict[str, jax.Array]:
-    """The estimate σ = vᵀWu of each weight's largest singular value; its gradient is vuᵀ."""
+    """Returns the estimate σ = vᵀWu of each weight's largest singular value; its gradient is vuᵀ."""
     return {
         path: jnp.dot(
             jnp.dot(vectors.left[path], matrix, precision=PRECISION), vectors.right[path], precision=PRECISION
@@ -66,14 +77,14 @@ def sigmas(params: Tree, vectors: SingularVectors) -> dict[str, jax.Array]:
 
 
 def normalize(params: Tree, vectors: SingularVectors, epsilon: float) -> Tree:
-    """The same tree with every weight divided by its σ, or by `epsilon` where σ is less.
+    """Divides each weight of a tree by its σ, or by `epsilon` if σ is smaller.
 
     The gradient flows through σ.
     """
-    leaves = traverse_util.flatten_dict(params, sep="/")
+    leaves = flatten(params)
     for path, sigma in sigmas(params, vectors).items():
         leaves[path] = leaves[path] / jnp.maximum(sigma, epsilon)
-    return traverse_util.unflatten_dict(leaves, sep="/")
+    return unflatten(leaves)
 
 
 def _unit(vector: jax.Array, epsilon: float) -> jax.Array:

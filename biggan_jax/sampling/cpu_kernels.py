@@ -10,6 +10,7 @@ convolution of small maps, and XLA computes the gradients of these forms slowly 
 """
 
 import functools
+import operator
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -18,13 +19,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from jax import lax
 
 from biggan_jax.models import convolution
 from biggan_jax.models.generator import Generator
 from biggan_jax.models.layers import Conv
-from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.models.parameter_tree import Tree, flatten, unflatten
 
 Path = tuple[str, ...]  # of a layer in its network: ("block_0", "conv_1")
 Kernels = Mapping[str, jax.Array]  # by the path of the weight: "block_0/conv_1/kernel"
@@ -58,9 +58,9 @@ def pre_transform(generator: Generator, latent_dim: int, params: Tree) -> tuple[
       The other parameters, and the transformed kernels.
     """
     uses = _kernel_uses(generator, latent_dim, params)
-    leaves = traverse_util.flatten_dict(params, sep="/")
+    leaves = flatten(params)
     kernels = {path: leaves.pop(path) for path in uses}
-    return traverse_util.unflatten_dict(leaves, sep="/"), _transform_all(tuple(uses.items()), kernels)
+    return unflatten(leaves), _transform_all(tuple(uses.items()), kernels)
 
 
 def convolving_with(kernels: Kernels) -> AbstractContextManager[None]:
@@ -196,6 +196,8 @@ def _by_tiles(x: jax.Array, kernels: jax.Array) -> jax.Array:
 def _combine(matrix: np.ndarray, parts: list[jax.Array]) -> list[jax.Array]:
     """Computes `matrix @ parts` term by term: the entries are 0, 1 and -1."""
     return [
-        sum(part if sign > 0 else -part for sign, part in zip(row, parts, strict=True) if sign)
+        functools.reduce(
+            operator.add, (part if sign > 0 else -part for sign, part in zip(row, parts, strict=True) if sign)
+        )
         for row in matrix
     ]

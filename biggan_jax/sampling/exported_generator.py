@@ -1,4 +1,4 @@
-"""What an export holds: a generator that needs nothing else to draw, and what is known of it."""
+"""Content of an export: a generator with all that sampling needs, and its origin."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from biggan_jax.sampling.truncation import TruncationKind
 
 @dataclasses.dataclass(frozen=True)
 class TrainedNetwork:
-    """A network as it is trained: weights not yet divided by their σ.
+    """A network as training holds it: its weights are not divided by their σ.
 
     Attributes:
-      params: the flax parameters, float32.
-      u: spectral norm's vector of each weight, by the weight's path ("block_0/conv_1/kernel").
+      params: Flax parameters, float32.
+      u: Spectral norm's vector of each weight, by the path of the weight ("block_0/conv_1/kernel").
     """
 
     params: Tree
@@ -26,17 +26,17 @@ class TrainedNetwork:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportedGenerator:
-    """A generator that is ready to draw.
+    """A generator frozen for sampling, with the trained networks if training can continue from it.
 
     Attributes:
-      model: the `model` section of a config; `make_generator(model)` is the network.
-      params: its parameters, every weight divided by its σ.
-      statistics: batch norm's standing statistics (flax collection) by truncation; none if a file had none.
-      truncation_kind: how truncations are meant, see `sampling.truncation`.
-      class_names: one for each label, or none if they are not known.
-      provenance: what it came of, as JSON: `format`, and files, step, data set, scores where there are such.
-      generator: the same network for training to go on from, or None.
-      discriminator: its opponent, or None.
+      model: `model` section of a config; `make_generator(model)` builds the network.
+      params: Parameters, every weight divided by its σ.
+      statistics: Standing statistics of batch norm (a Flax collection) by truncation; empty if unknown.
+      truncation_kind: Meaning of the truncations, see `sampling.truncation`.
+      class_names: One name for each label, or none if the names are unknown.
+      provenance: Origin as JSON: `format`, and files, step, data set and scores if known.
+      generator: The same network for further training, or None.
+      discriminator: Its discriminator, or None.
     """
 
     model: ConfigDict

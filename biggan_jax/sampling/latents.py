@@ -1,6 +1,6 @@
-"""Latents, each a function of a key and its index alone, so the number of devices changes nothing.
+"""Latents and labels, each a function of a key and its index alone: the number of devices changes nothing.
 
-The distributions are those of Brock et al. 2019, appendix E; truncation is section 3.1.
+The distributions are from appendix E of Brock et al. 2019, truncation is from section 3.1.
 """
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from biggan_jax.sampling.truncation import TruncationKind, refuse_impossible
 
-SCALED_LIMIT = 2.0  # where normal latents are cut off that truncation then scales
+SCALED_LIMIT = 2.0  # bound of the normal latents that a truncation of kind "scale" multiplies
 
 
 def _normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -43,40 +43,40 @@ def sample_latents(
     truncation: float = 0.0,
     kind: TruncationKind = "threshold",
 ) -> jax.Array:
-    """Draws the latents with the given indices in the sequence that `key` names.
+    """Samples latents by their indices in the sequence of a key.
 
     Args:
-      key: a typed JAX key.
+      key: Typed JAX key.
       indices: i32[N], positions in the global batch.
-      latent_dim: length of a latent.
-      distribution: a name in `DISTRIBUTIONS`.
-      truncation: of normal latents.
-      kind: what `truncation` means, see `sampling.truncation`.
+      latent_dim: Length of a latent.
+      distribution: Name in `DISTRIBUTIONS`.
+      truncation: Truncation of normal latents.
+      kind: Meaning of `truncation`, see `sampling.truncation`.
 
     Returns:
       f32[N, latent_dim].
 
     Raises:
-      ValueError: unknown distribution, or truncation of one that is not normal.
+      ValueError: If the distribution is unknown, or a truncation is given for one that is not normal.
     """
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"latent distribution {distribution!r}: choose one of {tuple(DISTRIBUTIONS)}")
     refuse_impossible(kind, truncation, distribution)
     if kind == "scale" and distribution == "normal":
 
-        def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        def sample(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
             return truncation * jax.random.truncated_normal(key, -SCALED_LIMIT, SCALED_LIMIT, shape)
     elif kind == "threshold" and truncation:
 
-        def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        def sample(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
             return jax.random.truncated_normal(key, -truncation, truncation, shape)
     else:
-        draw = DISTRIBUTIONS[distribution]
-    return jax.vmap(lambda index: draw(jax.random.fold_in(key, index), (latent_dim,)))(indices)
+        sample = DISTRIBUTIONS[distribution]
+    return jax.vmap(lambda index: sample(jax.random.fold_in(key, index), (latent_dim,)))(indices)
 
 
 def sample_labels(key: jax.Array, indices: jax.Array, num_classes: int) -> jax.Array:
-    """Draws labels, uniform over the classes, with the given indices: i32[N]."""
+    """Samples labels, uniform over the classes, by their indices in the sequence of a key: i32[N]."""
     return jax.vmap(lambda index: jax.random.randint(jax.random.fold_in(key, index), (), 0, num_classes))(
         indices
     )

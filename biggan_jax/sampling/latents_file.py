@@ -1,4 +1,4 @@
-"""Images of given latents, for exact comparisons: an .npz of `z` and `labels` to one of `images`."""
+"""Images of given latents, for exact comparisons: from an .npz of `z` and `labels` to one of `images`."""
 
 import zipfile
 from collections.abc import Iterator
@@ -7,26 +7,33 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from biggan_jax.runtime.counting import counting
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import atomic_file
 from biggan_jax.runtime.npz import open_npz, read_array, write_array
+from biggan_jax.runtime.progress import counting
 from biggan_jax.sampling.sampler import Sampler
 
 BYTES_AT_ONCE = 2**26
 
 
 def read_latents(path: Path, sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
-    """Latents f32[N, latent_dim] and labels i32[N], or weights of all classes f32[N, num_classes].
+    """Reads latents and labels.
+
+    Args:
+      path: Path of the .npz.
+      sampler: Generator that the latents are for.
+
+    Returns:
+      Latents f32[N, latent_dim], and labels i32[N] or weights of all classes f32[N, num_classes].
 
     Raises:
-      UserError: there is no such file, or what it holds is not for this generator.
+      UserError: If the file is missing, or its arrays do not fit the generator.
     """
     with open_npz(path) as file:
         for key in ("z", "labels"):
             if key not in file:
                 raise UserError(
-                    f"{path} has no '{key}', only {', '.join(file.files) or 'nothing'}: write it by "
+                    f"{path} has no '{key}', only {', '.join(file.files) or 'nothing'}: write it with "
                     "numpy.savez(FILE, z=z, labels=labels)"
                 )
         z, labels = (read_array(file, path, key) for key in ("z", "labels"))
@@ -38,11 +45,11 @@ def read_latents(path: Path, sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
     wanted = (len(z), sampler.num_classes) if mixed else (len(z),)
     if labels.dtype.kind not in "iuf" or labels.shape != wanted:
         raise UserError(
-            f"{path}: labels is {labels.dtype}{list(labels.shape)}, must be whole numbers [{len(z)}], or "
+            f"{path}: labels is {labels.dtype}{list(labels.shape)}, must be integers [{len(z)}], or "
             f"floating-point weights of all classes [{len(z)}, {sampler.num_classes}]"
         )
     if not np.isfinite(z).all() or (mixed and not np.isfinite(labels).all()):
-        raise UserError(f"{path} holds numbers that are not finite: write it again without them")
+        raise UserError(f"{path} holds numbers that are not finite: write it without them")
     if not mixed and (labels.min() < 0 or labels.max() >= sampler.num_classes):
         raise UserError(
             f"{path} holds labels from {labels.min()} to {labels.max()}, must be 0 to "
@@ -59,15 +66,23 @@ def write_images(
     truncation: float | None,
     console: Console,
 ) -> None:
-    """Draws `images`, f32[N, H, W, 3] in [-1, 1], into an .npz.
+    """Generates the images and writes them to an .npz as `images`, f32[N, H, W, 3] in [-1, 1].
+
+    Args:
+      path: Path of the .npz.
+      sampler: The generator.
+      z: Latents, f32[N, latent_dim].
+      classes: Labels i32[N], or weights of all classes f32[N, num_classes].
+      truncation: Truncation of the statistics; None for the sampler's default.
+      console: Console for the progress.
 
     Raises:
-      UserError: the file cannot be written, or there is no such truncation.
+      UserError: If the file cannot be written, or the truncation is not available.
     """
     count, size = len(z), sampler.resolution
     at_once = max(1, BYTES_AT_ONCE // (12 * size**2))
     with (
-        counting(console, count) as advance,
+        counting("", count, unit="images", console=console, compiles=True) as advance,
         atomic_file(path) as file,
         zipfile.ZipFile(file, "w") as archive,
     ):

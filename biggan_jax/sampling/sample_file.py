@@ -1,5 +1,6 @@
-"""Samples as the field passes them on: an .npz with `arr_0`, images u8[N, H, W, 3], and `arr_1`, their labels
-(the sample batches of ADM, whose evaluator takes them).
+"""Files of samples in ADM's format: an .npz of images `arr_0` u8[N, H, W, 3] and labels `arr_1` i32[N].
+
+Dhariwal & Nichol 2021 publish sample batches in this format, and their evaluator reads it.
 """
 
 import io
@@ -15,20 +16,23 @@ from biggan_jax.runtime.npz import open_npz, read_array
 def read_samples(
     path: Path, resolution: int | None = None, num_classes: int | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images u8[N, H, W, 3], and labels i32[N] or None where the file has none.
+    """Reads samples.
 
     Args:
-      path: of the .npz.
-      resolution: pixels a side that the images must have; None for any.
-      num_classes: labels must be below this; None for any.
+      path: Path of the .npz.
+      resolution: Required side of the images in pixels; None for any.
+      num_classes: Bound that labels must be below; None for any.
+
+    Returns:
+      Images u8[N, H, W, 3], and labels i32[N] or None if the file has no labels.
 
     Raises:
-      UserError: there is no such file, or what it holds is no samples; the message says how to mend it.
+      UserError: If the file is missing or holds no samples; the message says how to repair it.
     """
     with open_npz(path) as file:
         if "arr_0" not in file:
             raise UserError(
-                f"{path} has no 'arr_0', only {', '.join(file.files) or 'nothing'}: write samples by "
+                f"{path} has no 'arr_0', only {', '.join(file.files) or 'nothing'}: write samples with "
                 "numpy.savez(FILE, images, labels)"
             )
         images = read_array(file, path, "arr_0")
@@ -38,10 +42,10 @@ def read_samples(
 
 
 def write_samples(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Writes images u8[N, H, W, 3] and labels i32[N], whole or not at all.
+    """Writes images u8[N, H, W, 3] and labels i32[N]; the file appears complete or not at all.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: If the file cannot be written.
     """
     buffer = io.BytesIO()
     np.savez(buffer, images, labels)
@@ -62,13 +66,13 @@ def _check_images(path: Path, images: np.ndarray, resolution: int | None) -> Non
         raise UserError(f"{path} holds no images")
     if resolution is not None and images.shape[1:3] != (resolution, resolution):
         raise UserError(
-            f"{path} holds images of {shape[1]} × {shape[2]} pixels, the real ones have {resolution} × "
-            f"{resolution}: compare at one size"
+            f"{path} holds images of {shape[1]} × {shape[2]} pixels, and the real images have {resolution} × "
+            f"{resolution}: compare at one resolution"
         )
 
 
 def _values(images: np.ndarray) -> str:
-    """What an array that holds no uint8 holds, in words."""
+    """Describes the values of an array that is not uint8."""
     if images.dtype.kind not in "fiu" or not images.size:
         return ""
     finite = images[np.isfinite(images)]
@@ -78,21 +82,21 @@ def _values(images: np.ndarray) -> str:
 
 
 def _remedy(images: np.ndarray) -> str:
-    """How to make uint8 of them, by the range that their values are in."""
+    """Returns how to convert the images to uint8, by the range of their values."""
     finite = images[np.isfinite(images)] if images.dtype.kind in "fiu" else np.zeros(0)
     if not finite.size:
         return ""
     for scaled, low, high in (("(x * 255)", 0, 1), ("((x + 1) * 127.5)", -1, 1), ("x", 0, 255)):
         if low <= finite.min() and finite.max() <= high:
             return f": write {scaled}.round().astype(uint8) for x from {low} to {high}"
-    return ": bring them into this range before you write them"
+    return ": scale them to this range before you write them"
 
 
 def _checked_labels(path: Path, labels: np.ndarray, count: int, num_classes: int | None) -> np.ndarray:
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise UserError(
-            f"{path} holds labels {labels.dtype}{list(labels.shape)} for {count} images: must be whole "
-            "numbers, one an image"
+            f"{path} holds labels {labels.dtype}{list(labels.shape)} for {count} images: must be one "
+            "integer for each image"
         )
     if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
         known = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"

@@ -1,7 +1,7 @@
-"""Many samples as one .npz in ADM's format (`arr_0` u8[N, H, W, 3], `arr_1` i32[N]), drawn in parts.
+"""Large sample sets: one .npz in ADM's format (`arr_0` u8[N, H, W, 3], `arr_1` i32[N]), sampled in parts.
 
-Finished parts lie on disk in a folder beside the file, so that what was interrupted goes on where it was, and
-memory holds one part at a time. Several processes draw parts side by side; the first one writes.
+Finished parts are kept in a folder beside the file, so an interrupted command continues where it stopped, and
+memory holds one part at a time. Several processes sample parts in parallel; the first process writes.
 """
 
 import dataclasses
@@ -18,31 +18,34 @@ import numpy as np
 from rich.console import Console
 
 from biggan_jax.runtime import processes
-from biggan_jax.runtime.counting import counting
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import atomic_file, check_output
 from biggan_jax.runtime.npz import write_array
+from biggan_jax.runtime.progress import counting
 from biggan_jax.runtime.replicas import Replicas
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.sample_file import read_samples
 from biggan_jax.sampling.sampler import Sampler
 
-PART_BYTES = 48 * 2**20
+PART_BYTES = 48 * 2**20  # pixels of a part
 REQUEST = "request.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleSetRequest:
-    """All that the images depend on: parts of different ones are no set.
+    """Everything that the images of a set depend on.
+
+    Parts of different requests do not form a set.
 
     Attributes:
-      num_samples: how many images.
-      classes: labels; image i is of `classes[i % len(classes)]`.
-      truncation, seed: of the latents.
-      batch_size: images that a device draws at once.
+      num_samples: Number of images.
+      classes: Labels; image i is of class `classes[i % len(classes)]`.
+      truncation: Truncation of the latents.
+      seed: Seed of the latents.
+      batch_size: Images in a batch of one device.
       weights: SHA-256 of the generator's weights and statistics.
-      device: what they are drawn by; arithmetic is rounded differently by others.
-      jax: its version.
+      device: Kind of the devices, since rounding differs between kinds.
+      jax: Version of JAX.
     """
 
     num_samples: int
@@ -55,48 +58,50 @@ class SampleSetRequest:
     jax: str = jax.__version__
 
     def labels(self, numbers: range) -> np.ndarray:
+        """Returns the labels of the images with these numbers: i32[N]."""
         return np.asarray(self.classes, np.int32)[np.arange(numbers.start, numbers.stop) % len(self.classes)]
 
 
 def weights_digest(exported: ExportedGenerator) -> str:
-    """SHA-256 of all that an exported generator computes with."""
-    found = hashlib.sha256()
+    """Returns the SHA-256 of the weights and statistics of a generator."""
+    digest = hashlib.sha256()
     trees = (exported.params, sorted(exported.statistics.items()))
     for path, leaf in jax.tree.leaves_with_path(trees):
-        found.update(f"{jax.tree_util.keystr(path)}{np.shape(leaf)}".encode())
-        found.update(np.ascontiguousarray(leaf).data)
-    return found.hexdigest()
+        digest.update(f"{jax.tree_util.keystr(path)}{np.shape(leaf)}".encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()
 
 
 def write_sample_set(path: Path, sampler: Sampler, request: SampleSetRequest, console: Console) -> None:
-    """Draws the set, or what there is not of it yet; to be called in all processes.
+    """Samples the set, or its missing parts, and writes it; all processes call this together.
 
     Args:
-      path: of the .npz; the first process's counts.
-      sampler: with the request's batch size.
-      request: which samples.
-      console: where progress goes.
+      path: Path of the .npz; the path of the first process is used.
+      sampler: Sampler with the batch size of the request.
+      request: Requested samples.
+      console: Console for the progress.
 
     Raises:
-      UserError: there is such a file already, the parts beside it are of another request, the disk is full or
-        cannot be written, or there is no such truncation.
+      UserError: If the file exists already, the parts beside it belong to another request, the disk is full
+        or not writable, or the truncation is not available.
     """
     first, num_processes = jax.process_index() == 0, jax.process_count()
     parts = Parts(path, sampler.resolution, request)
     missing: list[int] = Replicas().broadcast(parts.missing(console) if first else None)
-    drawn = request.num_samples - sum(len(parts.numbers[index]) for index in missing)
-    if drawn:
-        console.print(f"going on after {drawn:,} images in {parts.folder}")
-    with counting(console, request.num_samples, drawn) as advance:
+    num_done = request.num_samples - sum(len(parts.numbers[index]) for index in missing)
+    if num_done:
+        console.print(f"continuing after {num_done:,} images in {parts.folder}")
+    total = request.num_samples
+    with counting("", total, num_done, unit="images", console=console, compiles=True) as advance:
         for start in range(0, len(missing), num_processes):
             together = missing[start : start + num_processes]
             images = np.zeros(parts.shape, np.uint8)
             if jax.process_index() < len(together):
                 numbers = parts.numbers[together[jax.process_index()]]
-                for place, some in _draw(sampler, request, numbers):
-                    images[place : place + len(some)] = some
+                for place, chunk in _sample_chunks(sampler, request, numbers):
+                    images[place : place + len(chunk)] = chunk
                     if num_processes == 1:
-                        advance(len(some))
+                        advance(len(chunk))
             gathered = processes.gather(images[None], num_processes)
             if first:
                 for index, part in zip(together, gathered, strict=False):
@@ -108,12 +113,12 @@ def write_sample_set(path: Path, sampler: Sampler, request: SampleSetRequest, co
 
 
 class Parts:
-    """A set's parts on disk, in `FILE.npz.parts`: each is a whole .npz in the same format.
+    """The parts of a set on disk, in `FILE.npz.parts`: each is a complete .npz in the same format.
 
     Attributes:
-      folder: where they are.
-      numbers: of the images of each part.
-      shape: of the first part's images; only the last part can be smaller.
+      folder: Folder of the parts.
+      numbers: Numbers of the images of each part.
+      shape: Shape of the images of the first part; only the last part can be smaller.
     """
 
     def __init__(self, path: Path, resolution: int, request: SampleSetRequest):
@@ -127,18 +132,18 @@ class Parts:
         self.shape = (step, *self._size)
 
     def missing(self, console: Console) -> list[int]:
-        """The parts that are still to be drawn; damaged ones are removed, and said to be.
+        """Returns the indices of the missing parts; removes and reports damaged parts.
 
         Raises:
-          UserError: the set is there already, another one is half done, or there is not enough space.
+          UserError: If the set exists already, the parts belong to another request, or space is too small.
         """
         check_output(self._path, overwrite=False)
         self._refuse_another_request()
         missing = []
         for index in range(len(self.numbers)):
             name = self._name(index)
-            if name.exists() and not self._is_whole(index):
-                console.print(f"{name} is damaged: drawing it again")
+            if name.exists() and not self._is_complete(index):
+                console.print(f"{name} is damaged: sampling it again")
                 name.unlink()
             if not name.exists():
                 missing.append(index)
@@ -152,13 +157,13 @@ class Parts:
         return missing
 
     def write(self, index: int, images: np.ndarray) -> None:
-        """Keeps a part; `images` may have more rows than it."""
+        """Writes a part; surplus rows of `images` are ignored."""
         numbers = self.numbers[index]
         with atomic_file(self._name(index)) as file:
             np.savez(file, images[: len(numbers)], self._request.labels(numbers))
 
     def join(self) -> None:
-        """Makes the set of its parts, and removes them."""
+        """Joins the parts to the set, and removes them."""
         count = self._request.num_samples
 
         def images() -> Iterator[np.ndarray]:
@@ -173,7 +178,7 @@ class Parts:
     def _name(self, index: int) -> Path:
         return self.folder / f"{self.numbers[index].start:08d}.npz"
 
-    def _is_whole(self, index: int) -> bool:
+    def _is_complete(self, index: int) -> bool:
         numbers = self.numbers[index]
         try:
             images, labels = read_samples(self._name(index))
@@ -182,7 +187,7 @@ class Parts:
         return images.shape == (len(numbers), *self._size) and labels is not None
 
     def _refuse_another_request(self) -> None:
-        """Writes the request beside the parts, or compares it with the one that is there."""
+        """Writes the request beside the parts, or compares it with the request that is there."""
         path, now = self.folder / REQUEST, json.loads(json.dumps(dataclasses.asdict(self._request)))
         if not path.exists():
             check_output(path, overwrite=True)
@@ -196,18 +201,16 @@ class Parts:
             differing = ["unreadable"]
         if differing:
             raise UserError(
-                f"{self.folder} holds parts of another set (other {', '.join(differing)}): give its flags to "
-                "go on with it, or remove the folder, or choose another --output"
+                f"{self.folder} holds parts of another set (other {', '.join(differing)}): repeat its "
+                "flags to continue it, remove the folder, or choose another --output"
             )
 
 
-def _draw(sampler: Sampler, request: SampleSetRequest, numbers: range) -> Iterator[tuple[int, np.ndarray]]:
-    """The images of these numbers, some at a time, each time with how many came before."""
-    at_once = 2 * request.batch_size * jax.local_device_count()
-    for start in range(numbers.start, numbers.stop, at_once):
-        some = range(start, min(start + at_once, numbers.stop))
-        labels = request.labels(some)
-        yield (
-            start - numbers.start,
-            sampler.sample(labels, request.truncation, request.seed, start),
-        )
+def _sample_chunks(
+    sampler: Sampler, request: SampleSetRequest, numbers: range
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the images with these numbers in chunks, each with the position of its first image."""
+    size = 2 * request.batch_size * jax.local_device_count()
+    for start in range(numbers.start, numbers.stop, size):
+        labels = request.labels(range(start, min(start + size, numbers.stop)))
+        yield start - numbers.start, sampler.sample(labels, request.truncation, request.seed, start)

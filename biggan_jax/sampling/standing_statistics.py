@@ -1,13 +1,13 @@
-"""A run's averaged generator made ready to draw: weights divided by σ, and standing statistics."""
+"""Preparation of a trained generator for sampling: weights divided by σ, and standing statistics."""
 
 import collections
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from biggan_jax.models.generator import Generator
 from biggan_jax.models.networks import make_generator
@@ -18,7 +18,7 @@ from biggan_jax.sampling.truncation import TruncationKind
 
 
 def prepare_generator(
-    config: Any,
+    config: ConfigDict,
     params: Tree,
     u: dict[str, jax.Array],
     truncations: Sequence[float] | None = None,
@@ -26,15 +26,15 @@ def prepare_generator(
     devices: Sequence[jax.Device] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> ExportedGenerator:
-    """Divides a generator's weights and gathers its statistics.
+    """Divides the weights of a generator by their σ and collects its standing statistics.
 
     Args:
-      config: the whole config; `sampling` says how many passes, and of what size.
-      params: the generator's parameters, usually the averaged ones.
-      u: spectral norm's vectors, as training left them.
-      truncations: thresholds to gather statistics at; None for `config.sampling.truncation`.
-      devices: of this process; all of them if None.
-      advance: is called after each pass.
+      config: The whole config; its section `sampling` gives number and size of the passes.
+      params: Parameters of the generator, usually the averaged ones.
+      u: Vectors of spectral norm from training.
+      truncations: Thresholds to collect statistics at; None for `config.sampling.truncation`.
+      devices: Devices of this process; all of them if None.
+      advance: Function to call after each pass.
     """
     frozen = jax.device_get(_frozen(params, u, config.model.epsilon))
     statistics = {
@@ -56,7 +56,7 @@ def prepare_generator(
 
 
 def standing_statistics(
-    model: Any,
+    model: ConfigDict,
     params: Tree,
     truncation: float,
     *,
@@ -67,43 +67,45 @@ def standing_statistics(
     devices: Sequence[jax.Device] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Tree:
-    """Batch norm's means and variances, averaged over passes of fresh latents and labels, in float32.
+    """Averages the batch statistics of all batch norms over passes of fresh latents and labels, in float32.
 
-    Brock et al. 2019, section 4 and appendix D: gathered at the truncation in use, since truncated latents
-    have other activations. Each device takes whole passes, and they are added up in order: the number of
-    devices changes no bit.
+    Brock et al. 2019, section 4 and appendix D. The latents have the truncation that sampling will use,
+    because the activations depend on it. Each device computes whole passes, and their results are added in
+    order: the number of devices changes no bit.
 
     Args:
-      model: the `model` section of a config.
-      params: the generator's parameters, weights divided by their σ.
-      truncation, kind: of the latents, see `sampling.truncation`.
-      passes: how many, of `batch_size` images each.
-      seed: of the latents and labels.
-      devices: of this process; all of them if None.
-      advance: is called after each pass.
+      model: `model` section of a config.
+      params: Parameters of the generator, weights divided by their σ.
+      truncation: Truncation of the latents, see `sampling.truncation`.
+      passes: Number of passes.
+      batch_size: Images in a pass.
+      seed: Seed of the latents and labels.
+      kind: Meaning of `truncation`.
+      devices: Devices of this process; all of them if None.
+      advance: Function to call after each pass.
     """
     devices = list(jax.local_devices() if devices is None else devices)
     generator = make_generator(model)
     placed = [jax.device_put(params, device) for device in devices]
     indices = jnp.arange(batch_size)
     total: Tree | None = None
-    at_work: collections.deque[Tree] = collections.deque()
+    in_flight: collections.deque[Tree] = collections.deque()
     for number, key in enumerate(jax.random.split(jax.random.key(seed), passes)):
         z_key, label_key = jax.random.split(key)
         z = sample_latents(z_key, indices, model.latent_dim, model.latent_distribution, truncation, kind)
         labels = sample_labels(label_key, indices, model.num_classes)
         place = number % len(devices)
-        at_work.append(
+        in_flight.append(
             _batch_statistics(generator, placed[place], *jax.device_put((z, labels), devices[place]))
         )
-        while len(at_work) == 2 * len(devices) or (at_work and number == passes - 1):
-            found = jax.device_get(at_work.popleft())
-            total = found if total is None else jax.tree.map(np.add, total, found)
+        while len(in_flight) == 2 * len(devices) or (in_flight and number == passes - 1):
+            batch_statistics = jax.device_get(in_flight.popleft())
+            total = batch_statistics if total is None else jax.tree.map(np.add, total, batch_statistics)
             advance()
     return jax.tree.map(lambda x: x / np.float32(passes), total)
 
 
-# The generator is static, and equal ones hash alike: of the same network nothing is compiled twice.
+# The generator is static and hashed by its fields: an equal network compiles nothing anew.
 
 
 @jax.jit

@@ -1,10 +1,10 @@
-"""Truncation: what a number means, and batch norm's statistics at truncations between the stored ones.
+"""Truncation: the meaning of its number, and batch norm's statistics between the stored truncations.
 
-Brock et al. 2019, section 3.1 and appendix D. There are two conventions:
+Brock et al. 2019, section 3.1 and appendix D. Two conventions exist:
 
-  threshold  components of a normal latent beyond ±t are drawn again (the paper, and what is trained here);
-             0 stands for none of that
-  scale      z = t · (a normal cut off at ±2), t from 0 to 1 (the published modules); 0 is z = 0
+  threshold  Components of a normal latent beyond ±t are sampled again (the paper, and models trained here).
+             0 is untruncated.
+  scale      z = t · (a normal cut off at ±2) with t from 0 to 1 (the published modules). 1 is untruncated.
 """
 
 import math
@@ -21,19 +21,19 @@ TRUNCATION_KINDS: tuple[TruncationKind, ...] = get_args(TruncationKind)
 
 
 def untruncated(kind: TruncationKind) -> float:
-    """The number that stands for the whole distribution."""
+    """Returns the number that stands for the untruncated distribution."""
     return {"threshold": 0.0, "scale": 1.0}[kind]
 
 
 def describe(kind: TruncationKind, truncation: float) -> str:
-    """`untruncated`, `truncation 0.5`."""
+    """Describes a truncation: "untruncated" or "truncation 0.5"."""
     return "untruncated" if truncation == untruncated(kind) else f"truncation {truncation:g}"
 
 
 def spread(kind: TruncationKind, truncation: float) -> float:
-    """The standard deviation of the latents, as a share of the untruncated ones': 0 to 1.
+    """Returns the standard deviation of truncated latents relative to untruncated ones: 0 to 1.
 
-    Of a normal that is cut off at ±t it is √(1 - 2tφ(t) / (2Φ(t) - 1)).
+    For a normal that is cut off at ±t it is √(1 - 2tφ(t) / (2Φ(t) - 1)).
     """
     if kind == "scale":
         return truncation
@@ -46,22 +46,29 @@ def spread(kind: TruncationKind, truncation: float) -> float:
 
 
 def refuse_impossible(kind: TruncationKind, truncation: float, distribution: str = "normal") -> None:
-    """Raises UserError if there are no such latents."""
+    """Raises UserError if the truncation does not exist for this kind and distribution."""
     if not (0 <= truncation < math.inf) or (kind == "scale" and truncation > 1):
-        wanted = "0 or more; 0 for none" if kind == "threshold" else "0 to 1; 1 for none"
+        wanted = "0 or more; 0 is untruncated" if kind == "threshold" else "0 to 1; 1 is untruncated"
         raise UserError(f"truncation = {truncation}: give {wanted}")
     if distribution != "normal" and truncation != untruncated(kind):
         raise UserError(
-            f"truncation = {truncation} with {distribution} latents: only normal ones can be truncated; give "
-            f"{untruncated(kind):g} for none"
+            f"truncation = {truncation} with {distribution} latents: only normal latents can be truncated; "
+            f"give {untruncated(kind):g}, which is untruncated"
         )
 
 
 def statistics_at(statistics: Mapping[float, Tree], kind: TruncationKind, truncation: float) -> Tree:
-    """Those stored for this truncation, or a mixture of its two neighbours', by the latents' spread.
+    """Returns the statistics at a truncation.
+
+    Between two stored truncations, the statistics are interpolated linearly in the spread of the latents.
+
+    Args:
+      statistics: Standing statistics by truncation.
+      kind: Meaning of the truncations.
+      truncation: Requested truncation.
 
     Raises:
-      UserError: the truncation is not between two stored ones.
+      UserError: If the truncation is outside of the stored ones.
     """
     if truncation in statistics:
         return statistics[truncation]
@@ -71,9 +78,9 @@ def statistics_at(statistics: Mapping[float, Tree], kind: TruncationKind, trunca
     above = [other for other in stored if spread(kind, other) >= place]
     if not below or not above:
         raise UserError(
-            f"truncation = {truncation:g}: there are batch norm statistics for "
-            f"{', '.join(f'{other:g}' for other in stored) or 'no truncation'} alone; take one of these, or "
-            "export again with more of them (--truncations)"
+            f"truncation = {truncation:g}: batch norm has statistics at "
+            f"{', '.join(f'{other:g}' for other in stored) or 'no truncation'}; choose one of these or one "
+            "between them, or export again with more (--truncations)"
         )
     first, second = below[-1], above[0]
     if first == second or spread(kind, first) == spread(kind, second):

@@ -240,5 +240,5 @@ def test_an_export_is_judged_as_the_run_that_it_came_of_whose_images_must_be_nam
     assert report["statistics"]["truncations"] == [0.3, 0.0]
     assert value(report, "fid") == pytest.approx(value(evaluate_run(run).report, "fid"), rel=1e-4)
     assert "of the export" in provenance(report) and "untruncated" in provenance(report)
-    with pytest.raises(UserError, match="truncation = 0.1: there are batch norm statistics for 0.3, 0"):
+    with pytest.raises(UserError, match="truncation = 0.1: batch norm has statistics at 0.3, 0"):
         evaluate_run(run, **fields, reference="blobs", truncation=0.1)

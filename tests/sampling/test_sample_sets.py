@@ -83,7 +83,7 @@ def test_a_set_that_was_killed_goes_on_where_it_was_and_is_the_same(sampler, tmp
     with monkeypatch.context() as patch:
         written = kill_at_part(patch, 99)
         said = write(tmp_path / "set.npz", sampler)
-    assert written == [2, 3] and "going on after 12 images" in said and "23 of 23 images" in said
+    assert written == [2, 3] and "continuing after 12 images" in said and "23 of 23 images" in said
     np.testing.assert_array_equal(*(read_samples(tmp_path / name)[0] for name in ("set.npz", "whole.npz")))
 
 
@@ -113,7 +113,7 @@ def test_a_damaged_part_is_drawn_again(damage, sampler, tmp_path, monkeypatch):
     else:
         np.savez(part, np.zeros((2, SIZE, SIZE, 3), np.uint8), np.zeros(2, np.int32))
     written = kill_at_part(monkeypatch, 99)
-    assert "00000006.npz is damaged: drawing it again" in write(tmp_path / "set.npz", sampler)
+    assert "00000006.npz is damaged: sampling it again" in write(tmp_path / "set.npz", sampler)
     assert written == [1, 3]
     images, labels = read_samples(tmp_path / "set.npz")
     np.testing.assert_array_equal(images, sampler.sample(labels, 0.5, seed=3))

@@ -110,7 +110,7 @@ def test_the_whole_distribution_is_the_far_end_of_thresholds():
 def test_beyond_the_stored_truncations_there_are_none(kind, stored, truncation):
     values = {one: 1.0 for one in stored}
     words = ", ".join(f"{one:g}" for one in sorted(stored, key=lambda one: spread(kind, one)))
-    with pytest.raises(UserError, match=f"statistics for {words or 'no truncation'} alone.*--truncations"):
+    with pytest.raises(UserError, match=f"statistics at {words or 'no truncation'}; choose.*--truncations"):
         value_at(values, kind, truncation)
 
 

@@ -35,13 +35,13 @@ def test_labels_may_be_missing_or_of_64_bits(tmp_path):
         (IMAGES.astype("f") / 127.5 - 1, r"values from -1 to 1; .*: write \(\(x \+ 1\) \* 127.5\).round\(\)"),
         (IMAGES / 255.0, r"float64 images with values from 0 to 1; .*: write \(x \* 255\).round\(\)"),
         (IMAGES.astype("f"), r"float32 images with values from 0 to 255; .*: write x.round\(\)"),
-        (IMAGES.astype("f") * 2 - 255, "from -255 to 255; .*: bring them into this range"),
+        (IMAGES.astype("f") * 2 - 255, "from -255 to 255; .*: scale them to this range"),
         (np.full((6, 8, 8, 3), np.nan), "1,152 of 1,152 values not finite; .* from 0 to 255$"),
         (np.where(IMAGES > 5, IMAGES / 255.0, np.nan), r"from 0.02353 to 1, \d+ of 1,152 values not finite"),
         (IMAGES.transpose(0, 3, 1, 2), "move the channels last"),
         (IMAGES[..., 0], r"\[6, 8, 8\], must be \[N, height, width, 3\]"),
         (IMAGES[:0], "holds no images"),
-        (IMAGES[:, :4, :4], "4 × 4 pixels, the real ones have 8 × 8"),
+        (IMAGES[:, :4, :4], "4 × 4 pixels, and the real images have 8 × 8"),
     ],
 )
 def test_images_of_another_kind_are_refused_with_the_remedy(tmp_path, images, complaint):
