@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     from biggan_jax.planning import report
     from biggan_jax.planning.estimate import make_plan
     from biggan_jax.planning.slices import open_slice
-    from biggan_jax.runtime.waiting import wait_for
+    from biggan_jax.runtime.progress import wait_for
 
     config, plans = CONFIG.value, []
     pods = [open_slice(name) for name in TOPOLOGY.value or [""]]

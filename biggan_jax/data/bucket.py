@@ -89,7 +89,7 @@ def _copy(place: epath.Path, folder: epath.Path, size: int) -> None:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    for _ in track(copied(), f"copying {place}, MB", size // MEGABYTE, (size - needed) // MEGABYTE):
+    for _ in track(copied(), f"copying {place}", size // MEGABYTE, (size - needed) // MEGABYTE, unit="MB"):
         pass
 
 

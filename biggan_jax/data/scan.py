@@ -52,7 +52,7 @@ def scan(root: Path, paths: Sequence[str]) -> list[Found]:
             todo.append((path, stamp))
     if todo:
         try:
-            for part in track(_checked(root, todo), "checking pictures", len(todo)):
+            for part in track(_checked(root, todo), "checking pictures", len(todo), unit="files"):
                 found.update(part)
         finally:  # also what an interrupted scan has done
             _remember(memory, found)

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from etils import epath
 
-from biggan_jax.data import folder, prepared, tfds_images
+from biggan_jax.data import prepared
 from biggan_jax.data.decode import REDUCED_TO, UnusablePicture
 from biggan_jax.data.records import MOST_AT_ONCE, RecordSource, listing
 from biggan_jax.data.shards import (
@@ -65,29 +65,6 @@ class Summary:
     refused: dict[str, str]
     enlarged: int
     was_finished: bool
-
-
-def open_sources(name: str, resolution: int, max_refused: float) -> dict[str, RecordSource]:
-    """The splits of a source that have labels.
-
-    Raises:
-      DataError: the source is unknown or broken, or needs no preparation.
-    """
-    kind, _, rest = name.partition(":")
-    if kind == "folder" and rest:
-        return {folder.SPLIT: folder.open_split(rest, folder.SPLIT, resolution, max_refused=max_refused)}
-    if kind == "tfds" and rest:
-        builder = tfds_images.prepared_builder(rest)
-        opened = {
-            split: tfds_images.open_records(rest, split, resolution, max_refused=max_refused)
-            for split, info in builder.info.splits.items()
-            if info.num_examples
-        }
-        labelled = {split: source for split, source in opened.items() if _first_label(source) >= 0}
-        if not labelled:
-            raise DataError(f"{name} has no split with labels: choose another set")
-        return labelled
-    raise DataError(f"--source={name}: give tfds:NAME or folder:PATH; other sources need no preparation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +210,9 @@ def _write(place: epath.Path, split: str, source: RecordSource, max_refused: flo
                 one = write_one_shard(source, shards[number], pool, refused, max_refused)
                 written[number] = yield from one
 
-    for _ in track(write(), f"preparing {split}", source.num_examples, source.num_examples - left):
+    for _ in track(
+        write(), f"preparing {split}", source.num_examples, source.num_examples - left, unit="images"
+    ):
         pass
     return written
 
@@ -377,7 +356,3 @@ def _only_writer(place: epath.Path) -> Iterator[None]:
 
     with locked(Path(place) / ".lock", busy):
         yield
-
-
-def _first_label(source: RecordSource) -> int:
-    return source.parse(source.records[0])[1]

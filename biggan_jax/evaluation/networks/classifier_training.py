@@ -1,12 +1,11 @@
-"""Teaching the classifier: in a process of its own, on the CPU, with a fixed number of threads.
+"""Training of the classifier in its own process, on the CPU, with a fixed number of threads.
 
-How a sum is rounded depends on how many threads share it, and training makes a large difference of a small
-one. JAX takes a thread for every core, or for every device that a CPU poses as where those are more. In a
-process of its own the classifier learns the same whatever the run's devices are, however many, and however
-many cores there are; only another set of CPU instructions may round otherwise.
+Rounding of a sum depends on the number of threads that share it, and training amplifies small differences.
+JAX takes a thread per core, or per simulated device. In its own process the classifier becomes the same for
+any devices and any number of cores; only another set of CPU instructions may round differently.
 
-That process reads what to train, and then batch after batch, from its standard input, and writes the weights
-to its standard output.
+The process reads the settings and then the batches from its standard input, and writes the weights to its
+standard output.
 """
 
 import contextlib
@@ -28,7 +27,6 @@ import optax
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
-from rich.progress import track
 
 import biggan_jax
 from biggan_jax.evaluation.networks.classifier_network import (
@@ -37,6 +35,7 @@ from biggan_jax.evaluation.networks.classifier_network import (
     LabelledImages,
     Variables,
 )
+from biggan_jax.runtime.progress import track
 
 THREADS = 2
 
@@ -44,41 +43,41 @@ THREADS = 2
 def train(
     data: LabelledImages, num_classes: int, settings: ClassifierSettings, console: Console
 ) -> Variables:
-    """The weights and batch norm's averages of a network that has learnt `data`.
+    """Trains the network and returns its weights and batch norm averages.
 
     Args:
-      data: images u8[N, H, W, 3] and labels.
-      num_classes: labels are 0 … num_classes - 1.
-      settings: how it is trained.
-      console: where the progress bar goes.
+      data: Images u8[N, H, W, 3] and labels.
+      num_classes: Number of classes; labels are 0 … num_classes - 1.
+      settings: Settings of the training.
+      console: Console for the progress bar.
 
     Raises:
-      RuntimeError: the process that trains failed, with what it said.
+      RuntimeError: The training process failed; the message holds its output.
     """
     steps = _steps(settings)
     batches = track(
-        _batches(data, settings),
-        "the classifier learns",
+        ((1, batch) for batch in _batches(data, settings)),
+        "training the classifier",
         total=steps,
+        unit="steps",
         console=console,
-        transient=True,
-        disable=not console.is_terminal,
+        lines=False,
     )
     about = {"shape": data[0].shape[1:], "num_classes": num_classes, "settings": dataclasses.asdict(settings)}
-    with tempfile.TemporaryFile() as said, _process(said) as process:
+    with tempfile.TemporaryFile() as log, _process(log) as process:
         try:
             process.stdin.write(json.dumps(about).encode() + b"\n")
             for images, labels in batches:
                 process.stdin.write(images.tobytes() + labels.tobytes())
             process.stdin.close()
         except BrokenPipeError:
-            pass  # it has failed: the exit code and its last words tell how
+            pass  # the process has failed: its exit code and its output state the reason
         weights = process.stdout.read()
         if process.wait():
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip()
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip()
             raise RuntimeError(
-                f"the process that trains the classifier ended with exit code {process.returncode}: {lines}"
+                f"the training process of the classifier ended with exit code {process.returncode}: {lines}"
             )
     return unflatten_dict(safetensors.numpy.load(weights), sep="/")
 
@@ -101,9 +100,9 @@ def _batches(data: LabelledImages, settings: ClassifierSettings) -> Iterator[Lab
 
 
 @contextlib.contextmanager
-def _process(said: BinaryIO) -> Iterator[subprocess.Popen]:
-    """The process that trains, which ends with the context; `said` takes what it has to say."""
-    # Only what JAX should be told here, not what the run was: each of these could change the result.
+def _process(log: BinaryIO) -> Iterator[subprocess.Popen]:
+    """Starts the training process, which ends with the context and writes its messages to `log`."""
+    # Without the JAX settings of the run: each of them could change the result.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     places = [str(Path(biggan_jax.__file__).parent.parent), *filter(None, [kept.get("PYTHONPATH")])]
     own = {"JAX_PLATFORMS": "cpu", "NPROC": str(THREADS), "PYTHONPATH": os.pathsep.join(places)}
@@ -112,8 +111,8 @@ def _process(said: BinaryIO) -> Iterator[subprocess.Popen]:
         env=kept | own,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=said,
-        start_new_session=True,  # Ctrl-C is for the run, which then ends this one
+        stderr=log,
+        start_new_session=True,  # Ctrl-C is for the run, which then ends this process
     )
     try:
         yield process
@@ -148,7 +147,12 @@ def _make_step(
 
 
 def main(inputs: BinaryIO, outputs: BinaryIO) -> None:
-    """Trains, in the process of its own: batches in, weights out."""
+    """Trains in this process.
+
+    Args:
+      inputs: Stream of the settings, and then the batches.
+      outputs: Stream for the weights.
+    """
     about = json.loads(inputs.readline())
     settings = ClassifierSettings(**about["settings"] | {"widths": tuple(about["settings"]["widths"])})
     network = ClassifierNetwork(about["num_classes"], settings.widths)
@@ -168,14 +172,14 @@ def main(inputs: BinaryIO, outputs: BinaryIO) -> None:
 
 
 def _read(inputs: BinaryIO, count: int) -> bytes:
-    found = inputs.read(count)
-    if len(found) < count:
-        sys.exit("the run that this trains for is gone")
-    return found
+    content = inputs.read(count)
+    if len(content) < count:
+        sys.exit("the run that needs this classifier has ended")
+    return content
 
 
 def _optimizer(settings: ClassifierSettings, steps: int) -> optax.GradientTransformation:
-    """Muon (Jordan et al. 2024): of what was tried, it learnt most in a single epoch."""
+    """Returns Muon (Jordan et al. 2024), the best of the optimisers tried for a single epoch."""
     rate = optax.warmup_cosine_decay_schedule(
         settings.learning_rate / 10, settings.learning_rate, warmup_steps=steps // 5, decay_steps=steps
     )

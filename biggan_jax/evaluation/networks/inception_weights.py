@@ -23,13 +23,14 @@ import safetensors.numpy
 from absl import logging
 from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 
 from biggan_jax.evaluation.networks.inception import CLASSES, Inception
 from biggan_jax.runtime import torch_files
 from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import CACHE, write_file
+from biggan_jax.runtime.progress import bar
 
 URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -246,12 +247,12 @@ def download(url: str, sha256: str, console: Console) -> bytes:
     """
     got = bytearray()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("Inception's weights", total=None)
+    with bar(console, *columns) as progress:
+        task = progress.add_task("Inception's weights", total=None)
         for wait in (*WAITS, None):
             try:
                 for done, total in _receive(url, got):
-                    progress.update(bar, completed=done, total=total)
+                    progress.update(task, completed=done, total=total)
                 if hashlib.sha256(got).hexdigest() == sha256:
                     return bytes(got)
                 reason = f"its SHA-256 is {hashlib.sha256(got).hexdigest()}, not {sha256}"
@@ -267,7 +268,7 @@ def download(url: str, sha256: str, console: Console) -> bytes:
 
 def _receive(url: str, got: bytearray) -> Iterable[tuple[int, int]]:
     """Appends the rest of the file to `got`, and yields its length and the total after each piece."""
-    request = urllib.request.EvaluationRequest(url, headers={"Range": f"bytes={len(got)}-"} if got else {})
+    request = urllib.request.Request(url, headers={"Range": f"bytes={len(got)}-"} if got else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         if response.status != http.client.PARTIAL_CONTENT:
             got.clear()

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biggan_jax.exports.export_files import read_export, refuse_used, write_export
 from biggan_jax.exports.model_card import ARCHITECTURES, CARD, model_card
 from biggan_jax.exports.weights import biggan_pytorch, huggingface, tfhub
 from biggan_jax.exports.weights.files import read_bytes
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.progress import counting
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing_statistics import standing_statistics
@@ -116,12 +116,8 @@ def _gather(exported: ExportedGenerator, gathering: Gathering, console: Console)
     """The same generator with statistics at further truncations."""
     if not gathering.truncations:
         return exported
-    found, columns = {}, (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    total = gathering.passes * len(gathering.truncations)
-    with Progress(
-        TextColumn("{task.description}"), *columns, console=console, disable=not console.is_terminal
-    ) as progress:
-        bar = progress.add_task("gathering statistics", total=total)
+    found, total = {}, gathering.passes * len(gathering.truncations)
+    with counting("gathering statistics", total, unit="passes", console=console, lines=False) as advance:
         for truncation in gathering.truncations:
             if not console.is_terminal:
                 console.print(f"gathering statistics at truncation {truncation:g}")
@@ -133,7 +129,7 @@ def _gather(exported: ExportedGenerator, gathering: Gathering, console: Console)
                 batch_size=gathering.batch_size,
                 seed=gathering.seed,
                 kind=exported.truncation_kind,
-                advance=lambda: progress.advance(bar),
+                advance=advance,
             )
     return dataclasses.replace(
         exported,

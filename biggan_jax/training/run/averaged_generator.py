@@ -7,8 +7,8 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from biggan_jax.runtime.progress import counting
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.standing_statistics import prepare_generator
 from biggan_jax.sampling.truncation import refuse_impossible
@@ -47,14 +47,13 @@ def averaged_generator(
         f"step {restored.step:,}: statistics at {count}, {sampling.standing_passes} passes of "
         f"{sampling.batch_size} images for each"
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("gathering statistics", total=len(truncations) * sampling.standing_passes)
+    passes = len(truncations) * sampling.standing_passes
+    with counting("gathering statistics", passes, unit="passes", console=console, lines=False) as advance:
         exported = prepare_generator(
             config,
             restored.state.ema_params,
             restored.state.generator.u,
             truncations,
-            advance=lambda: progress.advance(bar),
+            advance=advance,
         )
     return dataclasses.replace(exported, class_names=names, provenance=origin)
