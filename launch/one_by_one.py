@@ -16,11 +16,12 @@ from typing import IO, NamedTuple
 from etils import epath
 from restarts import Restarts
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.files import writing
 from biggan_jax.runtime.locks import locked
+from biggan_jax.runtime.progress import Throttle, bar
 from biggan_jax.sweeps.jobs import Job, Task
 from biggan_jax.sweeps.workdirs import COMMAND, last_message, last_step, log_path, share_classifiers
 
@@ -194,11 +195,11 @@ class _Overview:
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
         )
-        self._bar = Progress(
-            *columns, console=self._console, speed_estimate_period=3600, disable=not self._console.is_terminal
-        )
+        self._bar = bar(self._console, *columns, transient=False)
+        self._bar.speed_estimate_period = 3600  # runs may differ in speed
+        self._throttle = Throttle(SECONDS_BETWEEN_LINES)
         self._task = self._bar.add_task("", total=sum(_images(job) for job in jobs))
-        self._before, self._next_line, self._title, self._job = 0, 0.0, "", jobs[0]
+        self._before, self._title, self._job = 0, "", jobs[0]
 
     def __enter__(self) -> "_Overview":
         self._bar.start()
@@ -225,8 +226,7 @@ class _Overview:
         if step := re.match(r"step (\d+)/", line):
             self._advance(int(step[1]))
         self._bar.update(self._task, description=f"{self._title}  {line}".replace("[", r"\["))
-        if self._bar.disable and time.monotonic() > self._next_line:
-            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+        if not self._console.is_terminal and self._throttle.due():
             self.say(f"{self._title}  {line}")
 
     def _advance(self, step: int) -> None:

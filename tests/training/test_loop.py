@@ -305,7 +305,7 @@ def test_a_second_ctrl_c_interrupts_even_the_saving():
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
     now = 0.0
-    monkeypatch.setattr("biggan_jax.training.monitoring.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("biggan_jax.runtime.progress.time.monotonic", lambda: now)
     progress = Progress(100, 40, 20, Console(force_terminal=False, width=200))
     for step in range(41, 101):
         now += 0.5
