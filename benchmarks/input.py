@@ -41,8 +41,9 @@ from rich.console import Console
 from rich.table import Table
 
 from biggan_jax.data import batches, open_source, prepared
+from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.source import Source
-from biggan_jax.data.writing import open_sources, write_prepared
+from biggan_jax.data.writing import write_prepared
 from biggan_jax.runtime import cli
 
 BATCH_SIZE = 128
@@ -63,7 +64,7 @@ def measure(folder: Path, resolution: int, rounds: int, seconds: float) -> list[
     """Times every way on the pictures of a folder."""
     with contextlib.ExitStack() as stack:
         output = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "prepared"
-        write_prepared(open_sources(f"folder:{folder}", resolution, 0.01), str(output), 0.01)
+        write_prepared(open_splits(f"folder:{folder}", resolution, 0.01), str(output), 0.01)
         on_disk = prepared.open_records(str(output), "train", resolution)
         jpegs, in_memory = open_source(f"folder:{folder}", resolution=resolution), on_disk.in_memory()
         ways: dict[str, Callable[[], Generator[int, None, None]]] = {
@@ -194,7 +195,7 @@ def main(argv: Sequence[str]) -> None:
         console = Console(highlight=False)
         if flags.FLAGS.batches:
             write_prepared(
-                open_sources(f"folder:{folder}", flags.FLAGS.resolution, 0.01), str(temporary / "out"), 0.01
+                open_splits(f"folder:{folder}", flags.FLAGS.resolution, 0.01), str(temporary / "out"), 0.01
             )
             found = memory_over(
                 prepared.open_records(str(temporary / "out"), "train", flags.FLAGS.resolution),

@@ -47,13 +47,14 @@ BEAM = flags.DEFINE_string(
 def main(argv: Sequence[str]) -> int:
     """Prepares the set and says what came of it; returns the exit code."""
     del argv
+    from biggan_jax.data.catalogue import open_splits  # imported late, so that --help is quick
     from biggan_jax.data.cluster import write_prepared_by_beam
-    from biggan_jax.data.records import listing  # here: --help and a misspelt flag need not wait
-    from biggan_jax.data.writing import open_sources, write_prepared
+    from biggan_jax.data.records import listing
+    from biggan_jax.data.writing import write_prepared
 
     try:
         if BEAM.value is None:
-            sources = open_sources(SOURCE.value, RESOLUTION.value, MAX_REFUSED.value)
+            sources = open_splits(SOURCE.value, RESOLUTION.value, MAX_REFUSED.value)
             summary = write_prepared(sources, OUTPUT.value, MAX_REFUSED.value)
         else:
             summary = write_prepared_by_beam(

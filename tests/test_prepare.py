@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from biggan_jax.data import ArraySource, DataError, arrays, batches, open_source, prepared, writing
+from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.records import RecordSource
 from biggan_jax.data.shards import STATE
-from biggan_jax.data.writing import open_sources, write_prepared
+from biggan_jax.data.writing import write_prepared
 
 RESOLUTION = 16
 PICTURES = 40
@@ -47,7 +48,7 @@ def pictures(tmp_path) -> Path:
 
 
 def prepare(pictures: Path, output: Path, resolution: int = RESOLUTION, max_refused: float = 0.01):
-    sources = open_sources(f"folder:{pictures}", resolution, max_refused)
+    sources = open_splits(f"folder:{pictures}", resolution, max_refused)
     return write_prepared(sources, str(output), max_refused)
 
 
@@ -179,7 +180,7 @@ def test_pictures_that_go_bad_are_left_out_and_listed_with_those_that_were_bad(
     pictures, tmp_path, small_shards
 ):
     (pictures / "cat" / "bad.jpg").touch()
-    sources = open_sources(f"folder:{pictures}", RESOLUTION, 0.1)
+    sources = open_splits(f"folder:{pictures}", RESOLUTION, 0.1)
     (pictures / sources["train"].records[9][0]).unlink()
     summary = write_prepared(sources, str(tmp_path / "out"), 0.1)
     assert summary.images == {"train": PICTURES - 1} and len(summary.refused) == 2
@@ -190,7 +191,7 @@ def test_pictures_that_go_bad_are_left_out_and_listed_with_those_that_were_bad(
 
 
 def test_too_many_bad_pictures_stop_it_with_the_list(pictures, tmp_path):
-    sources = open_sources(f"folder:{pictures}", RESOLUTION, 0.1)
+    sources = open_splits(f"folder:{pictures}", RESOLUTION, 0.1)
     for path, _ in sources["train"].records[:10]:
         (pictures / path).write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"of 40 pictures can't be used so far, more than 10.00%.*\n  "):
@@ -245,7 +246,7 @@ def test_the_command_says_what_it_wrote_and_how_to_train_with_it(pictures, tmp_p
 @pytest.mark.parametrize("name", ["fashion_mnist", "prepared:x", "folder:", "cifar10"])
 def test_sources_that_need_no_preparation_are_refused(name):
     with pytest.raises(DataError, match="give tfds:NAME or folder:PATH"):
-        open_sources(name, RESOLUTION, 0.01)
+        open_splits(name, RESOLUTION, 0.01)
 
 
 def test_a_prepared_set_of_another_resolution_is_refused_with_the_remedy(pictures, tmp_path):

@@ -1,15 +1,56 @@
-"""Names of data sources, as `data.source` in a config gives them, and what they open."""
+"""The data sources that `data.source` can name: one entry of `SOURCES` for each.
 
+A source is a module with one function, `open_split(argument, split, resolution, *, max_refused)`, which
+returns a `Source`. To add one, write the module and add its line to `SOURCES`. The table holds all that the
+config has to know of a source, and importing it imports no module of a source.
+"""
+
+import dataclasses
+import importlib
 import logging
+from collections.abc import Mapping
+from pathlib import PurePath
 
-from biggan_jax.data import fashion_mnist, folder, prepared, tfds_images
-from biggan_jax.data.records import MAX_REFUSED
+from biggan_jax.data.records import MAX_REFUSED, RecordSource
 from biggan_jax.data.source import DataError, Source
 
-KNOWN = (
-    "fashion_mnist, tfds:NAME for a set of TensorFlow Datasets such as tfds:cifar10, folder:PATH for "
-    "pictures in one sub-folder a class, or prepared:PATH for what biggan_jax.prepare has written"
-)
+
+@dataclasses.dataclass(frozen=True)
+class SourceKind:
+    """What the config and messages need to know of a source before it is opened.
+
+    Attributes:
+      module: Module whose `open_split` opens the source. If its pictures can be prepared, its `open_splits`
+        opens all labelled splits.
+      usage: How to name the source, for messages; a name that takes an argument has a colon here.
+      is_path: Whether the argument is a path on this machine or in a bucket.
+      classes: Number of classes by argument, as far as it is known; the argument is "" where none is taken.
+    """
+
+    module: str
+    usage: str
+    is_path: bool = False
+    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def takes_argument(self) -> bool:
+        """Whether the name of the source continues after a colon."""
+        return ":" in self.usage
+
+
+FASHION_MNIST = "biggan_jax.data.fashion_mnist"
+TFDS, FOLDER, PREPARED = "biggan_jax.data.tfds_images", "biggan_jax.data.folder", "biggan_jax.data.prepared"
+TFDS_USAGE = "tfds:NAME for a set of TensorFlow Datasets such as tfds:cifar10"
+TFDS_CLASSES = {"fashion_mnist": 10, "mnist": 10, "cifar10": 10, "cifar100": 100, "imagenet2012": 1000}
+FOLDER_USAGE = "folder:PATH for pictures with one sub-folder for each class"
+PREPARED_USAGE = "prepared:PATH for the output of biggan_jax.prepare"
+
+SOURCES: dict[str, SourceKind] = {
+    "fashion_mnist": SourceKind(FASHION_MNIST, "fashion_mnist", classes={"": 10}),
+    "tfds": SourceKind(TFDS, TFDS_USAGE, classes=TFDS_CLASSES),
+    "folder": SourceKind(FOLDER, FOLDER_USAGE, is_path=True),
+    "prepared": SourceKind(PREPARED, PREPARED_USAGE, is_path=True),
+}
 
 
 def open_source(
@@ -23,33 +64,81 @@ def open_source(
     """Opens a split of a data set as images of `resolution` × `resolution` pixels.
 
     Args:
-      name: "fashion_mnist", "tfds:NAME" (also "tfds:NAME/CONFIG"), "folder:PATH" or "prepared:PATH".
-      split: "train" is for training and "test" or "validation" for evaluation; any split that the source has.
-        A folder has "train" only; a part is named as in TFDS, "train[:90%]".
-      resolution: pixels a side.
-      num_classes: classes of the model that the images are for, checked against the labels when given.
-      max_refused: share of a source's pictures that may be unusable; they are left out, or, where it shows
-        only later, replaced.
+      name: Name of a source, such as "fashion_mnist", "tfds:NAME", "tfds:NAME/CONFIG" or "folder:PATH".
+      split: Split of the source: "train" for training, "test" or "validation" for evaluation. A folder has
+        "train" only. A part is named as in TFDS, such as "train[:90%]".
+      resolution: Pixels a side.
+      num_classes: Number of classes of the model that uses the images; checked against the labels.
+      max_refused: Share of the source's pictures that may be unusable. These are left out; if reading shows
+        only later that a picture is unusable, another one replaces it.
+
+    Returns:
+      The split as a numbered collection of images.
 
     Raises:
-      DataError: the name or split is unknown, files are missing or too many of them broken, the set has other
-        features than `image` and `label`, the resolution is one the set cannot give, or labels exceed
+      DataError: The name or split is unknown, files are missing or too many of them broken, the set has other
+        features than `image` and `label`, it does not have this resolution, or its labels exceed
         `num_classes`.
     """
-    kind, _, rest = name.partition(":")
-    if name == "fashion_mnist":
-        source = fashion_mnist.open_split(split, resolution)
-    elif kind == "tfds" and rest:
-        source = tfds_images.open_split(rest, split, resolution, max_refused=max_refused)
-    elif kind == "folder" and rest:
-        source = folder.open_split(rest, split, resolution, max_refused=max_refused)
-    elif kind == "prepared" and rest:
-        source = prepared.open_split(rest, split, resolution)
-    else:
-        raise DataError(f"data.source = {name!r} is unknown: give {KNOWN}")
+    kind, argument = _parse(name)
+    if kind is None:
+        usages = [known.usage for known in SOURCES.values()]
+        raise DataError(f"data.source = {name!r} is unknown: give {', '.join(usages[:-1])}, or {usages[-1]}")
+    module = importlib.import_module(kind.module)
+    source = module.open_split(argument, split, resolution, max_refused=max_refused)
     if num_classes is not None:
         _check_classes(source, num_classes)
     return source
+
+
+def open_splits(name: str, resolution: int, max_refused: float) -> dict[str, RecordSource]:
+    """Opens all labelled splits of a source whose pictures can be prepared.
+
+    Args:
+      name: Name of a source, such as "tfds:NAME" or "folder:PATH".
+      resolution: Pixels a side.
+      max_refused: Share of the pictures that may be unusable.
+
+    Returns:
+      The sources by split.
+
+    Raises:
+      DataError: The source is unknown or broken, or needs no preparation.
+    """
+    kind, argument = _parse(name)
+    module = importlib.import_module(kind.module) if kind else None
+    if not hasattr(module, "open_splits"):
+        raise DataError(f"--source={name}: give tfds:NAME or folder:PATH; other sources need no preparation")
+    return module.open_splits(argument, resolution, max_refused)
+
+
+def known_classes(name: str) -> int | None:
+    """Returns the number of classes of a source, or None if only opening the source tells."""
+    kind, argument = _parse(name)
+    return kind.classes.get(argument.partition("/")[0].partition(":")[0]) if kind else None
+
+
+def is_path(name: str) -> bool:
+    """Returns whether the name of a source holds a path, as `folder:PATH` does."""
+    kind, _ = _parse(name)
+    return kind is not None and kind.is_path
+
+
+def without_directories(name: str) -> str:
+    """Shortens a path in the name of a source to its last part: `folder:/home/user/cats` → `folder:cats`."""
+    if not is_path(name):
+        return name
+    kind, _, path = name.partition(":")
+    return f"{kind}:{PurePath(path).name}"
+
+
+def _parse(name: str) -> tuple[SourceKind | None, str]:
+    """Splits `KIND` or `KIND:ARGUMENT` into the entry of `SOURCES`, or None, and the argument."""
+    prefix, _, argument = name.partition(":")
+    kind = SOURCES.get(prefix)
+    if kind is None or bool(argument) != kind.takes_argument:
+        return None, argument
+    return kind, argument
 
 
 def _check_classes(source: Source, num_classes: int) -> None:
@@ -60,7 +149,7 @@ def _check_classes(source: Source, num_classes: int) -> None:
         )
     if source.num_classes < num_classes:
         logging.warning(
-            "%s has %d classes, model.num_classes = %d: the classes beyond will see no real image",
+            "%s has %d classes, model.num_classes = %d: the other classes get no real images",
             source.name,
             source.num_classes,
             num_classes,

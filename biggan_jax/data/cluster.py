@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
+from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.records import RecordSource
 from biggan_jax.data.source import DataError
 from biggan_jax.data.writing import (
     Summary,
     fingerprint,
-    open_sources,
     shards_of,
     write_one_shard,
     write_prepared,
@@ -35,7 +35,7 @@ class Job:
     """What a worker must know to write any shard.
 
     Attributes:
-      source, resolution, max_refused: as `open_sources` takes them.
+      source, resolution, max_refused: as `open_splits` takes them.
       fingerprint: of the sources that it must find.
       output: where to.
     """
@@ -65,7 +65,7 @@ def write_prepared_by_beam(
       DataError: as `write_prepared`, or the pipeline failed.
     """
     pipeline_options = _pipeline_options(options)
-    sources = open_sources(name, resolution, max_refused)
+    sources = open_splits(name, resolution, max_refused)
     job = Job(name, resolution, max_refused, fingerprint(sources), output)
 
     def write_missing(place: epath.Path, sources: dict[str, RecordSource]) -> None:
@@ -105,7 +105,7 @@ def write_shard_of(job: Job, shard: tuple[str, int]) -> None:
             pass
 
 
-_sources = functools.lru_cache(maxsize=1)(open_sources)
+_sources = functools.lru_cache(maxsize=1)(open_splits)
 
 
 def _pipeline_options(options: str) -> "PipelineOptions":

@@ -103,6 +103,20 @@ def open_split(root: str, split: str, resolution: int, *, max_refused: float = M
     )
 
 
+def open_splits(root: str, resolution: int, max_refused: float) -> dict[str, RecordSource]:
+    """Opens a folder's only split, as `open_split` does.
+
+    Args:
+      root: Path of the folder.
+      resolution: Pixels a side.
+      max_refused: Share of the pictures that may be unusable.
+
+    Returns:
+      The source by split.
+    """
+    return {SPLIT: open_split(root, SPLIT, resolution, max_refused=max_refused)}
+
+
 def printable(name: str) -> str:
     """A file's name as text that can be printed, whatever bytes it has."""
     return _normal(os.fsencode(name).decode(errors="replace"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from biggan_jax.data.decode import UnusablePicture
-from biggan_jax.data.records import RecordSource
+from biggan_jax.data.records import MAX_REFUSED, RecordSource
 from biggan_jax.data.shards import check_finished
 from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tfds
@@ -29,8 +29,22 @@ def features(resolution: int, class_names: list[str]) -> Any:
     return tfds.features.FeaturesDict({"image": pixels, "label": tfds.features.ClassLabel(names=class_names)})
 
 
-def open_split(path: str, split: str, resolution: int) -> Source:
-    """Opens a split of a prepared set, in memory if it is small; raises as `open_records` does."""
+def open_split(path: str, split: str, resolution: int, *, max_refused: float = MAX_REFUSED) -> Source:
+    """Opens a split of a prepared set, in memory if it is small.
+
+    Args:
+      path: Folder of the set, on this machine or in a bucket, gs://….
+      split: Split of the set.
+      resolution: Pixels a side.
+      max_refused: Unused: the preparation has left out the unusable pictures.
+
+    Returns:
+      The split.
+
+    Raises:
+      DataError: As `open_records`.
+    """
+    del max_refused
     source = open_records(path, split, resolution)
     return source.in_memory() if source.num_bytes <= IN_MEMORY_BYTES else source
 

@@ -54,6 +54,31 @@ def open_records(name: str, split: str, resolution: int, *, max_refused: float =
     return open_builder(builder, f"tfds:{name}", split, resolution, max_refused=max_refused)
 
 
+def open_splits(name: str, resolution: int, max_refused: float) -> dict[str, RecordSource]:
+    """Opens all labelled splits of a set, as `open_records` does.
+
+    Args:
+      name: Name of the set in TFDS.
+      resolution: Pixels a side.
+      max_refused: Share of the pictures that may be unusable.
+
+    Returns:
+      The sources by split.
+
+    Raises:
+      DataError: As `open_records`, or no split has labels.
+    """
+    splits = {
+        split: open_records(name, split, resolution, max_refused=max_refused)
+        for split, info in prepared_builder(name).info.splits.items()
+        if info.num_examples
+    }
+    labelled = {split: source for split, source in splits.items() if source.parse(source.records[0])[1] >= 0}
+    if not labelled:
+        raise DataError(f"tfds:{name} has no split with labels: choose another set")
+    return labelled
+
+
 def open_builder(
     builder: Any,
     name: str,

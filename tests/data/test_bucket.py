@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from biggan_jax.data import DataError, bucket, open_source, writing
-from biggan_jax.data.writing import open_sources, write_prepared
+from biggan_jax.data.catalogue import open_splits
+from biggan_jax.data.writing import write_prepared
 from biggan_jax.runtime.errors import UserError
 
 pytestmark = pytest.mark.peers
@@ -72,7 +73,7 @@ def place(emulator, request) -> str:
 
 
 def prepare(pictures: Path, place: str):
-    return write_prepared(open_sources(f"folder:{pictures}", RESOLUTION, 0.01), place, 0.01)
+    return write_prepared(open_splits(f"folder:{pictures}", RESOLUTION, 0.01), place, 0.01)
 
 
 def open_prepared(place: str):

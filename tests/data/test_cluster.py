@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from biggan_jax.data import DataError, cluster, open_source, writing
+from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.cluster import Job, write_prepared_by_beam, write_shard_of
-from biggan_jax.data.writing import fingerprint, open_sources, shards_of, write_prepared
+from biggan_jax.data.writing import fingerprint, shards_of, write_prepared
 from biggan_jax.runtime.errors import UserError
 
 RESOLUTION = 16
@@ -44,7 +45,7 @@ def pictures(tmp_path) -> Path:
 def job_of(pictures: Path, output: Path, max_refused: float = 0.01) -> Job:
     name = f"folder:{pictures}"
     return Job(
-        name, RESOLUTION, max_refused, fingerprint(open_sources(name, RESOLUTION, max_refused)), str(output)
+        name, RESOLUTION, max_refused, fingerprint(open_splits(name, RESOLUTION, max_refused)), str(output)
     )
 
 
@@ -61,7 +62,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_workers_write_the_files_that_one_process_writes(pictures, tmp_path):
-    sources = open_sources(f"folder:{pictures}", RESOLUTION, 0.01)
+    sources = open_splits(f"folder:{pictures}", RESOLUTION, 0.01)
     expected = write_prepared(sources, str(tmp_path / "here"), 0.01)
     job = job_of(pictures, tmp_path / "there")
     summary = write_prepared(sources, str(tmp_path / "there"), 0.01, lambda *where: work_through(job, *where))
@@ -81,14 +82,14 @@ def test_a_worker_that_sees_other_pictures_writes_nothing(pictures, tmp_path):
 
 
 def test_shards_that_no_worker_wrote_are_missed(pictures, tmp_path):
-    sources = open_sources(f"folder:{pictures}", RESOLUTION, 0.01)
+    sources = open_splits(f"folder:{pictures}", RESOLUTION, 0.01)
     with pytest.raises(DataError, match="lacks shards of train: the same command writes them"):
         write_prepared(sources, str(tmp_path / "out"), 0.01, lambda place, sources: None)
 
 
 def test_bad_pictures_of_all_workers_are_counted_together(pictures, tmp_path):
     """Two of forty, in different shards, are more than one hundredth, though no worker saw two."""
-    sources = open_sources(f"folder:{pictures}", RESOLUTION, 0.01)
+    sources = open_splits(f"folder:{pictures}", RESOLUTION, 0.01)
     job = job_of(pictures, tmp_path / "out")
 
     def write_with_bad_pictures(place, sources):
@@ -111,7 +112,7 @@ def test_without_apache_beam_the_person_is_told_what_to_install(pictures, tmp_pa
 
 @with_beam
 def test_beam_writes_the_files_that_one_process_writes(pictures, tmp_path):
-    write_prepared(open_sources(f"folder:{pictures}", RESOLUTION, 0.01), str(tmp_path / "here"), 0.01)
+    write_prepared(open_splits(f"folder:{pictures}", RESOLUTION, 0.01), str(tmp_path / "here"), 0.01)
     summary = write_prepared_by_beam(
         f"folder:{pictures}", RESOLUTION, str(tmp_path / "there"), 0.01, "runner=DirectRunner"
     )

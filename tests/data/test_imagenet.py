@@ -8,9 +8,10 @@ from photographs import photograph
 from PIL import Image
 
 from biggan_jax.data import DataError, arrays, batches, open_source, prepared, tfds_images
+from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.decode import decode_square
 from biggan_jax.data.records import RecordSource
-from biggan_jax.data.writing import open_sources, write_prepared
+from biggan_jax.data.writing import write_prepared
 
 SYNSETS = {"n01440764": 0, "n01443537": 1, "n02123045": 281, "n15075141": 999}
 PER_CLASS = 5
@@ -99,7 +100,7 @@ def test_imagenet_is_prepared_and_trained_on(imagenet, tmp_path, monkeypatch):
     from biggan_jax.training.run.loop import train
 
     output = tmp_path / "prepared"
-    summary = write_prepared(open_sources("tfds:imagenet2012", RESOLUTION, 0.01), str(output), 0.01)
+    summary = write_prepared(open_splits("tfds:imagenet2012", RESOLUTION, 0.01), str(output), 0.01)
     assert summary.images == {"train": len(SYNSETS) * PER_CLASS, "validation": VALIDATION}
     assert summary.classes == 1000 and not summary.refused
     for split in ("train", "validation"):

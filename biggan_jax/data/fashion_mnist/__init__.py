@@ -1,7 +1,7 @@
 """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747): 28×28 grey garments, padded to 32×32 RGB.
 
-Its 10,000-image part lies in this folder (MIT licence, see LICENSE); where all 70,000 are found, they are
-used.
+This package contains its 10,000 test images (MIT licence, see LICENSE). A machine that has all 70,000 images
+uses those.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 
 from biggan_jax.data import tfds_images
 from biggan_jax.data.idx import read_idx
+from biggan_jax.data.records import MAX_REFUSED
 from biggan_jax.data.source import ArraySource, DataError
 
 CLASS_NAMES = (
@@ -30,19 +31,30 @@ RESOLUTION = 32
 
 PACKAGED = Path(__file__).parent
 PACKAGED_TRAINING_EXAMPLES = 8_000
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where the package dataset-fashion-mnist puts it
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # folder of the package dataset-fashion-mnist
 
 
-def open_split(split: str, resolution: int) -> ArraySource:
-    """Opens "train" or "test" of the fullest copy on this machine.
+def open_split(
+    argument: str, split: str, resolution: int, *, max_refused: float = MAX_REFUSED
+) -> ArraySource:
+    """Opens a split of the largest copy on this machine, without a download.
 
-    That is Debian's dataset-fashion-mnist, else one that TFDS has prepared (60,000 and 10,000 images), else
-    the one in this package (its 10,000 in a fixed shuffled order: the first 8,000, and the other 2,000).
-    Nothing is downloaded.
+    The copies, in this order: Debian's dataset-fashion-mnist, a set that TFDS has prepared (both have 60,000
+    and 10,000 images), and the 10,000 images of this package in a fixed random order (8,000 and 2,000).
+
+    Args:
+      argument: Unused: the name of this source takes no argument.
+      split: "train" or "test".
+      resolution: Pixels a side; must be 32.
+      max_refused: Unused: all images are usable.
+
+    Returns:
+      The split, in memory.
 
     Raises:
-      DataError: another split or resolution, or broken files.
+      DataError: The split or resolution does not exist, or files are broken.
     """
+    del argument, max_refused
     if split not in SPLITS:
         raise DataError(f"fashion_mnist has no split {split!r}: set data.split to one of {', '.join(SPLITS)}")
     if resolution != RESOLUTION:
@@ -59,7 +71,7 @@ def open_split(split: str, resolution: int) -> ArraySource:
         origin = "all 70,000 images, from TensorFlow Datasets"
     else:
         images, labels = _read_pair(PACKAGED, "t10k")
-        # The legacy generator, because its stream is frozen: the split must never change.
+        # The legacy generator has a frozen stream: the split must never change.
         order = np.random.RandomState(0).permutation(len(images))
         rows = np.split(order, [PACKAGED_TRAINING_EXAMPLES])[SPLITS.index(split)]
         images, labels = images[rows], labels[rows]
@@ -85,6 +97,6 @@ def _read_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     if len(images) != len(labels):
         raise DataError(
             f"{images_path} has {len(images):,} images, but {labels_path.name} has {len(labels):,} "
-            "labels: get both files anew"
+            "labels: download both files again"
         )
     return images, labels

@@ -9,17 +9,16 @@ import importlib.metadata
 import json
 import logging
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
+from biggan_jax.data.catalogue import without_directories
 from biggan_jax.training.monitoring.metrics import FILE_NAME
 from biggan_jax.training.run.checkpoints import Restored, config_hash
 
 PACKAGES = ("biggan-jax", "jax", "jaxlib", "flax", "numpy")
-ON_THIS_MACHINE = ("folder", "prepared")  # data sources that are paths
 ABOUT_SCORES = ("num_samples", "truncation", "statistics", "weights", "seed", "resolution", "network")
 OF_SCORE = ("value", "std", "standard_error")
 
@@ -35,7 +34,7 @@ def provenance(workdir: epath.Path, config: ConfigDict, restored: Restored) -> d
             "passes": config.sampling.standing_passes,
             "batch_size": config.sampling.batch_size,
         },
-        "data": {"source": _without_path(config.data.source), "split": config.data.split},
+        "data": {"source": _source_name(config), "split": config.data.split},
         "training": {
             "batch_size": config.batch_size,
             "d_steps": config.d_steps,
@@ -50,12 +49,9 @@ def provenance(workdir: epath.Path, config: ConfigDict, restored: Restored) -> d
     }
 
 
-def _without_path(source: str) -> str:
-    """`folder:pictures` for `folder:/home/somebody/pictures`."""
-    kind, _, path = source.partition(":")
-    if kind in ON_THIS_MACHINE:
-        source = f"{kind}:{PurePath(path).name}"
-    return source.encode(errors="replace").decode()
+def _source_name(config: ConfigDict) -> str:
+    """Returns `folder:pictures` for `folder:/home/somebody/pictures`, as text that can be encoded."""
+    return without_directories(config.data.source).encode(errors="replace").decode()
 
 
 def _scores(workdir: epath.Path, step: int) -> dict[str, Any]:
