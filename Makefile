@@ -45,7 +45,7 @@ docs: $(INSTALLED)  ## build the documentation into site/; a broken link fails
 docs-test: $(INSTALLED)  ## run every command of README and docs/ in a fresh folder, at small sizes
 	$(PY) tests/docs/run_commands.py
 
-$(INSTALLED): pyproject.toml requirements.txt
+$(INSTALLED): pyproject.toml setup.py requirements.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "error: '$(PYTHON)' was not found. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; \
 	  exit 1; }

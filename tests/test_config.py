@@ -11,7 +11,7 @@ from biggan_jax.config import ConfigError, default_config, validate
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # finetune.py is nothing by itself: tests/training/test_initialization.py has its tests.
-FILES = sorted(file for file in CONFIGS.glob("*.py") if file.stem != "finetune")
+FILES = sorted(file for file in CONFIGS.glob("*.py") if file.stem not in ("__init__", "finetune"))
 
 
 def load(name: str, **overrides) -> ConfigDict:

@@ -1,7 +1,7 @@
-"""What every command shares: the flag `--config`, and errors that speak to the person at the keyboard.
+"""The command line that all commands share: the flag `--config`, `--help`, and errors without a traceback.
 
 A command is a thin module whose docstring holds its examples (`--help` shows it) and which ends in
-`cli.run(main)`.
+`cli.run(main)`. It imports JAX inside `main`, so that a mistake on the command line is refused at once.
 """
 
 import functools
@@ -11,12 +11,15 @@ import re
 import select
 import sys
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from biggan_jax.runtime.config_file import ConfigFile
 from biggan_jax.runtime.errors import EXIT_BROKEN_PIPE, EXIT_ERROR, UserError
+from biggan_jax.runtime.help_text import help_text, is_required
+from biggan_jax.runtime.shipped import shipped_names
 
 FLAGS = flags.FLAGS
 FLAG_TYPES = {
@@ -25,52 +28,79 @@ FLAG_TYPES = {
     "bool": "true or false",
     "multi tuple": "a tuple of whole numbers in quotes, such as '(8,4,2,1)'",
 }
+HELP = ("--help", "-help", "-h", "--h", "-?", "--?")
+PROCESS_FLAGS = ("coordinator_address", "num_processes", "process_id")
+GROUPS = {"Flags of a run in several processes, which TPU slices and SLURM set by themselves": PROCESS_FLAGS}
 
 # A flag that is defined here belongs to the command that asks for it, which lists it in its --help.
 flags.disclaim_key_flags()
 
 
-def define_config(flag_values: flags.FlagValues = FLAGS) -> flags.FlagHolder[ConfigDict]:
-    """Defines the required flag `--config=FILE`, with `--config.field=value` for every field in the file."""
+class ProcessPlace(NamedTuple):
+    """Place of this process among the processes of a run; None where JAX finds out by itself.
+
+    Attributes:
+      coordinator_address: HOST:PORT where the first process listens.
+      num_processes: Number of processes.
+      process_id: Number of this process, from 0.
+    """
+
+    coordinator_address: str | None
+    num_processes: int | None
+    process_id: int | None
+
+
+def define_config(
+    flag_values: flags.FlagValues = FLAGS, required: bool = True
+) -> flags.FlagHolder[ConfigDict]:
+    """Defines the flag `--config=NAME`, and with it `--config.field=value` for every field of the config.
+
+    Args:
+      flag_values: Flags of the command.
+      required: Whether the command refuses to start without a config.
+    """
     holder = config_flags.DEFINE_config_file(
         "config",
-        help_string="a file of configs/, or your own; after it --config.FIELD=VALUE changes a field, "
-        "for example --config.model.channels=64",
+        help_string="Name of a shipped config, such as imagenet128, or path of your own file; "
+        "--config.FIELD=VALUE after it changes a field, such as --config.model.channels=64",
         flag_values=flag_values,
     )
-    flag_values["config"].parser = ConfigFile()
+    flag_values["config"].parser = ConfigFile(required)
     return holder
 
 
-def define_processes() -> Callable[[], tuple[str | None, int | None, int | None]]:
-    """Defines the flags that tell one process of several its place; what is returned reads them."""
+def define_processes() -> Callable[[], ProcessPlace]:
+    """Defines the flags that give a process its place among several; returns the function that reads them."""
     flags.DEFINE_string(
-        "coordinator_address",
-        None,
-        "of a run of several processes, HOST:PORT where the first listens; TPU slices and SLURM know it",
+        "coordinator_address", None, "Address HOST:PORT at which the first process listens, the same for all"
     )
-    flags.DEFINE_integer("num_processes", None, "how many processes the run has", lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "which of them this is, from 0", lower_bound=0)
-    for name in ("coordinator_address", "num_processes", "process_id"):
+    flags.DEFINE_integer("num_processes", None, "Number of processes of the run", lower_bound=1)
+    flags.DEFINE_integer(
+        "process_id", None, "Number of this process, from 0 to num_processes - 1", lower_bound=0
+    )
+    for name in PROCESS_FLAGS:
         flags.declare_key_flag(name)
-    return lambda: (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+    return lambda: ProcessPlace(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
 
 
 def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) -> None:
-    """Parses the command line, calls `main(argv)` and leaves the process with what it returns.
+    """Parses the command line, calls `main(argv)` and exits with the code that it returns.
 
-    With `arguments`, `argv` may hold more than the program's name: what is no flag, such as names of files.
     A `UserError`, from the command line or from `main`, is printed as `error: …` without a traceback, and the
-    exit code is 2. Where the reader of a pipe has left, as `… | head` does, the exit is silent, with the code
-    that shells give. Every other exception keeps its traceback.
+    exit code is 2. If the reader of a pipe leaves, as `… | head` does, the exit is silent, with the code that
+    shells give. Every other exception keeps its traceback.
+
+    Args:
+      main: Function of the program's name and, with `arguments`, the arguments that are no flags.
+      arguments: Whether the command takes arguments that are no flags, such as names of files.
     """
-    # On a machine without accelerators it tells, at length, which ones it looked for and did not find.
+    # On a machine without accelerators, this logger lists at length the ones that JAX did not find.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     try:
         try:
-            app.run(main, flags_parser=functools.partial(parse, arguments=arguments))
+            app.run(main, flags_parser=functools.partial(_parse_or_help, arguments=arguments))
         except SystemExit:
-            sys.stdout.flush()  # what it raises at the interpreter's own exit could not be caught
+            sys.stdout.flush()  # an error that the interpreter's own exit raises could not be caught
             raise
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,42 +113,66 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) ->
 
 
 def _reader_left(error: BaseException) -> bool:
-    """Whether the error is that standard output is a pipe, and nobody reads it any more."""
-    if isinstance(error, SystemExit):  # rich has caught the error itself, and seen to standard output
+    """Returns whether the error says that standard output is a pipe which nobody reads any more."""
+    if isinstance(error, SystemExit):  # rich has caught the error itself, and closed standard output
         return isinstance(error.__context__, BrokenPipeError)
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return bool(poll.poll(0))  # otherwise the pipe is another one, or a socket
 
 
-def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments: bool = False) -> list[str]:
-    """Parses `argv`, the program's name first, into `flag_values`, and returns what is left.
+def _parse_or_help(argv: Sequence[str], arguments: bool) -> list[str]:
+    before_arguments = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
+    if any(word in HELP for word in before_arguments):
+        docstring = sys.modules["__main__"].__doc__ or f"{argv[0]} [flags]"
+        print(help_text(docstring, FLAGS.get_key_flags_for_module(sys.argv[0]), GROUPS), end="")
+        raise SystemExit(0)
+    return parse(argv, arguments=arguments)
 
-    That is the name and, with `arguments`, all that is no flag, wherever it stands.
+
+def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments: bool = False) -> list[str]:
+    """Parses `argv` into `flag_values`, and returns the words that are no flags.
+
+    Args:
+      argv: Words of the command line, the program's name first.
+      flag_values: Flags of the command.
+      arguments: Whether words that are no flags may follow the program's name, anywhere on the line.
 
     Raises:
-      UserError: an unknown flag or config field, a value of the wrong type, a config file that is missing
-        or broken, no config file at all, or an argument that is not a flag where there may be none.
+      UserError: A flag or config field is unknown, a value is of the wrong type, the config file is missing
+        or broken, no config is given, or an argument that is not a flag stands where none may be.
     """
     try:
         rest = flag_values(argv)
-    except SystemExit as asked:  # --help and its kin: absl leaves with 1, as if asking were a mistake
+    except SystemExit as asked:  # --helpfull and its kin: absl exits with 1, as if asking were a mistake
         raise SystemExit(0) from asked
     except flags.Error as error:
-        if isinstance(error.__context__, UserError):  # ours, which absl has put its own words around
+        if isinstance(error.__context__, UserError):  # our own error, which absl has wrapped
             raise error.__context__ from None
         config_given = any(re.match(r"--?config(=|$)", word) for word in argv)
-        if config_given or "config" not in flag_values:
-            raise UserError(_expected(error, flag_values) or f"{error} (--help lists the flags)") from error
-    if "config" in flag_values and flag_values["config"].value is None:
-        raise UserError("--config=FILE is missing: choose one of configs/, such as configs/fashion_mnist.py")
+        missing = None if config_given else _missing_config(argv, flag_values)
+        said = missing or _expected(error, flag_values) or f"{error} (--help lists the flags)"
+        raise UserError(said) from error
+    if missing := _missing_config(argv, flag_values):
+        raise UserError(missing)
     if len(rest) > 1 and not arguments:
         raise UserError(f"{rest[1]!r} is not a flag: write --name=value (--help lists the flags)")
     return rest
 
 
+def _missing_config(argv: Sequence[str], flag_values: flags.FlagValues) -> str | None:
+    """Returns the message for a command without the config that it, or an override in `argv`, needs."""
+    if "config" not in flag_values or flag_values["config"].value is not None:
+        return None
+    overrides = any(re.match(r"--?(no)?config\.", word) for word in argv)
+    if not overrides and not is_required(flag_values["config"]):
+        return None
+    names = ", ".join(shipped_names())
+    return f"--config=NAME is missing: choose one of {names}, or give the path of your own file"
+
+
 def _expected(error: flags.Error, flag_values: flags.FlagValues) -> str | None:
-    """What the flag whose value is the `error` would take, in fewer words than absl's."""
+    """Returns in short words which value the flag in `error` takes; None if absl's own words must do."""
     if missing := re.search(r"Flag --([\w.]+) must have a value other than None", str(error)):
         return f"--{missing[1]} is missing: {flag_values[missing[1]].help}"
     given = re.match(r"flag --([\w.]+)=(.*?): ", str(error))

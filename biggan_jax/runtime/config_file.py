@@ -1,4 +1,4 @@
-"""Loads the file that `--config` names, with one clear message for each mistake in it."""
+"""Loads the config that `--config` names, with one clear message for each mistake in it."""
 
 import difflib
 import os
@@ -11,53 +11,80 @@ from collections.abc import Collection, Iterator, Sequence
 from absl import flags
 from ml_collections import ConfigDict
 
+from biggan_jax.runtime import shipped
 from biggan_jax.runtime.errors import UserError
 
 
 class ConfigFile(flags.ArgumentParser):
-    """Loads the ConfigDict of `FILE.py`, or of `FILE.py:argument` if its get_config takes one.
+    """Loads the ConfigDict of a file, or of `FILE:ARGUMENT` if the file's get_config takes an argument.
 
-    It stands in for ml_collections' own parser, which answers every mistake in the file or in the name of a
-    field with a traceback.
+    It takes the place of ml_collections' own parser, which answers every mistake in the file or in the name
+    of a field with a traceback.
+
+    Attributes:
+      required: Whether the command refuses to start without a config.
     """
 
-    def parse(self, path: str) -> ConfigDict:
-        file, *argument = path.split(":", 1)
-        if not os.path.isfile(file):
-            raise UserError(f"--config={path}: there is no file {file!r} in {os.getcwd()}")
-        try:
-            get_config = runpy.run_path(file).get("get_config")
-            config = get_config(*argument) if get_config else None
-        except UserError as error:
-            raise UserError(f"--config={path}: {error}") from error
-        except Exception as error:
-            raise UserError(f"--config={path}: {_place(error, file)}{_message(error)}") from error
-        if get_config is None:
-            raise UserError(f"--config={path}: the file defines no function get_config()")
-        if not isinstance(config, ConfigDict):
+    def __init__(self, required: bool = True) -> None:
+        self.required = required
+
+    def parse(self, argument: str) -> ConfigDict:
+        """Returns the locked config of the file that `argument` names.
+
+        Args:
+          argument: Path of a file, or name of a shipped config, as `shipped.find` takes it; behind a colon
+            the argument of get_config.
+
+        Raises:
+          UserError: The file is missing or broken, its config is not a ConfigDict, or an override on the
+            command line names an unknown field.
+        """
+        name, *arguments = argument.split(":", 1)
+        file = shipped.find(name)
+        if file is None:
             raise UserError(
-                f"--config={path}: get_config() must return a ConfigDict, not {type(config).__name__}; start "
-                "from biggan_jax.config.default_config()"
+                f"--config={argument}: no file {name!r} in {os.getcwd()}, and no config of this name"
+                f"{shipped.suggestion(name)}"
             )
+        config = _load(argument, str(file), arguments)
         known = field_names(config)
         for field in _overrides(sys.argv):
             if field not in known:
-                raise UserError(f"{path} has no field config.{field}{did_you_mean(field, known)}")
+                raise UserError(f"{argument} has no field config.{field}{did_you_mean(field, known)}")
         return config.lock()
 
     def flag_type(self) -> str:
+        """Returns the type's name for the help text."""
         return "config file"
 
 
+def _load(argument: str, file: str, arguments: Sequence[str]) -> ConfigDict:
+    try:
+        get_config = runpy.run_path(file).get("get_config")
+        config = get_config(*arguments) if get_config else None
+    except UserError as error:
+        raise UserError(f"--config={argument}: {error}") from error
+    except Exception as error:
+        raise UserError(f"--config={argument}: {_place(error, file)}{_message(error)}") from error
+    if get_config is None:
+        raise UserError(f"--config={argument}: the file defines no function get_config()")
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"--config={argument}: get_config() must return a ConfigDict, not {type(config).__name__}; start "
+            "from biggan_jax.config.default_config()"
+        )
+    return config
+
+
 def _overrides(argv: Sequence[str]) -> Iterator[str]:
-    """The fields that `--config.field=value` and `--noconfig.field` in `argv` name."""
+    """Yields the fields that `--config.field=value` and `--noconfig.field` in `argv` name."""
     for argument in argv:
         if field := re.match(r"--?(?:no)?config\.([^=]*)", argument):
             yield field[1]
 
 
 def field_names(config: ConfigDict, prefix: str = "") -> set[str]:
-    """The dotted names of all fields and sections: `{"seed", "model", "model.channels", …}`."""
+    """Returns the dotted names of all fields and sections: `{"seed", "model", "model.channels", …}`."""
     names = set()
     for key, value in config.items():
         names.add(prefix + key)
@@ -67,7 +94,7 @@ def field_names(config: ConfigDict, prefix: str = "") -> set[str]:
 
 
 def did_you_mean(field: str, known: Collection[str]) -> str:
-    """Names the fields that may have been meant, by name or spelling; failing that, all of the section."""
+    """Returns the end of an error message: similar fields or, if none is similar, all of the section."""
 
     def split(name: str) -> tuple[str, str]:
         section, _, last = name.rpartition(".")
@@ -88,23 +115,22 @@ def did_you_mean(field: str, known: Collection[str]) -> str:
     if candidates:
         return f"; did you mean {' or '.join(f'config.{name}' for name in sorted(candidates))}?"
     if siblings:
-        return f"; there are {', '.join(sorted(split(name)[1] for name in siblings))}"
-    return "; the fields are listed in biggan_jax/config.py"
+        return f"; its fields are {', '.join(sorted(split(name)[1] for name in siblings))}"
+    return "; python -m biggan_jax.describe --fields lists all fields"
 
 
 def _place(error: Exception, file: str) -> str:
-    """`line 12: KeyError: ` for a KeyError that came out of line 12 of `file`."""
+    """Returns `line 12: KeyError: ` for a KeyError that line 12 of `file` raised."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"{f'line {lines[-1]}: ' if lines else ''}{type(error).__name__}: "
 
 
 def _message(error: Exception) -> str:
-    """The text of an error, without what ml_collections puts around it."""
+    """Returns the text of an error without what ml_collections adds to it."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
-    text = (
-        error.args[0] if isinstance(error, KeyError) else str(error)
-    )  # a KeyError prints in quotes, escaped
+    # The text of a KeyError comes in quotes, escaped; its argument does not.
+    text = error.args[0] if isinstance(error, KeyError) else str(error)
     text, _, all_fields = str(text).partition(" Other fields present: ")
     hint = all_fields.rpartition("\nDid you mean ")
     return f"{text} Did you mean {hint[2]}" if hint[1] else text

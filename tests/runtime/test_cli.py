@@ -98,9 +98,9 @@ def test_misspelt_field_names_the_one_that_was_meant(complaint, words, meant):
 
 def test_field_like_no_other_gets_a_list_of_those_there_are(complaint):
     ema = complaint(f"--config={CIFAR}", "--config.ema.tau=0.5")
-    assert ema == f"{CIFAR} has no field config.ema.tau; there are decay, start_step"
+    assert ema == f"{CIFAR} has no field config.ema.tau; its fields are decay, start_step"
     assert " batch_size, checkpoint_every, checkpoints," in complaint(f"--config={CIFAR}", "--config.=1")
-    assert "the fields are listed in" in complaint(f"--config={CIFAR}", "--config.xyz.zyx=1")
+    assert "describe --fields lists all fields" in complaint(f"--config={CIFAR}", "--config.xyz.zyx=1")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_wrong_value_or_flag_is_named_with_what_to_give(complaint, words, says):
 
 @pytest.mark.parametrize("words", [[], ["--config.seed=3"], ["--json"]])
 def test_no_config_says_where_there_are_some(complaint, words):
-    assert complaint(*words).startswith("--config=FILE is missing: choose one of configs/")
+    assert complaint(*words).startswith("--config=NAME is missing: choose one of cifar10, fashion_mnist, ")
 
 
 def test_override_before_the_file_says_so(complaint):
@@ -137,11 +137,40 @@ def test_override_before_the_file_says_so(complaint):
 
 def test_missing_file_is_named_with_the_folder_it_was_sought_in(complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert (
-        complaint("--config=nothing.py")
-        == f"--config=nothing.py: there is no file 'nothing.py' in {tmp_path}"
+    assert complaint("--config=nothing.py").startswith(
+        f"--config=nothing.py: no file 'nothing.py' in {tmp_path}, and no config of this name"
     )
-    assert "there is no file" in complaint(f"--config={tmp_path}")
+    assert "no file" in complaint(f"--config={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "name", ["imagenet256", "imagenet256.py", "configs/imagenet256.py", "configs/imagenet256"]
+)
+def test_shipped_configs_are_found_by_name_from_anywhere(parse, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert parse(f"--config={name}", "--config.seed=3").config.model.resolution == 256
+
+
+def test_a_file_of_ones_own_comes_before_a_shipped_one_of_its_name(parse, config_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10.py").write_text(
+        "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'mine': 1})"
+    )
+    assert parse("--config=cifar10.py").config.mine == 1
+    assert parse("--config=cifar10").config.batch_size == 50
+
+
+def test_a_shipped_config_can_take_an_argument(complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert complaint("--config=finetune").startswith("--config=finetune: ")
+    assert "nowhere" in complaint("--config=finetune:nowhere")
+
+
+def test_misspelt_config_gets_the_most_similar_name_and_all_names(complaint):
+    message = complaint("--config=imagenet_128")
+    assert "; did you mean imagenet128? The shipped ones are cifar10, fashion_mnist, finetune, " in message
+    assert "did you mean" not in complaint("--config=elsewhere/cifar10.toml/x")
+    assert "did you mean imagenet128_deep?" in complaint("--config=configs/imagenet128_dep.py")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +293,7 @@ def test_help_shows_examples_and_flags_and_succeeds():
         "python -m biggan_jax.describe --config=configs/imagenet128.py --config.model.channels=64"
         in result.stdout
     )
-    assert "--config: a file of configs/" in result.stdout and "--[no]json" in result.stdout
+    assert "--config: Name of a shipped config" in result.stdout and "--[no]json" in result.stdout
 
 
 def test_reading_a_config_loads_neither_tensorflow_nor_orbax():

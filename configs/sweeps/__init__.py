@@ -1,0 +1,1 @@
+"""Sweeps that come with the package: each file defines `BASE_CONFIG` and `sweep()`."""
