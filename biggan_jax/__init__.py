@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from biggan_jax.sampling.sampler import Sampler
 
-__all__ = ["load"]
+__all__ = ["__version__", "load"]
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module 'biggan_jax' has no attribute {name!r}")
+    from biggan_jax.runtime.version import version
+
+    return version()
 
 
 def load(

@@ -5,7 +5,6 @@ Scores are those that the run itself (metrics.jsonl, evaluation/during_training.
 """
 
 import datetime
-import importlib.metadata
 import json
 import logging
 from collections.abc import Mapping
@@ -15,10 +14,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from biggan_jax.data.catalogue import without_directories
+from biggan_jax.runtime.version import git_commit, versions
 from biggan_jax.training.monitoring.metrics import FILE_NAME
 from biggan_jax.training.run.checkpoints import Restored, config_hash
 
-PACKAGES = ("biggan-jax", "jax", "jaxlib", "flax", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 ABOUT_SCORES = ("num_samples", "truncation", "statistics", "weights", "seed", "resolution", "network")
 OF_SCORE = ("value", "std", "standard_error")
 
@@ -44,7 +44,8 @@ def provenance(workdir: epath.Path, config: ConfigDict, restored: Restored) -> d
             "config_sha256": config_hash(restored.config),
         },
         "scores": _scores(workdir, restored.step),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
+        "commit": git_commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
