@@ -1,121 +1,144 @@
-"""Describes the networks of a config: their modules, shapes, parameters and arithmetic.
+"""Describes the networks of a config, or lists all fields of a config with meaning and range.
 
-Examples:
-  python -m biggan_jax.describe --config=configs/imagenet128.py
-  python -m biggan_jax.describe --config=configs/imagenet128.py --config.model.channels=64
-  python -m biggan_jax.describe --config=configs/imagenet512.py --json
+  python -m biggan_jax.describe --config=imagenet128
+  python -m biggan_jax.describe --config=imagenet128 --config.model.channels=64
+  python -m biggan_jax.describe --config=imagenet512 --json
+  python -m biggan_jax.describe --fields
+  python -m biggan_jax.describe --fields --config=imagenet128_deep
 
-Output shapes are height×width×channels. GFLOP are 10⁹ multiplications and additions of the convolutions and
-matrix products in one forward pass of one image, as computed here: less than the plain form of the network
-takes, because resampling is merged into convolutions. Spectral norm, which is paid once a step, is not in
-them. No weights are made, so this takes seconds at any size.
+The description of a network lists modules with output shapes (height×width×channels), parameters and GFLOP:
+10⁹ multiplications and additions of convolutions and matrix products in one forward pass of one image. They
+are counted as this package computes them, with resampling merged into convolutions, which takes fewer than
+the plain form of the network. Spectral norm, which is computed once a step, is not counted. No weights are
+made, so the command takes seconds at any size.
+
+With --fields the command lists each field with default, allowed values and meaning, and, with --config, the
+value that the config gives it.
 """
 
 import json
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-import rich.box
-import rich.console
-import rich.table
 from absl import flags
+from ml_collections import ConfigDict
 
-from biggan_jax import config
-from biggan_jax.models import flops
-from biggan_jax.models.networks import make_discriminator, make_generator
 from biggan_jax.runtime import cli
+from biggan_jax.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import rich.table
+
+    from biggan_jax.models.description import NetworkDescription
+
+CONFIG = cli.define_config(required=False)
+FIELDS = flags.DEFINE_bool(
+    "fields", False, "List all fields of a config with default, allowed values and meaning"
+)
+JSON = flags.DEFINE_bool("json", False, "Print JSON instead of tables")
+MARKDOWN = flags.DEFINE_bool(
+    "markdown", False, "With --fields, print Markdown, as the documentation shows the fields"
+)
 
 
-def describe(model: Any) -> dict[str, Any]:
-    """Measures both networks by shapes alone.
-
-    Args:
-      model: the `model` section of a config.
-
-    Returns:
-      `{"generator": …, "discriminator": …}`, each with `parameters`, `gflops_per_image` (see the module's
-      docstring) and `modules`, a list of `name`, `output_shape` (of one image), `parameters` and
-      `gflops_per_image`, in the order they are called.
-    """
-    latent = jax.ShapeDtypeStruct((1, model.latent_dim), jnp.float32)
-    image = jax.ShapeDtypeStruct((1, model.resolution, model.resolution, 3), jnp.float32)
-    return {
-        "generator": _describe_network(make_generator(model), latent),
-        "discriminator": _describe_network(make_discriminator(model), image),
-    }
+def main(argv: Sequence[str]) -> None:
+    """Prints the description of the networks, or the list of fields."""
+    del argv
+    if JSON.value and MARKDOWN.value:
+        raise UserError("--json and --markdown: give one of them")
+    if FIELDS.value:
+        _show_fields(CONFIG.value)
+        return
+    if MARKDOWN.value:
+        raise UserError("--markdown changes nothing without --fields: leave it out")
+    if CONFIG.value is None:
+        raise UserError("give --config=NAME for the networks of a config, or --fields for the list of fields")
+    _show_networks(CONFIG.value)
 
 
-def _describe_network(network: nn.Module, inputs: jax.ShapeDtypeStruct) -> dict[str, Any]:
-    labels = jax.ShapeDtypeStruct((1,), jnp.int32)
-    variables = jax.eval_shape(lambda x, y: network.init(jax.random.key(0), x, y), inputs, labels)
-    shapes: dict[str, tuple[int, ...]] = {}
+def _show_networks(config: ConfigDict) -> None:
+    from biggan_jax.config import validate
 
-    def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        output = call(*args, **kwargs)
-        if len(context.module.path) == 1 and context.method_name == "__call__":
-            shapes[context.module.path[0]] = output.shape[1:]
-        return output
+    validate(config)
+    from biggan_jax.models.description import describe  # here: a mistake in the config need not wait for JAX
 
-    with nn.intercept_methods(record):
-        jaxpr = jax.make_jaxpr(network.apply)(variables, inputs, labels)
-    by_scope = flops.by_scope(jaxpr)
-    parameters = variables["params"]
-    return {
-        "parameters": _size(parameters),
-        "gflops_per_image": sum(by_scope.values()) / 1e9,
-        "modules": [
-            {
-                "name": name,
-                "output_shape": list(shape),
-                "parameters": _size(parameters.get(name, {})),
-                # A scope is the network's own name, then the module's.
-                "gflops_per_image": sum(n for scope, n in by_scope.items() if scope[1:2] == (name,)) / 1e9,
-            }
-            for name, shape in shapes.items()
-        ],
-    }
+    networks = describe(config.model)
+    if JSON.value:
+        print(json.dumps(networks))
+        return
+    import rich.console
+
+    console = rich.console.Console()
+    for name, network in networks.items():
+        console.print(network_table(name, network))
+    total = sum(network["parameters"] for network in networks.values())
+    console.print(f"both networks: {total:,} parameters")
 
 
-def _size(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+def network_table(title: str, network: "NetworkDescription") -> "rich.table.Table":
+    """Returns the description of one network as a table."""
+    import rich.box
+    import rich.table
 
-
-def table(title: str, network: dict[str, Any]) -> rich.table.Table:
-    """One network's description as a table."""
-    result = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_footer=True)
-    result.add_column("module", "total")
-    result.add_column("output", justify="right")
-    result.add_column("parameters", f"{network['parameters']:,}", justify="right")
-    result.add_column("GFLOP/image", f"{network['gflops_per_image']:.3f}", justify="right")
+    table = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_footer=True)
+    table.add_column("module", "total")
+    table.add_column("output", justify="right")
+    table.add_column("parameters", f"{network['parameters']:,}", justify="right")
+    table.add_column("GFLOP/image", f"{network['gflops_per_image']:.3f}", justify="right")
     for module in network["modules"]:
-        result.add_row(
+        table.add_row(
             module["name"],
             "×".join(map(str, module["output_shape"])) or "scalar",
             f"{module['parameters']:,}",
             f"{module['gflops_per_image']:.3f}",
         )
-    return result
+    return table
 
 
-def main(argv: Sequence[str]) -> None:
-    del argv
-    config.validate(flags.FLAGS.config)
-    networks = describe(flags.FLAGS.config.model)
-    if flags.FLAGS.json:
-        print(json.dumps(networks))
-        return
-    console = rich.console.Console()
-    for name, network in networks.items():
-        console.print(table(name, network))
-    total = sum(network["parameters"] for network in networks.values())
-    console.print(f"both networks: {total:,} parameters")
+def _show_fields(config: ConfigDict | None) -> None:
+    from biggan_jax.config.listing import fields_markdown, rows
+
+    if MARKDOWN.value:
+        print(fields_markdown(), end="")
+    elif JSON.value:
+        print(json.dumps([row._asdict() | _value(config, row.field) for row in rows()]))
+    else:
+        import rich.console
+
+        rich.console.Console().print(fields_table(config))
+
+
+def fields_table(config: ConfigDict | None) -> "rich.table.Table":
+    """Returns all fields as a table, with the values of `config` where one is given."""
+    import rich.box
+    import rich.table
+    import rich.text
+
+    from biggan_jax.config.listing import rows
+
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    titles = ("field", "default", *(["value"] if config else []), "allowed values", "meaning")
+    for title in titles:
+        table.add_column(title, no_wrap=title == "field", overflow="fold")
+    section = ""
+    for row in rows():
+        if row.section != section:
+            table.add_section()
+            section = row.section
+        values = [repr(value) for value in _value(config, row.field).values()]
+        cells = (row.field, repr(row.default), *values, row.allowed, row.meaning)
+        table.add_row(*map(rich.text.Text, cells))  # as text, for rich would read brackets as markup
+    return table
+
+
+def _value(config: ConfigDict | None, field: str) -> dict[str, object]:
+    if config is None:
+        return {}
+    value: object = config
+    for key in field.split("."):
+        value = value[key] if isinstance(value, ConfigDict) and key in value else None
+    return {"value": value}
 
 
 if __name__ == "__main__":
-    cli.define_config()
-    flags.DEFINE_bool("json", False, "print one JSON object instead of tables")
     cli.run(main)

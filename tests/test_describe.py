@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from biggan_jax.config import validate
-from biggan_jax.describe import describe
+from biggan_jax.models.description import describe
 
 REPOSITORY = Path(__file__).parents[1]
 

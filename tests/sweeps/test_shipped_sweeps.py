@@ -2,7 +2,7 @@
 
 import pytest
 
-from biggan_jax.describe import describe
+from biggan_jax.models.description import describe
 from biggan_jax.sweeps.sweep_file import read_sweep
 
 IMAGENET, FASHION = (f"configs/sweeps/ablation_{name}.py" for name in ("imagenet128", "fashion_mnist"))
