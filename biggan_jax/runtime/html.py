@@ -1,7 +1,7 @@
-"""Pages that a browser shows without anything but the file: on a phone, a projector, in light and dark.
+"""HTML pages that need no file beside them: for phones and projectors, in light and dark.
 
-A page is put together of `element`s; whatever is not `Html` already is text, and escaped. Pictures are in the
-page itself, and it forbids the browser to fetch any other (Content-Security-Policy).
+A page consists of `element`s. Anything that is not `Html` is text, and is escaped. Pictures are embedded in
+the page, and a Content-Security-Policy forbids the browser to fetch others.
 """
 
 import base64
@@ -18,17 +18,21 @@ _VOID = {"img", "input", "meta"}
 
 
 class Html(str):
-    """Markup: text that is not to be escaped again."""
+    """Markup: a string that is not escaped again."""
 
 
 def element(tag: str, *content: object, **attributes: object) -> Html:
-    """`element("p", "1 < 2", class_="note")` → `<p class="note">1 &lt; 2</p>`.
+    """Returns an HTML element with attributes and content.
+
+    Example:
+      >>> element("p", "1 < 2", class_="note")
+      '<p class="note">1 &lt; 2</p>'
 
     Args:
-      tag: its name.
-      *content: what is in it, in order; all but `Html` is escaped, None is left out.
-      **attributes: `class_` stands for class, `data_name` for data-name; True is an attribute without a
-        value, None and False are none.
+      tag: Name of the element.
+      *content: Content in order. All but `Html` is escaped; None is left out.
+      **attributes: Attributes by name: `class_` stands for class, `data_name` for data-name. True writes an
+        attribute without a value; None and False leave it out.
     """
     words = [tag]
     for name, value in attributes.items():
@@ -42,7 +46,7 @@ def element(tag: str, *content: object, **attributes: object) -> Html:
 
 
 def join(parts: Iterable[object]) -> Html:
-    """The parts one after another; all but `Html` is escaped, None is left out."""
+    """Concatenates parts; all but `Html` is escaped, and None is left out."""
     return Html(
         "".join(
             part if isinstance(part, Html) else html.escape(str(part)) for part in parts if part is not None
@@ -51,7 +55,12 @@ def join(parts: Iterable[object]) -> Html:
 
 
 def page(title: str, *parts: object) -> str:
-    """A whole page: write it as UTF-8."""
+    """Returns a complete page, to be written as UTF-8.
+
+    Args:
+      title: Title of the page and its first heading.
+      *parts: Content below the heading.
+    """
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     head = element(
         "head",
@@ -66,62 +75,73 @@ def page(title: str, *parts: object) -> str:
 
 
 def section(title: str, *parts: object) -> Html:
-    """Parts under a heading."""
+    """Returns parts under a heading of their own."""
     return element("section", element("h2", title), *parts)
 
 
 def details(title: str, *parts: object) -> Html:
-    """Parts that a click on the title shows."""
+    """Returns parts that are hidden until a click on the title."""
     return element("details", element("summary", title), *parts)
 
 
 def cards(*parts: object) -> Html:
-    """Parts side by side, as many in a row as there is room for."""
+    """Returns framed parts side by side, as many in a row as fit."""
     return element("div", *(element("div", part, class_="card") for part in parts), class_="cards")
 
 
 def two_columns(*parts: object) -> Html:
-    """Two parts side by side on a wide screen, the second the wider; below each other on others."""
+    """Returns two parts side by side, the second wider; on narrow screens the second is below the first."""
     return element("div", *(element("div", part) for part in parts), class_="beside")
 
 
 def badge(text: str, kind: str = "plain") -> Html:
-    """A word in a coloured frame; `kind` is good, bad or plain."""
+    """Returns a word in a coloured frame; `kind` is "good", "bad" or "plain"."""
     return element("span", text, class_=f"badge {kind}")
 
 
 def table(header: Sequence[object], rows: Iterable[Sequence[object]], sortable: bool = False) -> Html:
-    """A table that scrolls within the page where it is wider; all columns but the first are to the right.
+    """Returns a table that scrolls by itself where it is wider than the page.
+
+    The first column is aligned to the left, all others to the right.
 
     Args:
-      header: of each column.
-      rows: of cells, as many as the header has.
-      sortable: whether a click on a header sorts the rows by that column, as numbers where they are such.
+      header: Titles of the columns.
+      rows: Rows with a cell for each column.
+      sortable: Whether a click on a title sorts the rows by that column: numbers by value, the rest as text.
     """
     heads = (element("th", element("button", cell) if sortable else cell, scope="col") for cell in header)
     body = (element("tr", *(element("td", cell) for cell in row)) for row in rows)
-    found = element(
+    content = element(
         "table",
         element("thead", element("tr", *heads)),
         element("tbody", *body),
         class_="sortable" if sortable else None,
     )
-    return element("div", found, class_="scroll", tabindex="0")
+    return element("div", content, class_="scroll", tabindex="0")
 
 
 def image(content: bytes, description: str) -> Html:
-    """A picture as wide as there is room for, and where that is too narrow for it, a click shows it in full
-    size; `content` is a PNG, JPEG or WebP file.
+    """Returns a picture that is scaled down to the page's width; a click shows its full size.
+
+    Args:
+      content: PNG, JPEG or WebP file.
+      description: Alternative text.
     """
     with Image.open(io.BytesIO(content)) as opened:
         kind, (width, height) = opened.get_format_mimetype(), opened.size
     data = base64.b64encode(content).decode()
-    found = element("img", src=f"data:{kind};base64,{data}", alt=description, width=width, height=height)
-    return element("div", found, class_="picture", tabindex="0")
+    picture = element("img", src=f"data:{kind};base64,{data}", alt=description, width=width, height=height)
+    return element("div", picture, class_="picture", tabindex="0")
 
 
 def shrink(png: bytes, most_pixels: int = 1200, most_bytes: int = 400_000) -> bytes:
-    """The same picture in no more pixels a side and no more bytes: as it is, or smaller and as JPEG."""
+    """Returns a picture that fits the limits: the PNG itself, or a smaller JPEG of it.
+
+    Args:
+      png: PNG file.
+      most_pixels: Largest width and height.
+      most_bytes: Largest size of the file.
+    """
     with Image.open(io.BytesIO(png)) as opened:
         if max(opened.size) <= most_pixels and len(png) <= most_bytes:
             return png
@@ -136,20 +156,29 @@ def shrink(png: bytes, most_pixels: int = 1200, most_bytes: int = 400_000) -> by
 
 
 def slideshow(pictures: Sequence[tuple[str, Html]]) -> Html:
-    """Captions and pictures of which a slider shows one, the last at first; all of them without scripts."""
-    shown = (element("figure", picture, element("figcaption", caption)) for caption, picture in pictures)
-    return element("div", *shown, class_="slides")
+    """Returns pictures of which a slider shows one; without scripts, all of them show.
+
+    Args:
+      pictures: Pairs of a caption and a picture. The last one shows first.
+    """
+    figures = (element("figure", picture, element("figcaption", caption)) for caption, picture in pictures)
+    return element("div", *figures, class_="slides")
 
 
 def inline_svg(figure: Figure, description: str) -> Html:
-    """A figure as part of the page: sharp at every size, without a background, in the page's font."""
+    """Returns a figure as SVG within the page: sharp at every size, transparent, in the page's font.
+
+    Args:
+      figure: Figure to embed.
+      description: Text for screen readers.
+    """
     buffer = io.StringIO()
-    # Text that stays text, and the same names in the same figure.
+    # Text stays text, and the same figure always gives the same names.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "biggan_jax"}):
         about = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=about)
     _, start, content = buffer.getvalue().partition("<svg")
-    # Within HTML, namespaces go without saying; and other figures of the page have groups of the same names.
+    # HTML implies the namespaces, and the groups of other figures on the page have the same names.
     content = re.sub(r' xmlns(:\w+)?="[^"]*"| (width|height)="[\d.]+pt"', "", content)
     content = re.sub(r'<g id="[^"]*">', "<g>", content)
     return Html(f'{start} role="img" aria-label="{html.escape(description)}"{content.rstrip()}')
@@ -183,7 +212,7 @@ p { margin: 0.3rem 0; max-width: 48rem; }
 .badge.good { color: var(--good); }
 .badge.bad { color: var(--paper); background: var(--bad); border-color: var(--bad); font-weight: 600; }
 .scroll { overflow: auto; max-height: 85vh; margin: 0.6rem 0;
-  /* A shadow at the side where more is to come: the covers move with the table, the shadows do not. */
+  /* A shadow marks the side where the table continues: covers move with the table, shadows do not. */
   background: linear-gradient(90deg, var(--card) 1.5rem, transparent 3rem) local,
     linear-gradient(270deg, var(--card) 1.5rem, transparent 3rem) local,
     linear-gradient(90deg, #0004, transparent 0.8rem), linear-gradient(270deg, #0004, transparent 0.8rem),
@@ -248,7 +277,7 @@ for (const button of document.querySelectorAll(".sortable th button")) button.on
   const number = words => words && words != "–" ? Number(words.replace(/[,%\\s]/g, "")) : NaN;
   const compare = (one, other) => {
     const [a, b] = [text(one), text(other)], [x, y] = [number(a), number(b)];
-    if (isNaN(x) != isNaN(y)) return isNaN(x) ? 1 : -1;  // what is not known comes last, either way
+    if (isNaN(x) != isNaN(y)) return isNaN(x) ? 1 : -1;  // unknown values come last in both orders
     return sign * (isNaN(x) ? order(a, b) : x - y);
   };
   body.append(...[...body.rows].sort(compare));

@@ -1,31 +1,36 @@
-"""Ctrl-C and SIGTERM as a wish that the loop grants between two steps, when the state can be saved.
+"""Ctrl-C and SIGTERM as a request to stop, which the loop obeys between two steps, when it can save.
 
-SIGTERM is how a preemption is announced: by Kubernetes, by SLURM, and on a cloud's machine that is taken back
-by its shutdown. One process of a run that hears it is enough (loop.py).
+SIGTERM announces a preemption: from Kubernetes, from SLURM, and from the shutdown of a cloud machine. A run
+stops when one of its processes receives it (training/run/loop.py).
 """
 
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 
 
 class Interruption:
-    """A context in which SIGINT and SIGTERM are noted; outside of `stepping` they end the process at once.
+    """Context that records SIGINT and SIGTERM while `stepping`; before that they end the process at once.
 
-    The first signal asks the loop to stop; Ctrl-C after it raises `KeyboardInterrupt`, saving or not. Only
-    the main thread hears of signals: elsewhere the context does nothing.
+    The first signal asks the loop to stop. Ctrl-C after it raises `KeyboardInterrupt`, even during saving.
+    Python delivers signals to the main thread only; in other threads the context does nothing.
+
+    Attributes:
+      signal: Number of the first signal received, which the loop reads; 0 before.
+      stepping: Whether the loop is running, so that a signal must not end the process. The loop sets it.
     """
 
     def __init__(self) -> None:
-        self.signal = 0  # the first that came, which the loop looks at while `stepping`
+        self.signal = 0
         self.stepping = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     @staticmethod
     def exit_code(number: int) -> int:
-        """That of a process which a signal has ended."""
+        """Returns the exit code of a process that the signal `number` has ended."""
         return EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_RESUMABLE
 
     def __enter__(self) -> "Interruption":
@@ -38,7 +43,7 @@ class Interruption:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: it was not Python's, but JAX's
+            signal.signal(number, handler or signal.SIG_DFL)  # None: JAX had set it, not Python
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.signal and number == signal.SIGINT:

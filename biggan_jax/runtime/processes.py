@@ -1,9 +1,10 @@
-"""Several processes, on one host or on many, as one run: how they come together, and how they part.
+"""Several processes, on one host or on many, as one run: joining, exchanging arrays, and ending together.
 
-On a TPU slice and under SLURM (`srun`) JAX finds the processes by itself; elsewhere each is told where the
-first one listens, how many there are, and which it is. All of them do the same steps; only the first reads
-and writes the workdir. When one fails, it leaves without a word, for the others may hang in a step that
-waits for it; they learn of it by its missing heartbeat, or by a broken connection, and end too.
+On a TPU slice and under SLURM (`srun`) JAX finds the processes by itself. Elsewhere flags give each process
+the address at which the first one listens, the number of processes, and its own index. All processes execute
+the same steps; only the first reads and writes the workdir. A process that fails exits at once, without
+waiting for the others, which may hang in a step that waits for it. They notice its missing heartbeat, or the
+broken connection, and exit too.
 """
 
 import math
@@ -20,35 +21,37 @@ from jax.experimental import multihost_utils
 
 from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_RESUMABLE, UserError
 
-HEARTBEAT_SECONDS = 30  # after so long without one, a process counts as lost
-ARRIVAL_SECONDS = 300  # for all to start
-GATHERED_BYTES = 32 << 20  # of each process, exchanged at once
-PARTING_SECONDS = 3600  # for all to come to the end; the first may still be writing
-# How the status of XLA's runtime and of its collectives begins when another process is gone.
+HEARTBEAT_SECONDS = 30  # a process without a heartbeat for so long counts as lost
+ARRIVAL_SECONDS = 300  # in which all processes have to start
+GATHERED_BYTES = 32 << 20  # that each process sends at once
+SHUTDOWN_SECONDS = 3600  # in which all processes have to end; the first may still be writing
+# Start of the messages of XLA's runtime and its collectives when another process is gone.
 _LOST = re.compile("(UNKNOWN|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL): ")
 
 
 def join(
     coordinator_address: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins the processes of the run; to be called before JAX looks for devices.
+    """Joins the processes of the run; call it before JAX initialises its devices.
+
+    All three arguments are None where the cluster knows them, and for a run of one process.
 
     Args:
-      coordinator_address: HOST:PORT at which the first process listens; like the other two, None for what
-        the cluster says, or for a run of one process where there is none.
-      num_processes: how many there are.
-      process_id: which this is, from 0.
+      coordinator_address: HOST:PORT at which the first process listens.
+      num_processes: Number of processes.
+      process_id: Index of this process, from 0.
 
     Raises:
-      UserError: some of the three are missing or out of range, or the others cannot be reached.
+      UserError: An argument is missing or out of range, or the other processes cannot be reached.
     """
     given = (coordinator_address, num_processes, process_id)
-    if None in given and given != (None, None, None):
-        raise UserError(
-            f"--coordinator_address={coordinator_address} --num_processes={num_processes} "
-            f"--process_id={process_id}: give all three, or none where the cluster knows them"
-        )
-    if coordinator_address is not None:
+    if coordinator_address is None or num_processes is None or process_id is None:
+        if given != (None, None, None):
+            raise UserError(
+                f"--coordinator_address={coordinator_address} --num_processes={num_processes} "
+                f"--process_id={process_id}: give all three, or none where the cluster knows them"
+            )
+    else:
         if not re.fullmatch(r".+:\d+", coordinator_address):
             raise UserError(f"--coordinator_address={coordinator_address}: give HOST:PORT")
         if not 0 <= process_id < num_processes:
@@ -62,26 +65,27 @@ def join(
             process_id,
             initialization_timeout=ARRIVAL_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=PARTING_SECONDS,
+            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         )
     except ValueError as error:
         if "coordinator_address" not in str(error):
             raise
-        # No cluster, so this process is the whole run.
+        # Without a cluster this process is the whole run.
     except RuntimeError as error:
         raise UserError(
-            f"the {num_processes or 'other'} processes did not come together at "
+            f"the {num_processes or 'other'} processes did not connect to "
             f"{coordinator_address or 'the address that the cluster gives'} in {ARRIVAL_SECONDS} s: "
-            f"{str(error).splitlines()[0]}; is each of them running, and can it reach that address?"
+            f"{str(error).splitlines()[0]}; see that each of them runs and can reach that address"
         ) from error
 
 
 @contextmanager
 def fail_fast() -> Iterator[None]:
-    """Around the work of one process of several: ends the process at once when the block fails.
+    """Exits one process of several at once when the block fails; when it succeeds, waits for the others.
 
-    An ordinary exit would wait for the others, which wait for this process. The exit code is that of a
-    `UserError`, or of whatever else the block raised; `EXIT_RESUMABLE` if the failure is another process's.
+    An ordinary exit would wait for the other processes, which wait for this one. The exit code is that of the
+    exception, as `cli.run` gives it; `EXIT_RESUMABLE` if another process failed. A process on its own has the
+    exception raised as usual.
     """
     if jax.process_count() == 1:
         yield
@@ -94,27 +98,34 @@ def fail_fast() -> Iterator[None]:
 
 
 def share(count: int) -> range:
-    """This process's part of 0 … count - 1: a range, whose sizes differ by one at most among processes."""
+    """Returns this process's share of the numbers 0 … count - 1.
+
+    Shares are consecutive ranges in the order of the processes; their sizes differ by at most one.
+    """
     index, processes = jax.process_index(), jax.process_count()
     return range(count * index // processes, count * (index + 1) // processes)
 
 
 def gather(part: np.ndarray, count: int) -> np.ndarray:
-    """All processes' parts of an array of `count` rows, cut by `share`, in order, in every process.
+    """Concatenates the processes' shares of an array, and returns the complete array in every process.
 
-    They are exchanged piece by piece, so that the whole stands in memory once.
+    The processes exchange pieces of `GATHERED_BYTES`, so that memory holds the complete array once.
+
+    Args:
+      part: Rows of this process: those in `share(count)`.
+      count: Number of rows of the complete array.
 
     Raises:
-      ValueError: `part` has not as many rows as this process's share.
+      ValueError: `part` has another number of rows than this process's share.
     """
     if len(part) != len(share(count)):
-        raise ValueError(f"{len(part)} rows where this process has a share of {len(share(count))}")
+        raise ValueError(f"got {len(part)} rows; the share of this process has {len(share(count))}")
     if jax.process_count() == 1:
         return part
     processes = jax.process_count()
     widest = -(-count // processes)
     starts = [count * i // processes for i in range(processes + 1)]
-    # As bytes: JAX would make float32 of float64.
+    # As bytes, because JAX would turn float64 into float32.
     rows = np.ascontiguousarray(part).reshape(len(part), math.prod(part.shape[1:])).view(np.uint8)
     width = rows.shape[1]
     whole = np.empty((count, width), np.uint8)
@@ -129,7 +140,7 @@ def gather(part: np.ndarray, count: int) -> np.ndarray:
 
 
 def _report(error: BaseException) -> int:
-    """Prints what happened; returns the exit code."""
+    """Prints the error and returns the exit code."""
     name = f"process {jax.process_index()}"
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1

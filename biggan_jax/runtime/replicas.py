@@ -1,8 +1,8 @@
-"""The mapping of the step over replicas: the one place that knows about devices.
+"""The mapping of functions over replicas: the only module that places arrays on devices.
 
 Both mappings keep the state as plain arrays, replicated over the devices without a device axis, and take
-batches with a leading replica axis; which one runs is a word in the config. The devices may be those of
-several processes: each then feeds its own, which are neighbours in the order of replicas.
+batches with a leading replica axis. `config.replicas.mapping` chooses one. The devices may belong to several
+processes. Each process then feeds its own devices, which are neighbours in the order of the replicas.
 """
 
 import json
@@ -19,18 +19,25 @@ AXIS = "replicas"
 
 
 class Replicas:
-    """The devices of a run and how a function of one replica runs on all of them."""
+    """Devices of a run, with one replica on each, and the mapping of a replica's function over them.
 
-    def __init__(self, mapping: str = "pmap", devices: Sequence[jax.Device] | None = None):
-        """Takes `devices` (default: all of all processes), one replica each.
+    Args:
+      mapping: One of `MAPPINGS`.
+      devices: Devices to use; by default all devices of all processes.
 
-        Raises:
-          ValueError: `mapping` is not in `MAPPINGS`.
-        """
+    Attributes:
+      mapping: Name of the mapping.
+      devices: Devices in the order of the replicas.
+
+    Raises:
+      ValueError: `mapping` is not in `MAPPINGS`.
+    """
+
+    def __init__(self, mapping: str = "pmap", devices: Sequence[Any] | None = None):
         if mapping not in MAPPINGS:
             raise ValueError(f"replicas.mapping = {mapping!r}: choose one of {MAPPINGS}")
         self.mapping = mapping
-        # On pods, the devices of a process don't have numbers in a row.
+        # On pods the devices of a process have no consecutive numbers.
         devices = jax.devices() if devices is None else devices
         self.devices = sorted(devices, key=lambda device: (device.process_index, device.id))
         self._local = [device for device in self.devices if device.process_index == jax.process_index()]
@@ -38,6 +45,7 @@ class Replicas:
 
     @property
     def count(self) -> int:
+        """Number of replicas."""
         return len(self.devices)
 
     @property
@@ -46,19 +54,24 @@ class Replicas:
 
     @property
     def must_wait(self) -> bool:
-        """Whether each step must be done before the next is dispatched.
+        """Whether each step must end before the next one is dispatched.
 
-        Several simulated devices on one CPU share a thread pool, and two steps in flight can each hold
-        threads that the other's collectives wait for.
+        Several simulated devices on one CPU share a thread pool. Two steps in flight could each hold threads
+        that the collectives of the other wait for.
         """
         return self.count > 1 and self.devices[0].platform == "cpu"
 
     def map(self, function: Callable[..., Any], donate: bool = True) -> Callable[..., Any]:
-        """Compiles `function(state, batch)` of one replica to one of all.
+        """Compiles a function of one replica into a function of all replicas.
 
-        The state is replicated in and out, the batch's leading axis is the replicas', and the results must be
-        the same on every replica (they come out of collectives over `AXIS`, or of the state alone). The
-        state's buffers are donated: don't use the old state again.
+        Args:
+          function: Pure `function(state, batch)`, which may use collectives over `AXIS`. Its results must be
+            the same on every replica: they depend on the state alone, or come from collectives.
+          donate: Whether the state's buffers are donated; the caller must not use the old state again.
+
+        Returns:
+          The compiled `function(state, batch)`. State and results are replicated; the leading axis of the
+          batch is the axis of the replicas.
         """
         donated = (0,) if donate else ()
         if self.mapping == "pmap":
@@ -75,22 +88,22 @@ class Replicas:
             mesh=self._mesh,
             in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
             out_specs=PartitionSpec(),
-            check_vma=False,  # batch norm's and the gradients' pmean make the results equal on all replicas
+            check_vma=False,  # pmean of batch statistics and gradients makes the results equal
         )
         return jax.jit(mapped, donate_argnums=donated)
 
     def put_state(self, state: Any) -> Any:
-        """The first process's state on every device, replicated.
+        """Replicates the first process's state on every device.
 
         Args:
-          state: arrays that are whole in this process. In the other processes only shapes and types count.
+          state: Tree of complete arrays. In the other processes only shapes and types matter.
         """
         if self._alone:
             return jax.device_put(state, NamedSharding(self._mesh, PartitionSpec()))
         shared = self._from_first(state)
         if self.mapping == "shard_map":
             return shared
-        # Across processes pmap takes arrays of this process's devices, and gives them back.
+        # Across processes pmap takes and returns arrays on this process's devices.
         here = NamedSharding(Mesh(np.array(self._local), (AXIS,)), PartitionSpec())
         return jax.tree.map(
             lambda x: jax.make_array_from_single_device_arrays(
@@ -103,11 +116,12 @@ class Replicas:
         """Splits this process's part of a batch over its devices, in order.
 
         Args:
-          batch: `labels: [*steps, B]` and what else has these leading axes, such as
-            `images: [*steps, B, H, W, 3]`; B is the global batch's size over the number of processes.
+          batch: `labels: [*steps, B]`, and further arrays with the same leading axes, such as
+            `images: [*steps, B, H, W, 3]`. B is the size of the global batch divided by the number of
+            processes.
 
         Returns:
-          The same with a leading replica axis: `labels: [replicas, *steps, B of one replica]`.
+          The batch with a leading replica axis, such as `labels: [replicas, *steps, B / local replicas]`.
         """
         axis = batch["labels"].ndim - 1
 
@@ -118,15 +132,15 @@ class Replicas:
         return jax.tree.map(split, batch)
 
     def put_scalar(self, value: float) -> jax.Array | np.ndarray:
-        """This process's number as that of each of its replicas: f32[replicas]."""
+        """Returns f32[replicas], in which each of this process's replicas has the number `value`."""
         return self._put_parts(np.full(len(self._local), value, np.float32))
 
     def abstract_state(self, state: Any) -> Any:
-        """What `put_state` would give of `state`, by shape, type and place; for devices of any machine."""
+        """Returns shapes, types and shardings of `put_state(state)`; the devices need not be present."""
         return self._abstract(state, PartitionSpec())
 
     def abstract_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """What `put_batch` would give of the whole global `batch`, by shape, type and place."""
+        """Returns shapes, types and shardings of `put_batch` for a complete global batch."""
         axis = batch["labels"].ndim - 1
 
         def split(x: Any) -> jax.ShapeDtypeStruct:
@@ -137,7 +151,7 @@ class Replicas:
         return self._abstract(jax.tree.map(split, batch), PartitionSpec(AXIS))
 
     def abstract_scalar(self) -> jax.ShapeDtypeStruct:
-        """What `put_scalar` would give, by shape, type and place."""
+        """Returns shape, type and sharding of the result of `put_scalar`."""
         return self._abstract(jax.ShapeDtypeStruct((self.count,), np.float32), PartitionSpec(AXIS))
 
     def _abstract(self, tree: Any, spec: PartitionSpec) -> Any:
@@ -145,14 +159,14 @@ class Replicas:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
     def _put_parts(self, parts: np.ndarray) -> jax.Array | np.ndarray:
-        """This process's replicas' parts, `[replicas here, …]`, each on its device."""
+        """Puts `parts: [local replicas, …]` on the devices of this process."""
         if self.mapping == "pmap" and not self._alone:
-            return parts  # it has its own way
+            return parts  # pmap places them by itself
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
         return jax.make_array_from_process_local_data(sharding, parts, (self.count, *parts.shape[1:]))
 
     def broadcast(self, value: Any) -> Any:
-        """What the first process says, in all of them: anything that JSON holds."""
+        """Returns the first process's `value`, which JSON must be able to hold, in every process."""
         if self._alone:
             return value
         text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -160,7 +174,7 @@ class Replicas:
         return json.loads(np.asarray(self._from_first(np.resize(text, length))).tobytes())
 
     def _from_first(self, tree: Any) -> Any:
-        """The first process's arrays, replicated over all devices: a sum of them and zeros."""
+        """Replicates the first process's arrays over all devices: as the sum of them and zeros."""
         each, shared = (NamedSharding(self._mesh, spec) for spec in (PartitionSpec(AXIS), PartitionSpec()))
         first = jax.process_index() == self.devices[0].process_index
 
@@ -177,20 +191,21 @@ class Replicas:
 
 
 def on_local_devices(apply: Callable[..., Any], variables: Any) -> Callable[[np.ndarray], Any]:
-    """`apply(variables, images)` as a function of the images, compiled, with `variables` on each device.
+    """Compiles `apply(variables, images)` for all devices of this process.
 
-    Other processes of a run have no part in it: each looks at images of its own.
+    Each device holds `variables` and gets its part of the images. Other processes of a run take no part; each
+    has images of its own.
 
     Args:
-      apply: a pure function of both, whose outputs have a row for each image.
-      variables: its weights.
+      apply: Pure function of variables and images, whose outputs have a row for each image.
+      variables: Weights of the network.
 
     Returns:
-      A function of images `[N, …]`, where the number of this process's devices divides N.
+      A function of images `[N, …]`. The number of this process's devices must divide N.
     """
     mesh = Mesh(np.array(jax.local_devices()), ("replica",))
     copied, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("replica")))
     compiled = jax.jit(apply, in_shardings=(copied, split), out_shardings=split)
     variables = jax.device_put(variables, copied)
-    # Put there first: of several processes, jit takes no NumPy array that is to be split.
+    # Placed first: with several processes, jit takes no NumPy array that it would have to split.
     return lambda images: compiled(variables, jax.device_put(images, split))
