@@ -1,30 +1,35 @@
-"""Judges samples: the field's scores, and a measure for each of five blind spots of the Inception Score.
+"""Evaluates samples: the field's scores, and a measure of each of five blind spots of the Inception Score.
 
   python -m biggan_jax.evaluate --workdir=runs/demo
   python -m biggan_jax.evaluate --workdir=runs/demo --num_samples=10000 --truncations=0.3,0.5,1,0
   python -m biggan_jax.evaluate --workdir=runs/imagenet128 --network=inception --num_samples=50000
-  python -m biggan_jax.evaluate --weights=exports/garments --truncation=0.5 --output=judged
+  python -m biggan_jax.evaluate --weights=exports/garments --truncation=0.5 --output=evaluated
   python -m biggan_jax.evaluate --samples=samples.npz --reference=fashion_mnist
   python -m biggan_jax.evaluate --samples=samples.npz --reference=imagenet_fid.npz --network=inception
 
-Samples are those of a run, drawn by the averaged generator of its newest checkpoint (or --step, or --best)
-with standing statistics, as many of each class; or those of an export, with the statistics that it holds; or
-those of an .npz with arr_0, images u8[N, H, H, 3], and arr_1, labels i32[N]. They are compared with images
-that the run learns from, and with some that it does not: the split "validation" or "test", or what
---config.data.split='train[:90%]' left over.
+The samples come from one of three places. Of a run, the averaged generator of the newest checkpoint (or of
+--step, or --best) generates them with standing statistics, equally many for each class. An export generates
+them with the statistics that it holds. An .npz file holds them: arr_0, images u8[N, H, H, 3], and arr_1,
+labels i32[N].
 
-Every score ends in the network that it is measured by, and compares only with scores of the same one:
+They are compared with training images and with held-out images: the split "validation" or "test", or the part
+of the training split that --config.data.split='train[:90%]' left out.
+
+The name of every score ends in the feature network that it is measured with. Only scores of the same feature
+network can be compared:
 
   classifier        a small network that the first call trains on the real images (under a minute for
-                    Fashion-MNIST on two CPU cores) and keeps; no substitute for the published scores
+                    Fashion-MNIST on two CPU cores) and keeps; its scores do not replace published ones
   inception         the network of the published FIDs and ISs: downloaded once, or inception:PATH
-  module:function   one of your own: images u8[N, H, W, 3] to features [N, D], or features and logits
+  module:function   your own function from images u8[N, H, W, 3] to features [N, D], or to features and logits
 
-Prints the scores, writes them to evaluation.json, and draws evaluation.png (samples), nearest.png (samples
-beside the training images nearest to them) and truncations.png, all in the workdir, or in --output. With them
-comes report.html: all of it, and what the run has noted of itself, as one page that needs no other file.
+The command prints the scores and writes evaluation.json, evaluation.png (samples), nearest.png (samples
+beside the nearest training images), truncations.png and report.html into the workdir, or into --output.
+report.html shows all results and the history of the run in one file.
 
-Several processes, told of each other as for biggan_jax.train, share the work.
+Several processes share the work; give them their places as for biggan_jax.train.
+
+Exit codes: 0 evaluated; 2 a user error; 75 another process was lost; 130 after Ctrl-C.
 """
 
 import json
@@ -38,63 +43,84 @@ from absl import flags
 from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
-WORKDIR = flags.DEFINE_string("workdir", None, "of a run, a directory or gs://BUCKET/DIRECTORY")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the run whose samples to evaluate, or gs://BUCKET/DIRECTORY"
+)
 WEIGHTS = flags.DEFINE_string(
-    "weights", None, "in place of a run: a folder that biggan_jax.export or .import_weights has written"
+    "weights",
+    None,
+    "Folder that biggan_jax.export or biggan_jax.import_weights has written, in place of a run",
 )
 SAMPLES = flags.DEFINE_string(
-    "samples", None, "in place of a run: an .npz of images (arr_0) and labels (arr_1)"
+    "samples", None, "File .npz of images (arr_0) and labels (arr_1), in place of a run"
 )
-STEP = flags.DEFINE_integer("step", None, "of the checkpoint (default: the newest)", lower_bound=0)
-BEST = flags.DEFINE_bool("best", False, "take the checkpoint that is best by config.checkpoints.metric")
+STEP = flags.DEFINE_integer(
+    "step", None, "Step of the checkpoint of the run (default: the newest)", lower_bound=0
+)
+BEST = flags.DEFINE_bool("best", False, "Take the checkpoint that is best by config.checkpoints.metric")
 REFERENCE = flags.DEFINE_string(
     "reference",
     None,
-    "what to compare with: fashion_mnist, tfds:NAME, folder:PATH, prepared:PATH, or an .npz of FID "
-    "statistics (mu, sigma), by which only FID and IS can be had (default: the run's own data)",
+    "Real images to compare with: fashion_mnist, tfds:NAME, folder:PATH, prepared:PATH, or an .npz of FID "
+    "statistics (mu, sigma), which suffices for FID and IS only (default: the data of the run)",
 )
 NETWORK = flags.DEFINE_string(
     "network",
     "classifier",
-    "what looks at the images: inception, inception:PATH, classifier, module:function",
+    "Feature network: classifier, inception, inception:PATH or module:function",
 )
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 2_000, "samples of a run, over all classes", lower_bound=1)
+NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", 2_000, "Number of samples that a run or export generates, over all classes", lower_bound=1
+)
 TRUNCATION = flags.DEFINE_float(
     "truncation",
     None,
-    "draw latents beyond this threshold again, 0 = untruncated; of published weights, the factor of the "
-    "latents, 1 = untruncated (default: untruncated)",
+    "Threshold beyond which latents are resampled, 0 = untruncated; for published weights, the factor of "
+    "the latents, 1 = untruncated (default: untruncated)",
     lower_bound=0.0,
 )
-TRUNCATIONS = flags.DEFINE_list("truncations", [], "FID and IS at each of these, as a curve: 0.3,0.5,1,0")
-SEED = flags.DEFINE_integer("seed", 0, "of the samples' latents", lower_bound=0)
+TRUNCATIONS = flags.DEFINE_list(
+    "truncations", [], "Truncations, such as 0.3,0.5,1,0, at which to measure FID and IS for a curve"
+)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents", lower_bound=0)
 CAS = flags.DEFINE_bool(
-    "cas", False, "train a classifier on the samples alone, and test it on real images (as long again)"
+    "cas",
+    False,
+    "Measure the classification accuracy score: train a classifier on samples alone and test it on real "
+    "images, which takes as long as training the feature network 'classifier'",
 )
 TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", None, "real images that the generator learns from (default: the run's own, or train)"
+    "train_split",
+    None,
+    "Split of the reference with the images that the generator was trained on (default: the split of the "
+    "run, or train)",
 )
 TEST_SPLIT = flags.DEFINE_string(
-    "test_split", None, "real images that it does not (default: validation or test, or the rest of a part)"
+    "test_split",
+    None,
+    "Split of the reference with held-out images (default: validation or test, or the rest of a part)",
 )
 REFERENCE_IMAGES = flags.DEFINE_integer(
-    "reference_images", 50_000, "of each of the two, at most, drawn at random; 0 = all", lower_bound=0
+    "reference_images",
+    50_000,
+    "Largest number of images taken from --train_split, and from --test_split, at random; 0 = all",
+    lower_bound=0,
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "directory for what is written (default: the workdir, or the samples' name without .npz)"
+    "output", None, "Directory to write to (default: the workdir, or the name of the samples without .npz)"
 )
-SAVE_SAMPLES = flags.DEFINE_string("save_samples", None, "write the samples to this .npz, too")
+SAVE_SAMPLES = flags.DEFINE_string("save_samples", None, "File .npz to write the samples to")
 SAVE_STATISTICS = flags.DEFINE_string(
-    "save_statistics", None, "write the real images' statistics (mu, sigma) to this .npz, too"
+    "save_statistics", None, "File .npz to write the FID statistics (mu, sigma) of the real images to"
 )
 PLACE = cli.define_processes()
 
 
 def main(argv: Sequence[str]) -> int:
-    """Judges, and shows what was found; returns the exit code."""
+    """Evaluates the samples and writes the report; returns the exit code."""
     del argv
     if [WORKDIR.value, WEIGHTS.value, SAMPLES.value].count(None) != 2:
-        raise UserError("give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz")
+        raise UserError("give one of --workdir=DIR (a run), --weights=EXPORT and --samples=FILE.npz")
     for name, given in ((f"step={STEP.value}", STEP.value is not None), ("best", BEST.value)):
         if given and WORKDIR.value is None:
             raise UserError(f"--{name}: only a run (--workdir) has checkpoints; leave it out")
@@ -124,7 +150,9 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     workdir = resolve_directory(WORKDIR.value) if WORKDIR.value else None
     weights, samples = _path(WEIGHTS.value), _path(SAMPLES.value)
     if weights and not OUTPUT.value:
-        raise UserError("--output=DIR is missing: where to write what is found of the export")
+        raise UserError(
+            "--output=DIR is missing: give the directory to write the evaluation of the export to"
+        )
     folder = OUTPUT.value or workdir or samples.with_suffix("")
     console = Console(highlight=False, markup=False, quiet=jax.process_index() > 0)
     request = EvaluationRequest(
@@ -149,11 +177,11 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     result = evaluate(request, console)
     if result is None:
         return
-    report, drawn = result
-    files = {"evaluation.json": json.dumps(report, indent=2, allow_nan=False).encode()} | drawn
+    report, pictures = result
+    files = {"evaluation.json": json.dumps(report.to_json(), indent=2, allow_nan=False).encode()} | pictures
     for name, content in files.items():
         write_file(request.folder / name, content)
-    content = render_html(report, drawn, workdir).encode(errors="replace")  # names may be no text
+    content = render_html(report, pictures, workdir).encode(errors="replace")  # names may be no text
     write_file(request.folder / "report.html", content)
     console.print(render_report(report))
     console.print(f"written to {request.folder}: report.html, {', '.join(files)}", soft_wrap=True)

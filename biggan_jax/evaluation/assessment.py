@@ -1,174 +1,150 @@
-"""What is said of samples: scores, and a section for each blind spot, from what a network saw of them."""
+"""The assessment of samples: scores, and a section per blind spot, from the extracted features."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
 
-from biggan_jax.evaluation import scoring, shuffled_patches
-from biggan_jax.evaluation.image_sets import RealImages, load_images
-from biggan_jax.evaluation.networks import classifier
-from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
-from biggan_jax.evaluation.networks.extraction import ExtractedFeatures
+from biggan_jax.evaluation import scoring
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.evaluation.report import blind_spots
-from biggan_jax.evaluation.scores.frechet import FeatureStatistics
+from biggan_jax.evaluation.report.schema import BlindSpot, ClassRow
+from biggan_jax.evaluation.scores import measures
+from biggan_jax.evaluation.scores.features import ExtractedFeatures
+from biggan_jax.evaluation.scores.findings import Findings, measure_blind_spots
+from biggan_jax.evaluation.scores.inputs import ClassificationAccuracy, Score, ScoreInputs
 from biggan_jax.evaluation.scores.memorisation import Memorisation
-from biggan_jax.evaluation.scoring import Score
-from biggan_jax.runtime.errors import UserError
+from biggan_jax.evaluation.scores.moments import FeatureStatistics
+from biggan_jax.evaluation.shuffled_patches import ShuffledPatches
 
 
 class Comparison(NamedTuple):
-    """What the network saw.
+    """Extracted features of the samples and of the images that they are compared with.
 
     Attributes:
-      statistics: of the training images' features.
-      training: real images that the generator learns from, or None where there are only the statistics.
-      held_out: real images that it does not, or None.
-      samples: the samples.
-      shapes: what shuffling patches does to them, or why that is not known.
+      statistics: Mean and covariance of the features of the training images.
+      training: Features of the training images; None if only their statistics are known.
+      held_out: Features of held-out images, or None.
+      samples: Features of the samples.
+      shuffled_patches: Sensitivity to shuffled patches, or the reason why it was not measured.
     """
 
     statistics: FeatureStatistics
     training: ExtractedFeatures | None
     held_out: ExtractedFeatures | None
     samples: ExtractedFeatures
-    shapes: shuffled_patches.ShuffledPatches | str
+    shuffled_patches: ShuffledPatches | str
 
 
 class Assessment(NamedTuple):
-    """What is said.
+    """The assessment of samples.
 
     Attributes:
-      scores: by name, which ends in the network's.
-      notes: what the reader should know of them.
-      sections: one for each blind spot.
-      rows: one for each class.
-      confusion: counts by class asked for and class recognised, or None.
-      memory: the samples nearest to training images, or None.
+      scores: Scores by full name.
+      notes: Warnings to the reader.
+      blind_spots: A section per blind spot of the Inception Score.
+      classes: A row per class.
+      confusion: Counts by requested and predicted class, or None.
+      memorisation: The samples nearest to training images, or None.
     """
 
     scores: dict[str, Score]
     notes: list[str]
-    sections: list[blind_spots.Section]
-    rows: list[dict[str, Any]]
+    blind_spots: list[BlindSpot]
+    classes: list[ClassRow]
     confusion: list[list[int]] | None
-    memory: Memorisation | None
+    memorisation: Memorisation | None
 
 
-def assess_by_statistics(compared: Comparison, network: str) -> Assessment:
-    """The verdict where the reference has no images."""
-    samples = compared.samples
-    scores = scoring.distance_scores(compared.statistics, samples)
-    notes = ["The reference is statistics without images: FID and IS are all that can be had."]
-    why_not = dict.fromkeys(blind_spots.TITLES, "the reference is statistics, without images")
-    nothing = blind_spots.Findings(None, None, None)
-    sections = blind_spots.sections(nothing, None, network, (), 0, "", why_not)
-    return Assessment(_named(scores, network), notes + _warnings(scores), sections, [], None, None)
-
-
-def assess(compared: Comparison, reference: Reference, network: str, recognises: bool) -> Assessment:
-    """The verdict where the reference has images.
+def assess_by_statistics(comparison: Comparison, network: str) -> Assessment:
+    """Assesses samples against a reference without images.
 
     Args:
-      compared: what the network saw.
-      reference: the images' sources.
-      network: its name.
-      recognises: whether the network has learnt the reference's classes from its training images.
+      comparison: Features of the samples, and statistics of the reference.
+      network: Name of the feature network.
     """
-    training, held_out, samples = compared.training, compared.held_out, compared.samples
+    inputs = ScoreInputs(samples=comparison.samples, reference_statistics=comparison.statistics)
+    scores = scoring.compute_scores(inputs, network)
+    notes = ["The reference is a file of statistics without images: only FID and IS can be computed."]
+    reasons = dict.fromkeys(blind_spots.TITLES, "the reference has statistics but no images")
+    sections = blind_spots.sections(Findings(), None, network, (), 0, "", reasons)
+    return Assessment(scores, notes + _warnings(scores, network), sections, [], None, None)
+
+
+def assess(
+    comparison: Comparison,
+    reference: Reference,
+    network: str,
+    recognises: bool,
+    classification_accuracy: ClassificationAccuracy | None = None,
+) -> Assessment:
+    """Assesses samples against a reference with images.
+
+    Args:
+      comparison: Features of the samples and of the reference.
+      reference: Data sources of the reference.
+      network: Name of the feature network.
+      recognises: Whether the network has learnt the classes of the reference from its training images.
+      classification_accuracy: Result of the classifier that was trained on the samples, or None.
+    """
+    training, held_out, samples = comparison.training, comparison.held_out, comparison.samples
+    assert training is not None
     names, notes = reference.training.class_names, []
     if samples.labels is not None and samples.labels.max() >= len(names):
         samples = dataclasses.replace(samples, labels=None)
-        notes.append(f"The run has more classes than {reference.training.name}: nothing is said by class.")
-    # Of images that it has learnt, the classifier is surer than of others: for it, some are held out.
-    real = held_out or training
-    scores = scoring.image_scores(compared.statistics, training, samples, held_out)
-    findings = blind_spots.examine(training, held_out, samples, len(names))
-    if findings.labels:
-        scores["is"] |= {"meaningful": findings.labels.meaningful, "share_of_real": findings.labels.share}
-    rows, confusion = [], None
-    if samples.labels is not None:
-        labelled, rows, confusion = scoring.class_scores(
-            training, samples, held_out, findings.variety, names, network, recognises
+        notes.append(
+            f"The generator has more classes than {reference.training.name}: scores by class are left out."
         )
-        scores |= labelled
+    findings = measure_blind_spots(training, held_out, samples, len(names))
+    inputs = ScoreInputs(
+        samples=samples,
+        reference_statistics=comparison.statistics,
+        reference=training,
+        held_out=held_out,
+        num_classes=len(names),
+        recognises=recognises,
+        findings=findings,
+        classification_accuracy=classification_accuracy,
+    )
+    scores = scoring.compute_scores(inputs, network)
+    counts = measures.confusion(inputs)
 
-    why_not = dict.fromkeys(blind_spots.TITLES, "no real images were held out")
-    shapes = compared.shapes
-    if isinstance(shapes, str):
-        shapes, why_not[3] = None, shapes
+    reasons = dict.fromkeys(blind_spots.TITLES, "the reference has no held-out images")
+    shuffled: ShuffledPatches | None = None
+    if isinstance(comparison.shuffled_patches, str):
+        reasons[3] = comparison.shuffled_patches
+    else:
+        shuffled = comparison.shuffled_patches
     if samples.logits is None:
-        why_not |= dict.fromkeys((1, 2), f"{network} gives no logits")
-        notes.append(f"{network} gives no logits, so there is no IS.")
+        reasons |= dict.fromkeys((1, 2), f"{network} has no logits")
+        notes.append(f"{network} has no logits, so IS cannot be computed.")
     if samples.labels is None:
-        why_not[4] = "the samples have no labels of these classes"
+        reasons[4] = "the samples have no labels of these classes"
     sections = blind_spots.sections(
         findings,
-        shapes,
+        shuffled,
         network,
         names,
-        present=len(np.unique(real.labels)),
+        present=len(np.unique((held_out or training).labels)),
         searched=_searched(len(training), reference.training.num_examples),
-        why_not=why_not,
+        reasons=reasons,
     )
     return Assessment(
-        _named(scores, network), notes + _warnings(scores), sections, rows, confusion, findings.memory
+        scores,
+        notes + _warnings(scores, network),
+        sections,
+        scoring.class_rows(inputs, network, tuple(names)),
+        None if counts is None else counts.tolist(),
+        findings.memorisation,
     )
 
 
-def classification_accuracy(
-    images: np.ndarray,
-    labels: np.ndarray,
-    reference: Reference,
-    most: int,
-    settings: ClassifierSettings,
-    trained_on_real: Classifier | None,
-    console: Console,
-) -> dict[str, Score]:
-    """CAS (Ravuri & Vinyals 2019, arXiv 1905.10887): the share of held-out real images that a classifier
-    recognises which has learnt from samples alone.
-
-    Args:
-      images: the samples, u8[N, H, W, 3].
-      labels: the classes that were asked for, i32[N].
-      reference: has images that were held out.
-      most: of them, at most; 0 for all.
-      settings: of the classifier.
-      trained_on_real: one that has learnt from real images instead, to compare with, or None.
-      console: where the progress bar goes.
-    """
-    test = load_images(RealImages(reference.held_out, most))
-    classes = reference.training.num_classes
-    learnt = classifier.train_classifier((images, labels), test, classes, settings, console)
-    score: Score = {"value": learnt.test_accuracy, "count": len(images), "test_images": learnt.test_images}
-    if trained_on_real:
-        score["held_out"] = {
-            "value": trained_on_real.test_accuracy,
-            "count": reference.training.num_examples,
-            "test_images": trained_on_real.test_images,
-        }
-    return {"cas@classifier": score | {"learnt": {"weights_hash": learnt.hash}}}
+def _warnings(scores: dict[str, Score], network: str) -> list[str]:
+    details = scores[f"fid@{network}"].details
+    return [details["sentence"]] if details["too_few"] else []
 
 
-def refuse_cas(labelled: bool, reference: Reference | None) -> None:
-    """Raises UserError where there can be no CAS."""
-    if reference is None or reference.held_out is None:
-        raise UserError("--cas tests on real images that were held out, and there are none: leave it out")
-    if not labelled:
-        raise UserError("--cas learns from the samples' labels, and the file has none (arr_1): leave it out")
-
-
-def _named(scores: dict[str, Score], network: str) -> dict[str, Score]:
-    return {f"{name}@{network}": score for name, score in scores.items()}
-
-
-def _warnings(scores: dict[str, Score]) -> list[str]:
-    return [scores["fid"]["sentence"]] if scores["fid"]["too_few"] else []
-
-
-def _searched(looked_at: int, total: int) -> str:
-    if looked_at < total:
-        return f"{looked_at:,} of the {total:,} training images"
+def _searched(count: int, total: int) -> str:
+    if count < total:
+        return f"{count:,} of the {total:,} training images"
     return f"the {total:,} training images"

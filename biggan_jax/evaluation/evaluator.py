@@ -1,8 +1,8 @@
-"""Judges samples, of a run or of a file: looks at them and at real images, and says what was seen."""
+"""Evaluates the samples of a run, an export or a file, and reports the result."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -10,14 +10,25 @@ from etils import epath
 from PIL import Image
 from rich.console import Console
 
-from biggan_jax.evaluation import assessment, scoring, shuffled_patches
-from biggan_jax.evaluation.assessment import Assessment, Comparison
+from biggan_jax.evaluation import scoring, shuffled_patches
+from biggan_jax.evaluation.assessment import Assessment, Comparison, assess, assess_by_statistics
+from biggan_jax.evaluation.classification_accuracy import (
+    measure_classification_accuracy,
+    refuse_impossible_accuracy,
+)
 from biggan_jax.evaluation.image_sets import RealImages, gather_images, refuse_too_many
 from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
 from biggan_jax.evaluation.networks.extraction import extract_features
 from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
 from biggan_jax.evaluation.reference import Reference, open_network, open_reference
 from biggan_jax.evaluation.report import blind_spots, pictures
+from biggan_jax.evaluation.report.schema import (
+    ClassifierSummary,
+    NearestPair,
+    ReferenceSummary,
+    Report,
+    TruncationPoint,
+)
 from biggan_jax.evaluation.report.truncation_curve import plot, truncation_curve
 from biggan_jax.evaluation.sample_sources import (
     SampleSet,
@@ -27,37 +38,40 @@ from biggan_jax.evaluation.sample_sources import (
     open_run,
     refuse_other_labels,
 )
+from biggan_jax.evaluation.scores.moments import feature_statistics
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sample_file import write_samples
 from biggan_jax.sampling.sheets import png
 from biggan_jax.sampling.truncation import refuse_impossible
 
-ROWS, COLUMNS = 8, 10  # of the picture of a file's samples
+ROWS, COLUMNS = 8, 10  # of the picture of samples from a file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """What is to be judged, and by what: the flags of biggan_jax.evaluate, which say more.
+    """The request for an evaluation: the flags of `biggan_jax.evaluate`.
+
+    Exactly one of `workdir`, `weights` and `samples` is given.
 
     Attributes:
-      workdir: of a run; of this, `weights` and `samples` one is given, the others are None.
-      weights: of an export.
-      samples: a file of samples.
-      step: of the checkpoint, "best" for the best one's; None for the newest.
-      reference: a data source, or a file of statistics; None for the run's own data.
-      network: `classifier`, or as for `features.open_feature_network`.
-      num_samples: over all classes.
-      truncation: of the latents; None for none.
-      truncations: further ones, for the curve.
-      seed: of the latents.
-      train_split: real images that the generator learns from; None for the run's own.
-      test_split: real images that it does not; None for what the reference has.
-      reference_images: of each of the two, at most; 0 for all.
-      cas: whether to train a classifier on the samples.
-      folder: where what comes out is put; the classifier is kept in its folder `evaluation`.
-      save_samples: where to write the samples, or None.
-      save_statistics: where to write the real images' statistics, or None.
+      workdir: Directory of a run.
+      weights: Folder of an export.
+      samples: File of samples.
+      step: Step of the checkpoint, "best" for the best checkpoint, or None for the newest.
+      reference: Data source or file of statistics; None takes the data of the run.
+      network: `classifier`, or a name as for `feature_network.open_feature_network`.
+      num_samples: Number of samples over all classes.
+      truncation: Truncation of the latents; None for untruncated latents.
+      truncations: Further truncations, for the curve.
+      seed: Seed of the latents.
+      train_split: Split that the generator learns from; None takes the split of the run.
+      test_split: Split of held-out images; None takes one that the reference has.
+      reference_images: Largest number of training images and of held-out images; 0 takes all.
+      cas: Whether to train a classifier on the samples.
+      folder: Directory of the results; its subdirectory `evaluation` keeps the classifier.
+      save_samples: Path to write the samples to, or None.
+      save_statistics: Path to write the statistics of the real images to, or None.
     """
 
     workdir: epath.Path | None = None
@@ -80,38 +94,40 @@ class EvaluationRequest:
 
 
 class EvaluationResult(NamedTuple):
-    """What `evaluate` found."""
+    """The result of an evaluation.
 
-    report: dict[str, Any]  # what evaluation.json holds
-    pictures: dict[str, bytes]  # PNG files, by name
+    Attributes:
+      report: Contents of evaluation.json.
+      pictures: PNG files by name.
+    """
+
+    report: Report
+    pictures: dict[str, bytes]
 
 
 def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult | None:
-    """Judges what `request` names; all processes take part, and the first gets the judgement.
+    """Evaluates samples. All processes take part, and the first returns the result.
+
+    Args:
+      request: The samples and the method.
+      console: Console for messages and progress bars.
 
     Raises:
-      UserError: no run or no checkpoint in the workdir, files or data that are missing or don't fit, too few
-        samples, no weights of the network, or a folder that cannot be written.
+      UserError: The run, checkpoint, file, data or weights are missing or do not fit, the samples are too
+        few, or a folder cannot be written.
     """
     first = jax.process_index() == 0
-    drawer, subject = None, None
-    if request.workdir:
-        drawer = open_run(request.workdir, request.step)
-    elif request.weights:
-        drawer = open_export(request.weights)
-    else:
-        subject = open_file(request.samples)
-    _refuse_impossible(request, drawer)
-    resolution = drawer.model.resolution if drawer else subject.origin["resolution"]
-    reference = _open_reference(request, drawer, resolution)
+    source, samples = _open_samples(request)
+    _refuse_impossible(request, source)
+    resolution = source.model.resolution if source else samples.origin.resolution
+    reference = _open_reference(request, source, resolution)
     if request.cas:
-        assessment.refuse_cas(subject is None or subject.images.labelled, reference)
-    if drawer:
-        classes = _classes(request, drawer, reference)
-    elif reference:
+        refuse_impossible_accuracy(samples is None or samples.images.labelled, reference)
+    if source is None and reference:
         classes = reference.training.num_classes
-        refuse_other_labels(request.samples, subject.images.labels, classes, reference.training.name)
-    settings = ClassifierSettings(random_flip=bool(drawer and drawer.random_flip))
+        refuse_other_labels(request.samples, samples.images.labels, classes, reference.training.name)
+    num_classes = _num_classes(request, source, reference) if source else 0
+    settings = ClassifierSettings(random_flip=bool(source and source.random_flip))
     network, classifier = open_network(
         request.network,
         reference,
@@ -120,216 +136,234 @@ def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult |
         settings,
         console,
     )
-    if drawer:
-        console.print(f"drawing {request.num_samples:,} samples of {drawer.said}")
-        subject = drawer.subject(request.num_samples, classes, request.truncation, request.seed)
+    if source:
+        console.print(f"generating {request.num_samples:,} samples of {source.description}")
+        samples = source.generate(request.num_samples, num_classes, request.truncation, request.seed)
 
     keep = request.cas or request.save_samples is not None
     if keep:
-        refuse_too_many(subject.images)
-    compared = _look(request, reference, subject, network, console)
-    kind = drawer.truncation_kind if drawer else "threshold"  # samples of a file have no truncations
-    curve = truncation_curve(network, subject.draw, request.truncations, compared.statistics, kind, console)
-    samples = gather_images(subject.images) if keep else None
+        refuse_too_many(samples.images)
+    comparison = _extract(request, reference, samples, network, console)
+    curve = []
+    if source:
+        curve = truncation_curve(
+            network,
+            samples.at_truncation,
+            request.truncations,
+            comparison.statistics,
+            source.truncation_kind,
+            console,
+        )
+    kept = gather_images(samples.images) if keep else None
     if not first:
         return None
     if request.save_samples:
-        write_samples(request.save_samples, *samples)
+        write_samples(request.save_samples, *kept)
     if request.save_statistics:
-        write_statistics(request.save_statistics, compared.statistics, _signature(network))
-    if reference:
-        said = assessment.assess(compared, reference, network.name, recognises=classifier is not None)
-    else:
-        said = assessment.assess_by_statistics(compared, network.name)
+        write_statistics(request.save_statistics, comparison.statistics, _signature(network))
+    accuracy = None
     if request.cas:
-        said.scores.update(
-            assessment.classification_accuracy(
-                *samples, reference, request.reference_images, settings, classifier, console
-            )
+        accuracy = measure_classification_accuracy(
+            *kept, reference, request.reference_images, settings, classifier, console
         )
-    pairs = blind_spots.suspicious_pairs(said.memory) if said.memory else []
-    found = _report(request, reference, compared, subject, network, classifier, said, pairs, curve)
-    return EvaluationResult(
-        found, _pictures(request, reference, subject, drawer, found, pairs, curve, network.name)
-    )
+    if reference:
+        assessment = assess(
+            comparison, reference, network.name, classifier is not None, classification_accuracy=accuracy
+        )
+    else:
+        assessment = assess_by_statistics(comparison, network.name)
+    report = _report(request, reference, comparison, samples, network, classifier, assessment, curve)
+    return EvaluationResult(report, _pictures(request, reference, samples, source, report))
 
 
-def _refuse_impossible(request: EvaluationRequest, drawer: SampleSource | None) -> None:
+def _open_samples(request: EvaluationRequest) -> tuple[SampleSource | None, SampleSet | None]:
+    """Opens the generator, or reads the samples of a file."""
+    if request.workdir:
+        return open_run(request.workdir, request.step), None
+    if request.weights:
+        return open_export(request.weights), None
+    return None, open_file(request.samples)
+
+
+def _refuse_impossible(request: EvaluationRequest, source: SampleSource | None) -> None:
     if request.samples and request.save_samples:
-        raise UserError(f"--save_samples={request.save_samples}: they are in {request.samples} already")
-    wanted = [("truncation", request.truncation)] if request.truncation is not None else []
-    for name, value in wanted + [("truncations", value) for value in request.truncations]:
-        if drawer is None:
-            raise UserError(f"--{name}={value:g}: samples of a file are drawn already; leave it out")
-        refuse_impossible(drawer.truncation_kind, value, drawer.model.latent_distribution)
+        raise UserError(
+            f"--save_samples={request.save_samples}: the samples are in {request.samples} already"
+        )
+    given = [("truncation", request.truncation)] if request.truncation is not None else []
+    for name, value in given + [("truncations", value) for value in request.truncations]:
+        if source is None:
+            raise UserError(
+                f"--{name}={value:g}: the samples of a file cannot be truncated; leave --{name} out"
+            )
+        refuse_impossible(source.truncation_kind, value, source.model.latent_distribution)
 
 
 def _open_reference(
-    request: EvaluationRequest, drawer: SampleSource | None, resolution: int
+    request: EvaluationRequest, source: SampleSource | None, resolution: int
 ) -> Reference | None:
-    """Real images, or None where the reference is a file of statistics."""
+    """Opens the real images; returns None for a file of statistics."""
     own = request.reference is None
-    if own and not (drawer and drawer.source):
-        given = f"--weights={request.weights}" if drawer else f"--samples={request.samples}"
+    if own and not (source and source.data_source):
+        given = f"--weights={request.weights}" if source else f"--samples={request.samples}"
         raise UserError(
-            f"{given}: say what to compare them with: --reference=SOURCE, such as fashion_mnist or "
+            f"{given}: name real images to compare with: --reference=SOURCE, such as fashion_mnist or "
             "folder:PATH, or --reference=FILE.npz"
         )
     if not own and request.reference.endswith(".npz"):
         return None
     try:
         reference = open_reference(
-            drawer.source if own else request.reference,
+            source.data_source if own else request.reference,
             resolution,
-            drawer.model.num_classes if own else None,
-            request.train_split or (drawer.split if own else "train"),
+            source.model.num_classes if own else None,
+            request.train_split or (source.split if own else "train"),
             request.test_split,
         )
     except UserError as error:
-        if drawer:
+        if source:
             raise
         raise UserError(f"to compare with the {resolution} px of {request.samples}: {error}") from error
     held_out = reference.held_out
     if held_out and held_out.num_examples < scoring.LEAST_TO_COMPARE:
         raise UserError(
-            f"{held_out.name} has {held_out.num_examples} images that are held out, too few to compare with: "
-            f"name {scoring.LEAST_TO_COMPARE} or more by --test_split"
+            f"{held_out.name} has {held_out.num_examples} held-out images, too few to compare with: name a "
+            f"split with at least {scoring.LEAST_TO_COMPARE} by --test_split"
         )
     return reference
 
 
-def _classes(request: EvaluationRequest, drawer: SampleSource, reference: Reference | None) -> int:
-    """How many classes the samples are drawn of."""
+def _num_classes(request: EvaluationRequest, source: SampleSource, reference: Reference | None) -> int:
+    """Returns the number of classes that samples are generated of."""
     own = reference and request.reference is None
-    classes = reference.training.num_classes if own else drawer.model.num_classes
+    classes = reference.training.num_classes if own else source.model.num_classes
     least = max(2 * classes, scoring.LEAST_TO_COMPARE)
     if request.num_samples < least:
         raise UserError(
-            f"--num_samples={request.num_samples}: diversity takes two samples of each of the {classes} "
-            f"classes, and IS ten of all; give {least} or more"
+            f"--num_samples={request.num_samples}: diversity needs two samples of each of the {classes} "
+            f"classes, and IS needs ten in total; give at least {least}"
         )
     return classes
 
 
-def _look(
+def _extract(
     request: EvaluationRequest,
     reference: Reference | None,
-    subject: SampleSet,
+    samples: SampleSet,
     network: FeatureNetwork,
     console: Console,
 ) -> Comparison:
-    """Looks at everything, with the other processes."""
+    """Extracts the features of all images, in all processes."""
     if reference is None:
         statistics = read_statistics(Path(request.reference), network.features_dim, _signature(network))
-        return Comparison(
-            statistics, None, None, extract_features(network, subject.images, "samples", console), ""
-        )
-    most, resolution = request.reference_images, subject.images.resolution
+        features = extract_features(network, samples.images, "samples", console)
+        return Comparison(statistics, None, None, features, "")
+    most, resolution = request.reference_images, samples.images.resolution
     training = RealImages(reference.training, most)
     held_out = RealImages(reference.held_out, most) if reference.held_out else None
-    # Where the network has learnt the training images, as the classifier has, some are held out.
-    shapes: shuffled_patches.ShuffledPatches | str | None
-    shapes = shuffled_patches.reason_not_measured(
-        resolution, subject.images.count, (held_out or training).count
+    # Held-out images if possible: the classifier has learnt the training images.
+    reason = shuffled_patches.reason_not_measured(
+        resolution, samples.images.count, (held_out or training).count
     )
-    watched = shapes is None
     of_real, of_samples = (
-        [shuffled_patches.ShuffledPatchesCollector(network, resolution, seed)] * watched for seed in (0, 1)
+        [] if reason else [shuffled_patches.ShuffledPatchesCollector(network, resolution, seed)]
+        for seed in (0, 1)
     )
-    seen_held_out = None
+    held_out_features = None
     if held_out:
-        seen_held_out = extract_features(network, held_out, "real images, held out", console, *of_real)
-    seen = extract_features(network, training, "real images", console, *([] if held_out else of_real))
-    samples = extract_features(network, subject.images, "samples", console, *of_samples)
-    if watched:
-        shapes = shuffled_patches.compare_shuffled_patches(
+        held_out_features = extract_features(network, held_out, "held-out images", console, *of_real)
+    observers = [] if held_out else of_real
+    training_features = extract_features(network, training, "training images", console, *observers)
+    sample_features = extract_features(network, samples.images, "samples", console, *of_samples)
+    return Comparison(
+        feature_statistics(training_features.features),
+        training_features,
+        held_out_features,
+        sample_features,
+        reason
+        or shuffled_patches.compare_shuffled_patches(
             network.name, of_real[0].statistics(), of_samples[0].statistics()
-        )
-    return Comparison(scoring.features_statistics(seen.features), seen, seen_held_out, samples, shapes)
+        ),
+    )
 
 
 def _report(
     request: EvaluationRequest,
     reference: Reference | None,
-    compared: Comparison,
-    subject: SampleSet,
+    comparison: Comparison,
+    samples: SampleSet,
     network: FeatureNetwork,
     classifier: Classifier | None,
-    said: Assessment,
-    pairs: list[tuple[int, int, float]],
-    curve: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """What evaluation.json holds."""
-    origin = subject.origin | {"network": network.identity}
-    found = origin | {
-        "reference": _describe(request, reference, compared),
-        "scores": {name: origin | score for name, score in said.scores.items()},
-        "notes": said.notes,
-        "beyond_is": said.sections,
-        "nearest": [
-            {"sample": sample, "training_image": training, "relative_distance": distance}
-            for sample, training, distance in pairs
-        ],
-        "classes": said.rows,
-        "confusion": said.confusion,
-        "truncations": [origin | point for point in curve],
-    }
+    assessment: Assessment,
+    curve: list[TruncationPoint],
+) -> Report:
+    summary = None
     if classifier:
-        found["classifier"] = {
-            "hash": classifier.hash,
-            "resolution": classifier.resolution,
-            "test_accuracy": classifier.test_accuracy,
-            "test_images": classifier.test_images,
-        }
-    return scoring.strict(found)
+        summary = ClassifierSummary(
+            hash=classifier.hash,
+            resolution=classifier.resolution,
+            test_accuracy=classifier.test_accuracy,
+            test_images=classifier.test_images,
+        )
+    pairs = blind_spots.suspicious_pairs(assessment.memorisation) if assessment.memorisation else []
+    return Report(
+        samples=samples.origin,
+        network=network.identity,
+        reference=_summarise(request, reference, comparison),
+        scores=assessment.scores,
+        notes=assessment.notes,
+        blind_spots=assessment.blind_spots,
+        nearest=[NearestPair(*pair) for pair in pairs],
+        classes=assessment.classes,
+        confusion=assessment.confusion,
+        truncations=curve,
+        classifier=summary,
+    )
 
 
-def _describe(
-    request: EvaluationRequest, reference: Reference | None, compared: Comparison
-) -> dict[str, Any]:
+def _summarise(
+    request: EvaluationRequest, reference: Reference | None, comparison: Comparison
+) -> ReferenceSummary:
     if reference is None:
-        return {"source": request.reference, "images": compared.statistics.count}
-    return {
-        "source": reference.training.name,
-        "training": reference.training.description,
-        "images": len(compared.training),
-        "held_out": reference.held_out and reference.held_out.description,
-        "held_out_images": len(compared.held_out) if compared.held_out else 0,
-    }
+        return ReferenceSummary(source=request.reference, images=comparison.statistics.count)
+    return ReferenceSummary(
+        source=reference.training.name,
+        training=reference.training.description,
+        images=len(comparison.training),
+        held_out=reference.held_out and reference.held_out.description,
+        held_out_images=len(comparison.held_out) if comparison.held_out else 0,
+    )
 
 
 def _pictures(
     request: EvaluationRequest,
     reference: Reference | None,
-    subject: SampleSet,
-    drawer: SampleSource | None,
-    found: dict[str, Any],
-    pairs: list[tuple[int, int, float]],
-    curve: list[dict[str, Any]],
-    network: str,
+    samples: SampleSet,
+    source: SampleSource | None,
+    report: Report,
 ) -> dict[str, bytes]:
-    """What is drawn, by the files' names."""
-    pages: dict[str, Image.Image] = {}
-    rows, columns = ROWS, COLUMNS
-    if drawer:
-        rows, columns = drawer.rows, drawer.columns
-    shown = pictures.shown_classes(found["classes"], columns)
+    """Draws the pictures of the report, as PNG files by name."""
+    drawn: dict[str, Image.Image] = {}
+    rows, columns = (source.rows, source.columns) if source else (ROWS, COLUMNS)
+    shown = pictures.shown_classes(report.classes, columns)
     if shown:
-        labels = subject.images.labels
+        labels = samples.images.labels
         numbers = [np.flatnonzero(labels == label)[:rows].tolist() for label in shown]
-        images = subject.images.at([number for row in zip(*numbers, strict=False) for number in row])
-        pages["evaluation.png"] = pictures.picture(
-            images.reshape(-1, len(shown), *images.shape[1:]), shown, found
-        )
-    if pairs:
-        samples, nearest, distances = zip(*pairs, strict=True)
+        images = samples.images.at([number for row in zip(*numbers, strict=False) for number in row])
+        images = images.reshape(-1, len(shown), *images.shape[1:])
+        drawn["evaluation.png"] = pictures.samples_by_class(images, shown, report)
+    if report.nearest:
+        indices, nearest, distances = zip(*report.nearest, strict=True)
         training = RealImages(reference.training, request.reference_images)
-        both = np.stack([subject.images.at(samples), training.at(nearest)])
-        pages["nearest.png"] = pictures.nearest_sheet(both, found["beyond_is"][4], distances)
-    drawn = {name: png(page) for name, page in pages.items()}
-    return drawn | ({"truncations.png": plot(curve, network)} if curve else {})
+        both = np.stack([samples.images.at(indices), training.at(nearest)])
+        (section,) = (section for section in report.blind_spots if section.number == blind_spots.MEMORISATION)
+        drawn["nearest.png"] = pictures.nearest_sheet(both, bool(section.details["suspicious"]), distances)
+    files = {name: png(picture) for name, picture in drawn.items()}
+    if report.truncations:
+        files["truncations.png"] = plot(report.truncations, report.network.network)
+    return files
 
 
 def _signature(network: FeatureNetwork) -> str:
-    """The network's name and hash, as files of statistics have them."""
+    """Returns the name and hash of the network, as in files of statistics."""
     return f"{network.name} {network.weights_hash}"

@@ -1,6 +1,6 @@
-"""Sets of images as the judge takes them: numbered, and drawn or read in parts when they are looked at.
+"""Sets of indexed images, which are generated or read in batches when they are needed.
 
-Nobody keeps them: 50,000 images of 256 px would take 9 GiB.
+No set is held in memory: 50,000 images of 256 px would take 9 GiB.
 """
 
 import abc
@@ -16,18 +16,18 @@ from biggan_jax.runtime import processes
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sampler import Sampler
 
-ORDER_SEED = 0  # of the part of a large source that is looked at: the same for all runs, so scores compare
+ORDER_SEED = 0  # of the subset of a large source: the same for all runs, so that scores compare
 READ_AT_ONCE = 16
 NEARBY = 16
 
 
 class ImageBatch(NamedTuple):
-    """Some images of a set.
+    """Consecutive images of a set.
 
     Attributes:
-      start: number of the first.
+      start: Index of the first image.
       images: u8[n, H, W, 3].
-      labels: i32[n], or None where the set has none.
+      labels: i32[n], or None if the set has no labels.
     """
 
     start: int
@@ -36,13 +36,13 @@ class ImageBatch(NamedTuple):
 
 
 class ImageSet(abc.ABC):
-    """Images with the numbers 0 … count - 1.
+    """Images with the indices 0 … count - 1.
 
     Attributes:
-      count: how many.
-      resolution: pixels a side.
-      labelled: whether they have labels…
-      labels: …i32[count], where they are known before an image is read.
+      count: Number of images.
+      resolution: Pixels a side.
+      labelled: Whether the images have labels.
+      labels: i32[count] if the labels are known before the images are read, else None.
     """
 
     count: int
@@ -52,30 +52,30 @@ class ImageSet(abc.ABC):
 
     @abc.abstractmethod
     def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
-        """The images of these numbers, in order, at most `size` at once."""
+        """Yields the images with these indices in order, in batches of at most `size`."""
 
     def at(self, numbers: Sequence[int]) -> np.ndarray:
-        """The images of these numbers, in any order, at least one: u8[len(numbers), H, W, 3]."""
+        """Returns the images with these indices, at least one, in their order: u8[len(numbers), H, W, 3]."""
         wanted = sorted(set(numbers))
-        found: dict[int, np.ndarray] = {}
-        # A sampler draws whole batches anyway: what lies close together comes of one.
+        images: dict[int, np.ndarray] = {}
+        # A sampler generates whole batches anyway: images with close indices come from one.
         gaps = [place for place in range(1, len(wanted)) if wanted[place] - wanted[place - 1] > NEARBY]
         for first, last in zip([0, *gaps], [*gaps, len(wanted)], strict=True):
             span = range(wanted[first], wanted[last - 1] + 1)
             for part in self.batches(span, len(span)):
-                found |= {number: part.images[number - part.start] for number in wanted[first:last]}
-        return np.stack([found[number] for number in numbers])
+                images |= {number: part.images[number - part.start] for number in wanted[first:last]}
+        return np.stack([images[number] for number in numbers])
 
 
 class GeneratedImages(ImageSet):
-    """Samples, drawn anew whenever they are asked for: sample i is of label i modulo `classes`.
+    """Samples, which are generated each time they are read. Sample i has the label i modulo `classes`.
 
     Args:
-      sampler: draws them.
-      count: how many.
-      classes: all get as many, or one more.
-      seed: of the sequence of latents.
-      truncation: of the latents; None for the sampler's own.
+      sampler: Sampler of the generator.
+      count: Number of samples.
+      classes: Number of classes, which get equal numbers of samples up to one.
+      seed: Seed of the latents.
+      truncation: Truncation of the latents; None takes the sampler's default.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class GeneratedImages(ImageSet):
         self.labels = np.arange(count, dtype=np.int32) % classes
 
     def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
+        """Generates the images with these indices; see `ImageSet.batches`."""
         for part in _parts(numbers, size):
             labels = self.labels[part.start : part.stop]
             images = self._sampler.sample(labels, self._truncation, self._seed, part.start)
@@ -93,7 +94,7 @@ class GeneratedImages(ImageSet):
 
 
 class ImagesInMemory(ImageSet):
-    """Images that are in memory, such as those of a file: u8[N, H, H, 3] and labels i32[N] or None."""
+    """Images u8[N, H, H, 3] in memory, with labels i32[N] or None."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None):
         self.count, self.resolution = images.shape[:2]
@@ -101,26 +102,28 @@ class ImagesInMemory(ImageSet):
         self._images, self.labels = images, labels
 
     def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
+        """Yields slices of the arrays; see `ImageSet.batches`."""
         for part in _parts(numbers, size):
             rows = slice(part.start, part.stop)
             yield ImageBatch(part.start, self._images[rows], self.labels[rows] if self.labelled else None)
 
 
 class RealImages(ImageSet):
-    """Images of a source, or a random part of them that is always the same.
+    """Images of a data source, or a random subset of fixed seed.
 
     Args:
-      source: where they come from.
-      most: how many, at most; 0 for all.
+      source: Data source.
+      most: Largest number of images; 0 takes all.
     """
 
     def __init__(self, source: Source, most: int = 0):
         self.source, self.resolution = source, source.resolution
         self.count = min(source.num_examples, most or source.num_examples)
         chosen = order.examples(ORDER_SEED, np.arange(self.count), source.num_examples)
-        self._examples = np.sort(chosen)  # files are read from their beginning to their end
+        self._examples = np.sort(chosen)  # files are read in order
 
     def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
+        """Reads the images with these indices, the next batch ahead; see `ImageSet.batches`."""
         parts = _parts(numbers, size)
         if isinstance(self.source, ArraySource):
             for part in parts:
@@ -128,14 +131,14 @@ class RealImages(ImageSet):
                 yield ImageBatch(part.start, self.source.images[rows], self.source.labels[rows])
             return
         with concurrent.futures.ThreadPoolExecutor(self.source.threads) as pool:
-            waiting = [self._ask(pool, part) for part in parts[:2]]  # one is read while another is looked at
+            waiting = [self._submit(pool, part) for part in parts[:2]]  # one is read while another is used
             for index, part in enumerate(parts):
                 images, labels = zip(*(piece.result() for piece in waiting.pop(0)), strict=True)
                 if index + 2 < len(parts):
-                    waiting.append(self._ask(pool, parts[index + 2]))
+                    waiting.append(self._submit(pool, parts[index + 2]))
                 yield ImageBatch(part.start, np.concatenate(images), np.concatenate(labels))
 
-    def _ask(
+    def _submit(
         self, pool: concurrent.futures.Executor, part: range
     ) -> list[concurrent.futures.Future[tuple[np.ndarray, np.ndarray]]]:
         rows = self._examples[part.start : part.stop]
@@ -144,10 +147,10 @@ class RealImages(ImageSet):
 
 
 def load_images(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
-    """All images u8[N, H, W, 3] of a set and its labels i32[N] or None, in the process that asks.
+    """Returns all images u8[N, H, W, 3] of a set and their labels i32[N] or None, in this process alone.
 
     Raises:
-      UserError: they take more than a gibibyte.
+      UserError: The images take more than a gibibyte.
     """
     refuse_too_many(images)
     (whole,) = images.batches(range(images.count), images.count)
@@ -155,7 +158,7 @@ def load_images(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def gather_images(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
-    """As `load_images`, but each process draws or reads its share, and all get the whole."""
+    """Returns what `load_images` returns, in every process; each process generates or reads its share."""
     refuse_too_many(images)
     parts = list(images.batches(processes.share(images.count), images.count))
     size = (images.resolution, images.resolution, 3)
@@ -168,17 +171,17 @@ def gather_images(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def refuse_too_many(images: ImageSet) -> None:
-    """Raises UserError if the images take more than a gibibyte."""
+    """Raises UserError if the images of a set take more than a gibibyte."""
     most = most_in_memory(images.resolution)
     if images.count > most:
         raise UserError(
-            f"{images.count:,} images of {images.resolution} px are too many to hold in memory at once: "
-            f"take {most:,} at most"
+            f"{images.count:,} images of {images.resolution} px do not fit in memory at once: take at most "
+            f"{most:,}"
         )
 
 
 def most_in_memory(resolution: int) -> int:
-    """How many images of so many pixels a side take no more than a gibibyte."""
+    """Returns the largest number of images of this size that take at most a gibibyte."""
     return max(1, IN_MEMORY_BYTES // (3 * resolution**2))
 
 

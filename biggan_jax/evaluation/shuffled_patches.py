@@ -1,8 +1,7 @@
-"""What `scores.shape` takes: statistics of images, whole and with shuffled patches, by the feature network
-and by thumbnails.
+"""Collects the statistics for blind spot 3: images with and without shuffled patches, by two networks.
 
-Collected while the images are looked at for everything else. The shuffled ones cost the network another look,
-so there is a limit to how many there are.
+The two networks are the feature network and thumbnails. Statistics are collected while features are extracted
+for the other scores. Shuffled images pass through the network in addition, so their number is limited.
 """
 
 from typing import NamedTuple
@@ -13,8 +12,7 @@ from biggan_jax.evaluation.image_sets import ImageBatch
 from biggan_jax.evaluation.networks.extraction import merge_across_processes
 from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
 from biggan_jax.evaluation.scores import patch_shuffling
-from biggan_jax.evaluation.scores.frechet import FeatureStatistics
-from biggan_jax.evaluation.scores.moments import Moments
+from biggan_jax.evaluation.scores.moments import FeatureStatistics, Moments
 from biggan_jax.evaluation.scores.patch_shuffling import (
     NetworkAgreement,
     PatchSensitivity,
@@ -23,16 +21,18 @@ from biggan_jax.evaluation.scores.patch_shuffling import (
 )
 
 MOST = 10_000  # images of a set
-LEAST = 500  # of each of the two: of fewer, the distances of thumbnails are mostly chance
+LEAST = 500  # images of either set: with fewer, the distances of thumbnails are mostly chance
+
+Statistics = dict[tuple[str, bool], FeatureStatistics]  # by network and whether the images are intact
 
 
 class ShuffledPatchesCollector:
-    """A watcher of `looking.look` for one set of images.
+    """An observer of `extract_features` for one set of images.
 
     Args:
-      network: that looks at the shuffled images.
-      resolution: pixels a side.
-      seed: of the shuffles, another one for each set.
+      network: Feature network for the shuffled images.
+      resolution: Pixels a side.
+      seed: Seed of the shuffles, different for each set.
     """
 
     def __init__(self, network: FeatureNetwork, resolution: int, seed: int):
@@ -40,10 +40,11 @@ class ShuffledPatchesCollector:
         self._grid = divisor(resolution, patch_shuffling.GRID)
         self._size = divisor(resolution, patch_shuffling.THUMBNAIL)
         self._moments = {
-            (by, whole): Moments() for by in ("network", "thumbnails") for whole in (True, False)
+            (by, intact): Moments() for by in ("network", "thumbnails") for intact in (True, False)
         }
 
     def __call__(self, part: ImageBatch, features: np.ndarray) -> None:
+        """Adds a batch of images with its features; images beyond the first `MOST` are ignored."""
         images = part.images[: max(0, MOST - part.start)]
         if not len(images):
             return
@@ -53,25 +54,33 @@ class ShuffledPatchesCollector:
         self._moments["thumbnails", True].update(thumbnails(images, self._size))
         self._moments["thumbnails", False].update(thumbnails(shuffled, self._size))
 
-    def statistics(self) -> dict[tuple[str, bool], FeatureStatistics]:
-        """By ("network" or "thumbnails", whole or not), of what all processes saw."""
+    def statistics(self) -> Statistics:
+        """Returns the statistics over all processes."""
         return {key: merge_across_processes(moments).statistics() for key, moments in self._moments.items()}
 
 
 class ShuffledPatches(NamedTuple):
-    """The samples' shape by the network and by thumbnails, and whether the two agree."""
+    """The measures of blind spot 3.
+
+    Attributes:
+      by_network: Sensitivity by the feature network.
+      by_thumbnails: Sensitivity by thumbnails.
+      agreement: Agreement of the two.
+    """
 
     by_network: PatchSensitivity
     by_thumbnails: PatchSensitivity
-    second: NetworkAgreement
+    agreement: NetworkAgreement
 
 
-def compare_shuffled_patches(
-    name: str,
-    real: dict[tuple[str, bool], FeatureStatistics],
-    samples: dict[tuple[str, bool], FeatureStatistics],
-) -> ShuffledPatches:
-    """Judges shape by what `ShuffledPatchesCollector.statistics` says of real images and of samples."""
+def compare_shuffled_patches(name: str, real: Statistics, samples: Statistics) -> ShuffledPatches:
+    """Compares samples with real images.
+
+    Args:
+      name: Name of the feature network.
+      real: Statistics of real images.
+      samples: Statistics of the samples.
+    """
     first, second = (
         patch_shuffling.patch_sensitivity(
             title, real[by, True], real[by, False], samples[by, True], samples[by, False]
@@ -82,14 +91,19 @@ def compare_shuffled_patches(
 
 
 def reason_not_measured(resolution: int, *counts: int) -> str | None:
-    """Why sets of so many images, of so many pixels a side, cannot be compared; None if they can."""
+    """Returns the reason why blind spot 3 cannot be measured; None if it can.
+
+    Args:
+      resolution: Pixels a side.
+      *counts: Numbers of images of each set.
+    """
     if divisor(resolution, patch_shuffling.GRID) == 1:
-        return f"{resolution} pixels cannot be cut into patches of one size"
+        return f"images of {resolution} px cannot be cut into patches of one size"
     if min(counts) < LEAST:
-        return f"it takes {LEAST} samples and {LEAST} real images, or more"
+        return f"this measure needs at least {LEAST} samples and {LEAST} real images"
     return None
 
 
 def divisor(number: int, most: int) -> int:
-    """The largest divisor of `number` that is at most `most`."""
+    """Returns the largest divisor of `number` that is at most `most`."""
     return next(candidate for candidate in range(most, 0, -1) if number % candidate == 0)

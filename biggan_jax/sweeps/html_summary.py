@@ -9,10 +9,11 @@ from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from biggan_jax.evaluation.scores.registry import metric_of
 from biggan_jax.runtime import html
 from biggan_jax.runtime.html import Html, element
 from biggan_jax.sweeps.naming import format_value
-from biggan_jax.sweeps.results import FINISHED, NOT_STARTED, Notes, Result, metric_of
+from biggan_jax.sweeps.results import FINISHED, NOT_STARTED, Notes, Result
 from biggan_jax.sweeps.tables import (
     MAIN_METRICS,
     Column,
@@ -100,7 +101,9 @@ def _sheets(results: Sequence[Result]) -> list[Html]:
         sheets = sorted((result.directory / "samples").glob("[0-9]*.png"))
         if sheets:
             parts.append(_picture(sheets[-1].read_bytes(), f"samples of {name}"))
-        main = {score: value for score, value in result.final.items() if metric_of(score) in MAIN_METRICS}
+        main = {
+            score: value for score, value in result.final.items() if metric_of(score).name in MAIN_METRICS
+        }
         parts.append(
             element("p", ", ".join(f"{score} {format_score(score, value)}" for score, value in main.items()))
         )

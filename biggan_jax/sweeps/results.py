@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
+from biggan_jax.evaluation.scores.registry import metric_of
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.naming import differing_fields
 from biggan_jax.sweeps.sweep_file import Run
@@ -20,8 +21,6 @@ from biggan_jax.training.monitoring.curves import Row, read_rows
 from biggan_jax.training.monitoring.metrics import FILE_NAME
 
 FINISHED, NOT_STARTED = "finished", "not begun"
-HIGHER_IS_BETTER = ("is", "precision", "recall", "coverage", "recognised", "cas")
-LOWER_IS_BETTER = ("fid", "kid")  # density and diversity do not improve without end
 
 
 class Result(NamedTuple):
@@ -97,26 +96,6 @@ def collect(runs: Sequence[Run], workdir: epath.Path) -> tuple[list[Result], Not
     return results, notes
 
 
-def best_value(score: str, values: Sequence[float]) -> float | None:
-    """Returns the best value of a score, or None if neither a higher nor a lower value is better.
-
-    Args:
-      score: Name of a score, such as `fid@classifier`.
-      values: Values of this score.
-
-    Returns:
-      One of the values, or None.
-    """
-    if not values or metric_of(score) not in HIGHER_IS_BETTER + LOWER_IS_BETTER:
-        return None
-    return max(values) if metric_of(score) in HIGHER_IS_BETTER else min(values)
-
-
-def metric_of(score: str) -> str:
-    """Returns the metric in a score's name: `fid@classifier` → `fid`."""
-    return score.partition("@")[0]
-
-
 def _value(run: Run, field: str) -> Any:
     value = run.config
     for key in field.split("."):
@@ -132,7 +111,7 @@ def _result(
     best = {}
     for score in dict.fromkeys(key for row in rows for key in row if "@" in key):
         steps = {row["step"]: row[score] for row in rows if row.get(score) is not None}
-        value = best_value(score, list(steps.values()))
+        value = metric_of(score).best(list(steps.values()))
         if value is not None:
             best[score] = value, next(step for step in steps if steps[step] == value)
     final = {name: value for name, value in scores.items() if value is not None}

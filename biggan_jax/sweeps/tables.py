@@ -9,10 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from biggan_jax.evaluation.report.terminal import SHARES, percent, ratio
+from biggan_jax.evaluation.scores.registry import metric_of
 from biggan_jax.runtime.config_file import field_names
 from biggan_jax.sweeps.naming import describe, format_value, short_field
-from biggan_jax.sweeps.results import Notes, Result, best_value, metric_of
+from biggan_jax.sweeps.results import Notes, Result
 
 MAIN_METRICS = ("fid", "is", "recognised", "diversity")  # the other scores are shown on request
 MAX_NAME_WIDTH = 40  # characters of a run's name on one line of the terminal
@@ -77,7 +77,7 @@ def scores(results: Sequence[Result], metrics: Collection[str] | None = None) ->
     return [
         Column(score, [_final(score, result, results) for result in results])
         for score in _scores(results)
-        if metrics is None or metric_of(score) in metrics
+        if metrics is None or metric_of(score).name in metrics
     ]
 
 
@@ -94,7 +94,7 @@ def best_scores(results: Sequence[Result], metrics: Collection[str] | None = Non
     return [
         Column(f"best {score} (step)", [_best(score, result, results) for result in results])
         for score in _best_scores(results)
-        if metrics is None or metric_of(score) in metrics
+        if metrics is None or metric_of(score).name in metrics
     ]
 
 
@@ -170,9 +170,7 @@ def _table(columns: Sequence[Column]) -> Table:
 
 def format_score(score: str, value: float) -> str:
     """Formats a score as reports do: `fid@classifier` → 12.87, `recognised@classifier` → 86.9 %."""
-    if metric_of(score) in SHARES:
-        return percent(value)
-    return f"{value:.5f}" if metric_of(score) == "kid" else ratio(value)
+    return metric_of(score).format(value)
 
 
 def _scores(results: Sequence[Result]) -> list[str]:
@@ -189,7 +187,7 @@ def _final(score: str, result: Result, results: Sequence[Result]) -> Cell:
         return Cell("–")
     value = result.final[score]
     values = [other.final[score] for other in results if score in other.final]
-    return Cell(format_score(score, value), value == best_value(score, values))
+    return Cell(format_score(score, value), value == metric_of(score).best(values))
 
 
 def _best(score: str, result: Result, results: Sequence[Result]) -> Cell:
@@ -197,7 +195,7 @@ def _best(score: str, result: Result, results: Sequence[Result]) -> Cell:
         return Cell("–")
     value, step = result.best[score]
     values = [other.best[score][0] for other in results if score in other.best]
-    return Cell(f"{format_score(score, value)} ({step:,})", value == best_value(score, values))
+    return Cell(f"{format_score(score, value)} ({step:,})", value == metric_of(score).best(values))
 
 
 def _value(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""The network that judges samples where no published one knows the classes, and how it is to be trained."""
+"""The classifier's network and the settings of its training.
+
+It is the feature network for data sets whose classes no published network knows.
+"""
 
 import dataclasses
 import functools
@@ -9,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-COARSEST_STEM = 16  # pixels a side on which the first convolution works
+COARSEST_STEM = 16  # pixels a side of the first convolution's input
 
 LabelledImages = tuple[np.ndarray, np.ndarray]  # u8[N, H, W, 3] and labels i32[N]
 Variables = dict[str, Any]
@@ -17,17 +20,17 @@ Variables = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierSettings:
-    """How the classifier is built and trained; the defaults need 45 s of CPU time.
+    """Settings of the classifier and its training; the defaults need 45 s of CPU time.
 
     Attributes:
-      widths: channels at 16×16, 8×8 and 4×4; narrow early and wide late is what CPUs compute fastest.
-      images_seen: training images in total, so that the time does not depend on the size of the set.
-      batch_size: images a step.
-      learning_rate: Muon's highest, for the kernels; Adam trains the rest at a third of it.
-      weight_decay: of the kernels.
-      label_smoothing: share of the target that goes to all classes alike.
-      random_flip: mirror half of the images, left to right; as in the training of the generator to be judged.
-      seed: of the initial weights and the order.
+      widths: Channels at 16×16, 8×8 and 4×4. CPUs are fastest with few channels early and many late.
+      images_seen: Total number of training images, so that the time does not depend on the size of the set.
+      batch_size: Images per step.
+      learning_rate: Highest learning rate of Muon, for the kernels; Adam trains the rest at a third of it.
+      weight_decay: Weight decay of the kernels.
+      label_smoothing: Share of the target that is spread over all classes.
+      random_flip: Whether half of the images are mirrored, as in the training of the generator.
+      seed: Seed of the initial weights and of the order of the images.
     """
 
     widths: tuple[int, ...] = (16, 32, 64)
@@ -41,10 +44,14 @@ class ClassifierSettings:
 
 
 class ClassifierNetwork(nn.Module):
-    """ResNet with pre-activation: one residual block at each resolution below the stem's.
+    """ResNet with pre-activation and one residual block at each resolution below that of the stem.
 
-    Resolution is halved by gathering 2×2 pixels into channels (a matrix product, which costs less than a
-    convolution with stride).
+    Resolution is halved by gathering 2×2 pixels into channels and a matrix product, which costs less than a
+    strided convolution.
+
+    Attributes:
+      num_classes: Number of logits.
+      widths: Channels at each resolution.
     """
 
     num_classes: int
@@ -52,7 +59,12 @@ class ClassifierNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, training: bool = False) -> tuple[jax.Array, jax.Array]:
-        """Logits f32[N, num_classes] and features f32[N, widths[-1]] of images u8[N, H, W, 3]."""
+        """Returns logits f32[N, num_classes] and features f32[N, widths[-1]] of images u8[N, H, W, 3].
+
+        Args:
+          images: u8[N, H, W, 3].
+          training: Whether batch norm uses batch statistics and updates its averages.
+        """
         norm = functools.partial(nn.BatchNorm, use_running_average=not training, momentum=0.9)
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), use_bias=False)
         x = norm(use_bias=False, use_scale=False)(images.astype(jnp.float32))
@@ -70,8 +82,9 @@ class ClassifierNetwork(nn.Module):
 
 
 def gather_pixels(x: jax.Array, size: int) -> jax.Array:
-    """Space to depth: [N, H, W, C] → [N, ⌈H/size⌉, ⌈W/size⌉, size² · C], with zeros below and to the right
-    where `size` does not divide H or W.
+    """Moves space to depth: [N, H, W, C] → [N, ⌈H/size⌉, ⌈W/size⌉, size² · C].
+
+    The bottom and the right are padded with zeros if `size` does not divide H or W.
     """
     x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % size), (0, -x.shape[2] % size), (0, 0)))
     n, h, w, c = x.shape
@@ -80,6 +93,6 @@ def gather_pixels(x: jax.Array, size: int) -> jax.Array:
 
 
 def variable_shapes(resolution: int, num_classes: int, settings: ClassifierSettings) -> Variables:
-    """The network's variables, as shapes and types."""
+    """Returns the shapes and types of the variables of the network."""
     image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.uint8)
     return jax.eval_shape(ClassifierNetwork(num_classes, settings.widths).init, jax.random.key(0), image)

@@ -38,6 +38,7 @@ from biggan_jax.evaluation.networks.classifier_network import (
 from biggan_jax.runtime.progress import track
 
 THREADS = 2
+COMPILATION_CACHE = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_")
 
 
 def train(
@@ -102,8 +103,12 @@ def _batches(data: LabelledImages, settings: ClassifierSettings) -> Iterator[Lab
 @contextlib.contextmanager
 def _process(log: BinaryIO) -> Iterator[subprocess.Popen]:
     """Starts the training process, which ends with the context and writes its messages to `log`."""
-    # Without the JAX settings of the run: each of them could change the result.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    # Without the JAX settings of the run: each of them could change the result. A compilation cache cannot.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(COMPILATION_CACHE) or not name.startswith(("JAX_", "XLA_"))
+    }
     places = [str(Path(biggan_jax.__file__).parent.parent), *filter(None, [kept.get("PYTHONPATH")])]
     own = {"JAX_PLATFORMS": "cpu", "NPROC": str(THREADS), "PYTHONPATH": os.pathsep.join(places)}
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Feature networks: what every score sees of an image, and by which name, size, resize rule and weights."""
+"""Feature networks: functions from images to features and logits, with name, input size and weights hash."""
 
 import dataclasses
 import hashlib
@@ -19,24 +19,46 @@ from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.replicas import on_local_devices
 
 NetworkOutput = tuple[np.ndarray, np.ndarray | None]  # features f32[N, D]; logits f32[N, K], or None
+NO_RESIZE = "none"  # the resize rule of a network that takes images as they come
 
-CPU_BATCH, ACCELERATOR_BATCH = 16, 64  # images a device
+CPU_BATCH, ACCELERATOR_BATCH = 16, 64  # images per device
 FUNCTION_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkIdentity:
+    """The identity of a feature network, which every score carries.
+
+    Attributes:
+      network: Name, in which the names of scores end. Networks with different weights never share a name.
+      input_size: Pixels a side of its input, or None if it takes images of any size.
+      resize: Rule by which images of other sizes are resized, in words.
+      weights_hash: Hash of the weights, in hexadecimal digits.
+    """
+
+    network: str
+    input_size: int | None
+    resize: str
+    weights_hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the value of `network` in evaluation.json."""
+        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureNetwork:
-    """A network that turns images into features, with what a score has to say about it.
+    """A network from images to features and logits.
 
     Attributes:
-      name: part of the score's name; networks with different weights never share one.
-      input_size: pixels a side it looks at, or None if it takes images as they come.
-      resize: in words, how images of other sizes become that.
-      weights_hash: hexadecimal digits.
-      features_dim: D.
-      logits_classes: K, or None if it gives no logits.
-      batch_size: images that it takes at once.
-      compute: u8[batch_size, H, W, 3] → features and logits.
+      name: Name, in which the names of scores end. Networks with different weights never share a name.
+      input_size: Pixels a side of its input, or None if it takes images of any size.
+      resize: Rule by which images of other sizes are resized, in words.
+      weights_hash: Hash of the weights, in hexadecimal digits.
+      features_dim: Number of features, D.
+      logits_classes: Number of logits, K, or None if it has none.
+      batch_size: Number of images per call of `compute`.
+      compute: Function from u8[batch_size, H, W, 3] to features and logits.
     """
 
     name: str
@@ -49,13 +71,13 @@ class FeatureNetwork:
     compute: Callable[[np.ndarray], NetworkOutput]
 
     def __call__(self, images: np.ndarray) -> NetworkOutput:
-        """Features f32[N, features_dim] and logits f32[N, logits_classes], or None, of u8[N, H, W, 3].
+        """Returns features f32[N, D] and logits f32[N, K], or None, of images u8[N, H, W, 3].
 
-        Any number of images: the last batch is filled up, so that one compiled program serves all.
+        The last batch is padded, so that one compiled program serves any number of images.
 
         Raises:
-          ValueError: images of another type or shape.
-          UserError: the network gives what it did not promise, or numbers that are not finite.
+          ValueError: `images` has another type or shape.
+          UserError: An output has an unexpected shape, or is not finite.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images are {images.dtype}{list(images.shape)}, must be uint8[N, H, W, 3]")
@@ -65,45 +87,40 @@ class FeatureNetwork:
             batch = images[start : start + self.batch_size]
             missing = self.batch_size - len(batch)
             padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge")
-            judged = dict(zip(widths, self.compute(padded), strict=True))
+            outputs = dict(zip(widths, self.compute(padded), strict=True))
             for kind in parts:
-                parts[kind].append(self._checked(kind, judged[kind], widths[kind])[: len(batch)])
+                parts[kind].append(self._check(kind, outputs[kind], widths[kind])[: len(batch)])
         joined = {kind: np.concatenate(arrays) for kind, arrays in parts.items()}
         return joined["features"], joined.get("logits")
 
-    def _checked(self, kind: str, part: np.ndarray, width: int) -> np.ndarray:
+    def _check(self, kind: str, part: np.ndarray, width: int) -> np.ndarray:
         part = np.asarray(part, np.float32)
         if part.shape != (self.batch_size, width):
             raise UserError(
-                f"the network {self.name} gives {kind} of shape {list(part.shape)} for {self.batch_size} "
+                f"the network {self.name} returns {kind} of shape {list(part.shape)} for {self.batch_size} "
                 f"images, not {[self.batch_size, width]}"
             )
         if not np.isfinite(part).all():
-            raise UserError(f"the network {self.name} gives {kind} that are not finite")
+            raise UserError(f"the network {self.name} returns {kind} that are not finite")
         return part
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What every score carries, as JSON holds it."""
-        return {
-            "network": self.name,
-            "input_size": self.input_size,
-            "resize": self.resize,
-            "weights_hash": self.weights_hash,
-        }
+    def identity(self) -> NetworkIdentity:
+        """Identity of the network, which every score carries."""
+        return NetworkIdentity(self.name, self.input_size, self.resize, self.weights_hash)
 
 
 def open_feature_network(spec: str, resolution: int, console: Console) -> FeatureNetwork:
-    """The network that `spec` names; that of the reference set itself is `from_classifier`'s.
+    """Opens a feature network by name; `from_classifier` makes that of the classifier.
 
     Args:
       spec: `inception`, `inception:PATH` (a .pth or .safetensors file), or `module:function`, as for
         `from_function`.
-      resolution: pixels a side of the images to come; a function is tried out on two of them.
-      console: where the progress of a download goes.
+      resolution: Pixels a side of the images; a function is tried on two of them.
+      console: Console for the progress of a download.
 
     Raises:
-      UserError: there is no such network, or no weights for it.
+      UserError: The name is unknown, or the weights are missing.
     """
     kind, _, rest = spec.partition(":")
     if kind == "inception":
@@ -111,20 +128,21 @@ def open_feature_network(spec: str, resolution: int, console: Console) -> Featur
     if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", spec):
         return from_function(spec, _import(spec), resolution)
     raise UserError(
-        f"there is no feature network {spec!r}: choose inception, inception:PATH, classifier, or "
-        "module:function for one of your own"
+        f"unknown feature network {spec!r}: choose inception, inception:PATH, classifier, or module:function "
+        "for your own function"
     )
 
 
 def from_inception(weights: inception_weights.Weights, batch_size: int | None = None) -> FeatureNetwork:
-    """Inception-v3 on all devices of this process, each with its part of a batch.
+    """Makes the feature network of Inception-v3, which divides batches among the devices of this process.
 
     Args:
-      weights: of `inception_weights.obtain`.
-      batch_size: images on all devices together, a multiple of their number; by default what suits them.
+      weights: Weights from `inception_weights.obtain`.
+      batch_size: Number of images on all devices together, a multiple of their number; by default a number
+        that suits them.
     """
     devices = jax.local_devices()
-    a_device = CPU_BATCH if devices[0].platform == "cpu" else ACCELERATOR_BATCH
+    per_device = CPU_BATCH if devices[0].platform == "cpu" else ACCELERATOR_BATCH
     apply = on_local_devices(inception.Inception().apply, weights.variables)
     published = weights.sha256 == inception_weights.SHA256
     return FeatureNetwork(
@@ -134,13 +152,13 @@ def from_inception(weights: inception_weights.Weights, batch_size: int | None = 
         weights_hash=weights.sha256,
         features_dim=inception.FEATURES,
         logits_classes=inception.CLASSES,
-        batch_size=batch_size or a_device * len(devices),
+        batch_size=batch_size or per_device * len(devices),
         compute=lambda images: jax.device_get(apply(images)),
     )
 
 
 def from_classifier(classifier: Classifier) -> FeatureNetwork:
-    """The classifier that was trained on the reference set; it takes images of its own size only."""
+    """Makes the feature network of a classifier, which takes images of one size only."""
 
     def compute(images: np.ndarray) -> NetworkOutput:
         logits, features = classifier.logits_and_features(images)
@@ -149,7 +167,7 @@ def from_classifier(classifier: Classifier) -> FeatureNetwork:
     return FeatureNetwork(
         name="classifier",
         input_size=classifier.resolution,
-        resize="none",
+        resize=NO_RESIZE,
         weights_hash=classifier.hash,
         features_dim=classifier.settings.widths[-1],
         logits_classes=classifier.num_classes,
@@ -159,23 +177,23 @@ def from_classifier(classifier: Classifier) -> FeatureNetwork:
 
 
 def from_function(name: str, function: Callable[[np.ndarray], Any], resolution: int) -> FeatureNetwork:
-    """A network of the user's own.
+    """Makes a feature network from a user's function.
 
     Args:
-      name: what its scores are called by.
-      function: u8[N, H, W, 3] → features [N, D], or features and logits ([N, D], [N, K]). Its attributes
-        `input_size`, `resize` and `weights_hash`, where it has them, go into the scores; in place of the
-        last, the hash of the file that defines the function, which can't tell weights apart.
-      resolution: pixels a side of the two images that it is tried out on.
+      name: Name, in which the names of scores end.
+      function: Function from u8[N, H, W, 3] to features [N, D], or to features and logits ([N, D], [N, K]).
+        Its attributes `input_size`, `resize` and `weights_hash` enter the scores if they exist. Without
+        `weights_hash`, the hash of the file that defines the function is used; it does not depend on weights.
+      resolution: Pixels a side of the two images that the function is tried on.
 
     Raises:
-      UserError: it fails on them, or gives something else.
+      UserError: The function fails on them, or its outputs have unexpected shapes.
     """
 
     def compute(images: np.ndarray) -> NetworkOutput:
         try:
-            given = function(images)
-            features, logits = given if isinstance(given, tuple) else (given, None)
+            output = function(images)
+            features, logits = output if isinstance(output, tuple) else (output, None)
             if logits is not None:
                 logits = np.asarray(logits, np.float32)
             return np.asarray(features, np.float32), logits
@@ -187,7 +205,7 @@ def from_function(name: str, function: Callable[[np.ndarray], Any], resolution: 
     for kind, part in (("features", features), ("logits", logits)):
         if part is not None and (part.ndim != 2 or len(part) != 2):
             raise UserError(
-                f"the network {name} gives {kind} of shape {list(part.shape)} for 2 images, not [2, D]"
+                f"the network {name} returns {kind} of shape {list(part.shape)} for 2 images, not [2, D]"
             )
     return FeatureNetwork(
         name=name,

@@ -1,8 +1,9 @@
-"""The Inception-v3 of 2015-12-05 by which Inception Score and FID are defined (Szegedy et al., 1512.00567).
+"""The Inception-v3 of 2015-12-05, which defines Inception Score and FID (Szegedy et al., arXiv 1512.00567).
 
-It differs from the Inception-v3 of today's model zoos: average pools leave the padding out of the count, the
-last block pools by maximum, 1008 classes, batch norm's ε is 1e-3, and images are resized as TensorFlow 1 did.
-Layers have the names of the weights file; batch norm, constant at inference, is part of kernels and biases.
+It differs from the Inception-v3 of today's model zoos: average pools exclude the padding, the last block
+pools by maximum, it has 1008 classes, batch norm's ε is 1e-3, and images are resized as in TensorFlow 1.
+Layers have the names of the weights file. Batch norm, constant at inference, is folded into kernels and
+biases.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,27 +16,27 @@ from flax import linen as nn
 INPUT_SIZE = 299
 RESIZE = "bilinear as in TensorFlow 1: corner-aligned grid without half-pixel centres, no antialiasing"
 FEATURES = 2048
-CLASSES = 1008  # 1000 of ImageNet; the others were never trained on
+CLASSES = 1008  # 1000 of ImageNet, and 8 without training images
 
-# On TPUs and GPUs the default rounds the factors to bfloat16 or TF32, which moves FID in its second decimal.
+# On TPUs and GPUs the default rounds factors to bfloat16 or TF32, which changes the second decimal of FID.
 PRECISION = jax.lax.Precision.HIGHEST
 
 Layer = Callable[[jax.Array], jax.Array]
 
 
 class Inception(nn.Module):
-    """Resizes images and gives what scores are made of."""
+    """Inception-v3 with the resize of its input."""
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Features and logits of images.
+        """Computes features and logits.
 
         Args:
           images: u8[N, H, W, 3] of any height and width.
 
         Returns:
-          The pooled features f32[N, 2048] and the logits f32[N, 1008], these without the last layer's bias,
-          as the Inception Score has always been computed.
+          The pooled features f32[N, 2048] and the logits f32[N, 1008]. The logits lack the bias of the last
+          layer, as in every published Inception Score.
         """
         x = (resize(images.astype(jnp.float32), INPUT_SIZE) - 128) / 128
         x = _conv("Conv2d_1a_3x3", 32, (3, 3), stride=2)(x)  # 149×149
@@ -58,12 +59,17 @@ class Inception(nn.Module):
 
 
 class BlockA(nn.Module):
-    """At 35×35: 1×1, 5×5, two 3×3, pool."""
+    """Block at 35×35 with branches 1×1, 5×5, two 3×3 and pool.
+
+    Attributes:
+      pooled: Channels of the pool branch.
+    """
 
     pooled: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the block to x: f32[N, 35, 35, C]."""
         branches = [
             _conv("branch1x1", 64)(x),
             _chain(_conv("branch5x5_1", 48), _conv("branch5x5_2", 64, (5, 5)))(x),
@@ -78,10 +84,11 @@ class BlockA(nn.Module):
 
 
 class BlockB(nn.Module):
-    """From 35×35 to 17×17."""
+    """Block from 35×35 to 17×17."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the block to x: f32[N, 35, 35, C]."""
         branches = [
             _conv("branch3x3", 384, (3, 3), stride=2)(x),
             _chain(
@@ -95,12 +102,17 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """At 17×17: 7×7 convolutions taken apart into rows and columns."""
+    """Block at 17×17 with 7×7 convolutions factored into rows and columns.
+
+    Attributes:
+      inner: Channels of the inner convolutions.
+    """
 
     inner: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the block to x: f32[N, 17, 17, C]."""
         row, column, inner = (1, 7), (7, 1), self.inner
         branches = [
             _conv("branch1x1", 192)(x),
@@ -122,10 +134,11 @@ class BlockC(nn.Module):
 
 
 class BlockD(nn.Module):
-    """From 17×17 to 8×8."""
+    """Block from 17×17 to 8×8."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the block to x: f32[N, 17, 17, C]."""
         branches = [
             _chain(_conv("branch3x3_1", 192), _conv("branch3x3_2", 320, (3, 3), stride=2))(x),
             _chain(
@@ -140,12 +153,17 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """At 8×8: each 3×3 convolution is a row and a column side by side."""
+    """Block at 8×8, in which a row and a column side by side replace each 3×3 convolution.
+
+    Attributes:
+      pool: Pooling of the pool branch.
+    """
 
     pool: Layer
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the block to x: f32[N, 8, 8, C]."""
         narrow = _conv("branch3x3_1", 384)(x)
         deep = _chain(_conv("branch3x3dbl_1", 448), _conv("branch3x3dbl_2", 384, (3, 3)))(x)
         branches = [
@@ -160,10 +178,10 @@ class BlockE(nn.Module):
 
 
 def resize(images: jax.Array, size: int) -> jax.Array:
-    """Bilinear resize f32[N, H, W, C] → f32[N, size, size, C] as TensorFlow 1 had it by default.
+    """Resizes f32[N, H, W, C] → f32[N, size, size, C] bilinearly, as TensorFlow 1 did by default.
 
-    Output pixel i lies at i · H / size of the input, not at (i + ½) · H / size − ½, and is made from
-    four pixels, however many that leaves out. FID's published numbers contain both.
+    Output pixel i lies at i · H / size of the input, not at (i + ½) · H / size − ½, and depends on four
+    pixels without antialiasing. Published FIDs contain both.
     """
     rows, columns = (_neighbours(length, size) for length in images.shape[1:3])
     images = _interpolate(images, *columns, axis=2)
@@ -171,7 +189,7 @@ def resize(images: jax.Array, size: int) -> jax.Array:
 
 
 def _neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two input pixels between which each output pixel lies, and the share of the second."""
+    """Returns the two input pixels around each output pixel, and the share of the second."""
     position = np.arange(size, dtype=np.float32) * np.float32(length / size)
     first = np.floor(position).astype(np.int32)
     return first, np.minimum(first + 1, length - 1), position - first.astype(np.float32)
@@ -186,7 +204,7 @@ def _interpolate(
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """Mean of the 3×3 pixels around each pixel, of those only that lie inside: [N, H, W, C] → the same."""
+    """Averages the 3×3 pixels around each pixel, without those outside: [N, H, W, C] → the same."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
@@ -197,7 +215,7 @@ def _max_pool(x: jax.Array, stride: int = 1) -> jax.Array:
 def _conv(
     name: str, channels: int, kernel: tuple[int, int] = (1, 1), stride: int = 1, padding: str | None = None
 ) -> Layer:
-    """Convolution and ReLU; where it skips pixels, without padding."""
+    """Returns a convolution with ReLU; with a stride it has no padding by default."""
     padding = padding or ("SAME" if stride == 1 else "VALID")
     conv = nn.Conv(channels, kernel, stride, padding, precision=PRECISION, name=name)
     return lambda x: nn.relu(conv(x))

@@ -28,6 +28,7 @@ from biggan_jax.runtime.html import Html, element
 from biggan_jax.runtime.version import versions
 from biggan_jax.training.monitoring.curves import STYLE, draw_panels, read_rows
 from biggan_jax.training.monitoring.metrics import FILE_NAME
+from biggan_jax.training.run.saved_run import recorded_loss
 
 SHEETS = 12  # of samples over time, at most: the first, the last, and some between
 ABOUT_TRAINING_SCORES = "during_training.json"  # in the run's folder `evaluation`
@@ -159,7 +160,7 @@ def _curves(report: Report, workdir: epath.Path) -> Iterator[Html]:
     path = workdir / FILE_NAME
     try:
         rows = read_rows(path)
-        figures = draw_panels(rows)
+        figures = draw_panels(rows, recorded_loss(workdir))
     except ValueError as error:
         yield element("p", f"{path} cannot be read: {error}", class_="note")
         return
@@ -185,8 +186,8 @@ def _about_training_scores(report: Report, workdir: epath.Path, scored: list[str
             pass  # a damaged file costs a number in a sentence
     return (
         f"The curves of {' and '.join(scored)} come from evaluations during training, with untruncated "
-        f"latents, {there}. The table of scores above comes from this evaluation, with {here}. IS and FID depend "
-        "on these counts, so the numbers differ."
+        f"latents, {there}. The table of scores above comes from this evaluation, with {here}. IS and FID "
+        "depend on these counts, so the numbers differ."
     )
 
 
@@ -195,7 +196,8 @@ def _made_by(workdir: epath.Path | None) -> Html:
     devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     if jax.process_count() > 1:
         devices += f", in {jax.process_count()} processes"
-    rows = [*versions(("jax", "flax")).items(), ("python", platform.python_version()), ("evaluated on", devices)]
+    rows = [*versions(("jax", "flax")).items(), ("python", platform.python_version())]
+    rows.append(("evaluated on", devices))
     parts = [html.table(("version", ""), rows)]
     if workdir is not None:
         config = flatten(json.loads((workdir / "config.json").read_bytes()))

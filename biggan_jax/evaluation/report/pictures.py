@@ -1,41 +1,50 @@
-"""What an evaluation draws: samples with a bar a class, and samples beside their nearest training images."""
+"""The pictures of a report: samples by class, and samples above their nearest training images."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from biggan_jax.evaluation.report.terminal import percent
+from biggan_jax.evaluation.report.schema import ClassRow, Report
+from biggan_jax.evaluation.scores.formats import percent
+from biggan_jax.evaluation.scores.registry import METRICS
+from biggan_jax.evaluation.scoring import TEST_ACCURACY
 from biggan_jax.sampling.sheets import FONT_SIZE, MARGIN, sheet
 
 BAR_HEIGHT = 120  # pixels of a full bar
 TRACK, BAR, REAL = "#e8e8e8", "#4878b0", "#202020"
 
 
-def shown_classes(rows: Sequence[dict[str, Any]], columns: int) -> list[int]:
-    """Labels of the classes that the picture shows, spread evenly over those that have samples."""
-    present = [row["label"] for row in rows if row["num_samples"]]
+def shown_classes(rows: Sequence[ClassRow], columns: int) -> list[int]:
+    """Returns labels for the columns of a picture, spread evenly over the classes that have samples.
+
+    Args:
+      rows: The classes.
+      columns: Largest number of columns.
+    """
+    present = [row.label for row in rows if row.num_samples]
     if not present:
         return []
     places = np.linspace(0, len(present) - 1, min(len(present), columns)).astype(int)
     return [present[place] for place in places]
 
 
-def picture(images: np.ndarray, shown: Sequence[int], report: dict[str, Any]) -> Image.Image:
-    """Samples in columns by class; where the network recognises the classes, a bar under each column is the
-    share that it does, with a line for real images.
+def samples_by_class(images: np.ndarray, shown: Sequence[int], report: Report) -> Image.Image:
+    """Draws samples in a column per class, above a bar if the network recognises the classes.
+
+    The bar is the share of the samples that are recognised as the class; a line marks the share of held-out
+    images.
 
     Args:
       images: u8[rows, classes, H, W, 3].
-      shown: their labels, one a column.
-      report: of `judge`.
+      shown: Labels of the columns.
+      report: The report.
     """
-    classes = [report["classes"][label] for label in shown]
-    grid = sheet(images, [row["name"] for row in classes])
-    recognised = f"recognised@{report['network']['network']}"
-    if recognised not in classes[0]:
+    classes = [report.classes[label] for label in shown]
+    grid = sheet(images, [row.name for row in classes])
+    recognised = METRICS["recognised"].full_name(report.network.network)
+    if recognised not in classes[0].values or report.classifier is None:
         return grid
     font, line = _font()
     text = caption(report)
@@ -47,7 +56,7 @@ def picture(images: np.ndarray, shown: Sequence[int], report: dict[str, Any]) ->
     step = (grid.width - MARGIN) / len(shown)
     for column, row in enumerate(classes):
         left, right = MARGIN + column * step, (column + 1) * step - 1
-        share, real = row[recognised], row["test_accuracy"]
+        share, real = row.values[recognised] or 0.0, row.values.get(TEST_ACCURACY)
         draw.rectangle((left, foot - BAR_HEIGHT, right, foot), TRACK)
         draw.rectangle((left, foot - BAR_HEIGHT * share, right, foot), BAR)
         if real is not None:
@@ -59,31 +68,33 @@ def picture(images: np.ndarray, shown: Sequence[int], report: dict[str, Any]) ->
     return page
 
 
-def caption(report: dict[str, Any]) -> str:
-    """What the picture's bars and lines are."""
-    network = report["classifier"]
-    share = report["scores"][f"recognised@{report['network']['network']}"]["value"]
-    samples = f"samples of step {report['step']:,}" if "step" in report else "samples"
+def caption(report: Report) -> str:
+    """Returns the caption of the bars and lines."""
+    assert report.classifier is not None
+    share = report.scores[METRICS["recognised"].full_name(report.network.network)].value
+    step = report.samples.step
+    samples = "samples" if step is None else f"samples of step {step:,}"
+    accuracy, count = report.classifier.test_accuracy, report.classifier.test_images
     return (
-        f"Bars: {samples} recognised as their class, {percent(share)} of {report['num_samples']:,}.\n"
-        f"Lines: real test images, {percent(network['test_accuracy'])} of {network['test_images']:,} "
-        f"(classifier {network['hash']})."
+        f"Bars: {samples} recognised as the requested class, {percent(share)} of "
+        f"{report.samples.num_samples:,}.\n"
+        f"Lines: held-out images, {percent(accuracy)} of {count:,} (classifier {report.classifier.hash})."
     )
 
 
-def nearest_sheet(images: np.ndarray, section: dict[str, Any], distances: Sequence[float]) -> Image.Image:
-    """Samples above the training images that they are nearest to.
+def nearest_sheet(images: np.ndarray, suspicious: bool, distances: Sequence[float]) -> Image.Image:
+    """Draws samples above the training images nearest to them.
 
     Args:
       images: u8[2, pairs, H, W, 3], samples first.
-      section: of blind spot 5, in evaluation.json.
-      distances: relative ones, above the columns.
+      suspicious: Whether the samples are suspiciously near.
+      distances: Relative distances, for the head of each column.
     """
     grid = sheet(images, [f"{distance:.2f}" for distance in distances])
-    found = "suspiciously near to" if section["suspicious"] else "nearest to"
+    near = "samples that are suspiciously near to a training image" if suspicious else "samples"
     text = (
-        f"Above: samples {found} a training image; below: that image.\n"
-        "Numbers: distance of the features, relative to the training image's own neighbours."
+        f"Above: {near}; below: the training image nearest to each.\n"
+        "Numbers: distance of the features, relative to the neighbours of the training image."
     )
     font, line = _font()
     width = max(grid.width, round(max(font.getlength(row) for row in text.splitlines())) + 2 * MARGIN)
@@ -95,6 +106,6 @@ def nearest_sheet(images: np.ndarray, section: dict[str, Any], distances: Sequen
 
 
 def _font() -> tuple[ImageFont.FreeTypeFont, int]:
-    """A font and the height of its lines."""
+    """Returns a font and the height of its lines."""
     font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", FONT_SIZE)
     return font, sum(font.getmetrics())

@@ -1,11 +1,11 @@
-"""FID and IS over truncations: what variety costs in fidelity (Brock et al. 2019, section 3.1 and figure 17).
+"""FID and IS over truncations: the trade of variety for fidelity (Brock et al. 2019, section 3.1, figure 17).
 
-Each truncation has standing statistics of its own and as many samples.
+Each truncation has its own standing statistics and equally many samples.
 """
 
+import dataclasses
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -16,56 +16,61 @@ from rich.console import Console
 from biggan_jax.evaluation.image_sets import GeneratedImages
 from biggan_jax.evaluation.networks.extraction import fid_and_is
 from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
-from biggan_jax.evaluation.scores.frechet import FeatureStatistics
-from biggan_jax.evaluation.scoring import as_score
+from biggan_jax.evaluation.report.schema import TruncationPoint
+from biggan_jax.evaluation.scores.inputs import Score
+from biggan_jax.evaluation.scores.moments import FeatureStatistics
+from biggan_jax.evaluation.scores.registry import METRICS, Metric
 from biggan_jax.sampling.truncation import TruncationKind, describe, untruncated
 from biggan_jax.training.monitoring.curves import BLUE, DPI, GREY, ORANGE, STYLE
 
-Point = dict[str, Any]
+FID, IS = METRICS["fid"], METRICS["is"]
 
 
 def truncation_curve(
     network: FeatureNetwork,
-    draw: Callable[[float], GeneratedImages],
+    at_truncation: Callable[[float], GeneratedImages],
     truncations: Sequence[float],
     reference: FeatureStatistics,
     kind: TruncationKind,
     console: Console,
-) -> list[Point]:
-    """FID and IS at each truncation, in every process.
+) -> list[TruncationPoint]:
+    """Computes FID and IS at each truncation, in every process.
 
     Args:
-      network: looks at the samples.
-      draw: gives the samples at a truncation.
-      truncations: of the samples' latents.
-      reference: the real images' statistics.
-      kind: how truncations are meant.
-      console: shows progress.
+      network: Feature network.
+      at_truncation: Function that returns the samples at a truncation.
+      truncations: Truncations of the latents.
+      reference: Statistics of the real images.
+      kind: Meaning of the truncations.
+      console: Console for the progress bars.
     """
     points = []
     for truncation in truncations:
-        samples = draw(truncation)
-        fid, score = fid_and_is(network, samples, reference, describe(kind, truncation), console)
-        point = {
-            "truncation": truncation,
-            "truncation_kind": kind,
-            "num_samples": samples.count,
-            f"fid@{network.name}": as_score(fid),
-        }
-        if score:
-            point[f"is@{network.name}"] = {"value": score.mean, "std": score.std, "splits": score.splits}
-        points.append(point)
+        samples = at_truncation(truncation)
+        fid, inception = fid_and_is(network, samples, reference, describe(kind, truncation), console)
+        scores = {FID.full_name(network.name): Score.make(**dataclasses.asdict(fid))}
+        if inception:
+            scores[IS.full_name(network.name)] = Score.make(
+                inception.mean, std=inception.std, splits=inception.splits
+            )
+        points.append(TruncationPoint(truncation, kind, samples.count, scores))
     return points
 
 
-def label(point: Point) -> str:
-    """A point's truncation, `none` where it has none."""
-    truncation = point["truncation"]
-    return "none" if truncation == untruncated(point["truncation_kind"]) else f"{truncation:g}"
+def label(point: TruncationPoint) -> str:
+    """Returns the truncation of a point in words, `none` for untruncated latents."""
+    if point.truncation == untruncated(point.truncation_kind):
+        return "none"
+    return f"{point.truncation:g}"
 
 
-def plot(points: Sequence[Point], network: str) -> bytes:
-    """The curve as PNG."""
+def plot(points: Sequence[TruncationPoint], network: str) -> bytes:
+    """Returns the curve as a PNG file.
+
+    Args:
+      points: Scores at each truncation.
+      network: Name of the feature network.
+    """
     buffer = io.BytesIO()
     figure = draw(points, network)
     FigureCanvasAgg(figure)
@@ -74,23 +79,39 @@ def plot(points: Sequence[Point], network: str) -> bytes:
     return buffer.getvalue()
 
 
-def draw(points: Sequence[Point], network: str) -> Figure:
-    """FID against IS, each point with its truncation; FID alone where there is no IS. Save it in STYLE."""
-    names = [label(point) for point in points]
-    fid = np.array([point[f"fid@{network}"]["value"] for point in points])
+def draw(points: Sequence[TruncationPoint], network: str) -> Figure:
+    """Draws FID against IS with the truncation at each point, or FID alone where IS is missing.
+
+    Save the figure in STYLE.
+
+    Args:
+      points: Scores at each truncation.
+      network: Name of the feature network.
+    """
+    labels = [label(point) for point in points]
+    fid = _values(points, FID.full_name(network))
     with rc_context(STYLE):
         figure = Figure(figsize=(6.0, 4.2), layout="constrained")
         axes = figure.subplots()
-        if f"is@{network}" in points[0]:
-            score = np.array([point[f"is@{network}"]["value"] for point in points])
-            std = np.array([point[f"is@{network}"]["std"] for point in points])
+        inception = IS.full_name(network)
+        if inception in points[0].scores:
+            score = _values(points, inception)
+            std = np.array([point.scores[inception].details.get("std", 0.0) for point in points])
             axes.errorbar(score, fid, xerr=std, color=BLUE, ecolor=GREY, elinewidth=0.6, marker="o", ms=4)
-            for x, y, name in zip(score, fid, names, strict=True):
-                axes.annotate(name, (x, y), (4, 4), textcoords="offset points", color=ORANGE)
-            axes.set_xlabel(f"IS@{network} (more is better)")
+            for x, y, text in zip(score, fid, labels, strict=True):
+                axes.annotate(text, (x, y), (4, 4), textcoords="offset points", color=ORANGE)
+            axes.set_xlabel(_axis(IS, network))
         else:
-            axes.plot(names, fid, color=BLUE, marker="o", ms=4)
+            axes.plot(labels, fid, color=BLUE, marker="o", ms=4)
             axes.set_xlabel("truncation")
-        axes.set_ylabel(f"FID@{network} (less is better)")
-        axes.set_title(f"{points[0]['num_samples']:,} samples at each truncation")
+        axes.set_ylabel(_axis(FID, network))
+        axes.set_title(f"{points[0].num_samples:,} samples at each truncation")
     return figure
+
+
+def _values(points: Sequence[TruncationPoint], score: str) -> np.ndarray:
+    return np.array([point.scores[score].value for point in points], np.float64)
+
+
+def _axis(metric: Metric, network: str) -> str:
+    return f"{metric.title}@{network} ({metric.direction})"

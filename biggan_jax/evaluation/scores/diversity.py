@@ -1,8 +1,9 @@
-"""Within-class diversity: blind spot 4 of the Inception Score (Barratt & Sharma 2018, arXiv 1801.01973,
-section 4), which one good image per class, repeated, takes for the best of samplers.
+"""Within-class diversity: blind spot 4 of the Inception Score.
 
-Two measures, each relative to real images of the class: the mean distance of two images' features, and the
-Vendi score (Friedman & Dieng 2023, arXiv 2210.02410), the effective number of different images.
+One good image per class, repeated, has the highest IS (Barratt & Sharma 2018, arXiv 1801.01973, section 4).
+Two measures, each relative to real images of the class, detect this: the mean distance between the features
+of two images, and the Vendi score (Friedman & Dieng 2023, arXiv 2210.02410), the effective number of
+different images.
 """
 
 import dataclasses
@@ -14,29 +15,30 @@ from numpy.typing import ArrayLike
 
 from biggan_jax.evaluation.scores.features import check_features, check_same_width
 
-SHOWN = 10  # least diverse classes
-# A class is poor in variety below this share of real images' distance. By Fashion-MNIST's classifier, 50 real
-# images a class that were held out come to 0.80 to 1.2, one that is half one image repeated to 0.6 to 0.9…
+SHOWN = 10  # least diverse classes that are listed
+# A class lacks diversity below this share of the mean distance between real images. By Fashion-MNIST's
+# classifier, 50 held-out images per class reach 0.80 to 1.2. Classes of which half is one repeated image
+# reach 0.6 to 0.9…
 LEAST_DISTANCE = 0.75
-MOST_POOR = 0.05  # share of classes that chance may put there
-LEAST_MEAN = 0.85  # …and the mean over classes to 0.96 to 1.04, or 0.7
+MOST_POOR = 0.05  # share of classes that may be below by chance
+LEAST_MEAN = 0.85  # …and their means over the classes are 0.96 to 1.04, and 0.7
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Diversity:
-    """How samples of a class differ from each other, by class: f64[classes], NaN where a class has too few.
+    """The diversity of each class. Arrays are f64[classes], NaN for a class with too few images.
 
     Attributes:
-      distance: mean distance of two samples' features.
-      real_distance: of two real images'.
-      ratio: the first over the second.
-      vendi: Vendi score of as many samples as there are real images, or all samples if there are fewer…
-      real_vendi: …and of as many real images; 1 is one image, repeated.
-      mean_ratio: mean of `ratio` over classes.
-      poor_classes: labels with a ratio below `LEAST_DISTANCE`.
-      least: labels of the ten least diverse classes by `ratio`, the least first.
-      flagged: samples are less diverse than real images, everywhere or in some classes.
-      sentence: the same in words.
+      distance: Mean distance between the features of two samples.
+      real_distance: Mean distance between the features of two real images.
+      ratio: `distance` / `real_distance`.
+      vendi: Vendi score of the samples, of equally many samples and real images; 1 is one repeated image.
+      real_vendi: Vendi score of the real images.
+      mean_ratio: Mean of `ratio` over the classes.
+      poor_classes: Labels with a ratio below `LEAST_DISTANCE`.
+      least: Labels of the ten least diverse classes by `ratio`, the least diverse first.
+      flagged: Whether samples are less diverse than real images, in all or in some classes.
+      sentence: The same in words.
     """
 
     distance: np.ndarray
@@ -59,18 +61,18 @@ def diversity(
     classes: int,
     seed: int = 0,
 ) -> Diversity:
-    """Measures each class's diversity.
+    """Measures the diversity of each class.
 
     Args:
-      real: features f[M, D].
-      real_labels: i[M].
-      samples: features f[N, D].
-      labels: the classes that were asked for, i[N].
-      classes: how many there are.
-      seed: of the draw of equally many real images and samples for the Vendi score.
+      real: Features of real images, f[M, D].
+      real_labels: Labels of real images, i[M].
+      samples: Features of samples, f[N, D].
+      labels: Requested classes, i[N].
+      classes: Number of classes.
+      seed: Seed of the choice of equally many real images and samples for the Vendi score.
 
     Raises:
-      UserError: features that are not finite.
+      UserError: A feature is not finite.
     """
     real, samples = check_features(real, "real images", 0), check_features(samples, "samples", 0)
     check_same_width(real, samples)
@@ -91,15 +93,16 @@ def diversity(
     flagged = mean_ratio < LEAST_MEAN or len(poor) > MOST_POOR * len(known)
     if len(known):
         sentence = (
-            f"Two samples of a class differ by {100 * mean_ratio:.0f} % of what two real images do"
+            f"The mean distance between two samples of a class is {100 * mean_ratio:.0f} % of that between "
+            "two real images"
             + (
-                f", in {len(poor)} of {len(known)} classes by less than {100 * LEAST_DISTANCE:.0f} %"
+                f", and below {100 * LEAST_DISTANCE:.0f} % in {len(poor)} of {len(known)} classes"
                 * bool(len(poor))
             )
             + "."
         )
     else:
-        sentence = "No class has two samples and two real images, so there is nothing to compare."
+        sentence = "No class has two samples and two real images, so diversity cannot be compared."
     return Diversity(
         distance=distance,
         real_distance=real_distance,
@@ -115,7 +118,7 @@ def diversity(
 
 
 def mean_distance(features: np.ndarray) -> float:
-    """Mean Euclidean distance of two different rows of f[N, D]."""
+    """Computes the mean Euclidean distance between two different rows of f[N, D]."""
     rows = np.array(features, np.float64)
     rows -= rows.mean(axis=0)
     squares = (rows**2).sum(axis=1)
@@ -123,17 +126,17 @@ def mean_distance(features: np.ndarray) -> float:
     for start in range(0, len(rows), 1024):
         part = slice(start, start + 1024)
         squared = squares[part, None] + squares - 2 * rows[part] @ rows.T
-        # What rounding leaves of the distance of equal rows would otherwise be its root, which is far larger.
+        # Equal rows have a rounding error here, whose root would be far larger.
         squared[squared < 1e-12 * squares.max()] = 0
         total += np.sqrt(squared).sum()
     return float(total / (len(rows) * (len(rows) - 1)))
 
 
 def vendi(features: np.ndarray) -> float:
-    """Vendi score of f[N, D]: exp of the entropy of the eigenvalues of K / N, with K the rows' cosine
-    similarity.
+    """Computes the Vendi score of f[N, D]: exp of the entropy of the eigenvalues of K / N.
 
-    Between 1, all rows alike, and N, all orthogonal. A row of zeros is like no other.
+    K holds the cosine similarities of the rows. The score lies between 1 (all rows alike) and N (all rows
+    orthogonal). A row of zeros is unlike every other row.
     """
     rows = np.float64(features)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,62 +1,39 @@
-"""Fréchet distance of features (FID), in float64, with its bias (Heusel et al. 2017, arXiv 1706.08500).
+"""Fréchet distance of features (FID, Heusel et al. 2017, arXiv 1706.08500) in float64, its bias and limit.
 
-FID is d² = |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½) between Gaussians with the features' means and covariances.
-The last trace is the sum of the roots of the eigenvalues of Lᵀ Σ₂ L, where Σ₁ = L Lᵀ: a symmetric problem,
-unlike the root of Σ₁ Σ₂ itself, so there are no complex numbers to drop and no iteration that can fail.
+FID is d² = |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½) between Gaussians with the means and covariances of the
+features. The last trace is the sum of the roots of the eigenvalues of Lᵀ Σ₂ L, where Σ₁ = L Lᵀ. This problem
+is symmetric, unlike the root of Σ₁ Σ₂: no complex numbers to drop, no iteration that can fail.
 
-Of finitely many samples it comes out too high, by about c / N (`expected_bias`, Chong & Forsyth 2020, arXiv
-1911.07023): FIDs compare only at equal counts. What it would be of infinitely many is in `extrapolation`.
+FID of finitely many samples is biased upwards by about c / N (`expected_bias`), with a c that depends on the
+generator, so FIDs compare only at equal counts (Chong & Forsyth 2020, arXiv 1911.07023, section 3).
+`extrapolated` estimates FID∞, the limit for infinitely many samples.
 """
 
 import dataclasses
-import functools
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
 from biggan_jax.evaluation.scores.features import check_features, check_same_width
+from biggan_jax.evaluation.scores.moments import ROWS_AT_ONCE, FeatureStatistics, Moments
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FeatureStatistics:
-    """What FID knows of a set of images.
-
-    Attributes:
-      mean: f64[D].
-      covariance: f64[D, D], divided by N - 1 as everywhere in the field.
-      count: images they were taken from; None where a file does not say.
-    """
-
-    mean: np.ndarray
-    covariance: np.ndarray
-    count: int | None = None
-
-    @property
-    def too_few(self) -> bool:
-        """Whether there were too few images for a covariance of full rank: N - 1 < D."""
-        return self.count is not None and self.count <= len(self.mean)
-
-    @functools.cached_property
-    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues f64[D], none below 0, and eigenvectors f64[D, D] of the covariance."""
-        values, vectors = scipy.linalg.eigh(self.covariance, driver="evd")
-        return values.clip(min=0), vectors
+POINTS = 15  # counts that the line of FID∞ is fitted through, as in Chong & Forsyth…
+SMALLEST_SHARE = 0.1  # …from this share of the samples to all samples
 
 
 @dataclasses.dataclass(frozen=True)
 class Fid:
-    """FID and how far to trust it.
+    """FID and its reliability.
 
     Attributes:
-      value: the distance.
-      expected_bias: what perfect samples would get at these counts (see `expected_bias`); NaN where the count
-        of samples is unknown.
-      count: samples, or None where unknown.
-      reference_count: real images, or None where unknown.
-      too_few: a covariance is not of full rank, so FID is far too high, and beyond what `expected_bias`
-        tells.
-      sentence: the same in words.
+      value: FID.
+      expected_bias: FID of perfect samples at these counts (see `expected_bias`); NaN if the number of
+        samples is unknown.
+      count: Number of samples, or None if unknown.
+      reference_count: Number of real images, or None if unknown.
+      too_few: Whether a covariance lacks full rank. FID is then far too high, by more than `expected_bias`.
+      sentence: The same in words.
     """
 
     value: float
@@ -68,13 +45,13 @@ class Fid:
 
 
 def fid(reference: FeatureStatistics, samples: FeatureStatistics) -> Fid:
-    """FID of samples. Costs half as much from the second call on with the same `reference`.
+    """Computes FID. Repeated calls with the same `reference` cost half as much.
 
-    Too few samples for a covariance of full rank are no error (FID is defined, and the field reports it per
-    class), but the result says so.
+    Too few samples for a covariance of full rank raise no error, because FID is defined and the field reports
+    FIDs per class; the result states it.
 
     Raises:
-      ValueError: statistics of different widths.
+      ValueError: The statistics differ in width.
     """
     value = distance(reference, samples)
     width = len(reference.mean)
@@ -86,25 +63,26 @@ def fid(reference: FeatureStatistics, samples: FeatureStatistics) -> Fid:
     if too_few:
         few = min(n for n in (reference.count, samples.count) if n is not None)
         sentence = (
-            f"FID {value:.2f} is of {few:,} images with {width:,} features each: too few for a covariance of "
-            f"full rank, so it is far too high; take more than {width:,}, better {10 * width:,} or more."
+            f"FID {value:.2f} comes from {few:,} images with {width:,} features each: too few for a "
+            f"covariance of full rank, so it is far too high. Take more than {width:,} images, "
+            f"better {10 * width:,}."
         )
+    elif np.isnan(bias):
+        sentence = f"FID {value:.2f} for {counts}."
     else:
-        sentence = f"FID {value:.2f} of {counts}" + (
-            f"; perfect ones would get about {bias:.2f} for there being so few." if bias == bias else "."
-        )
+        sentence = f"FID {value:.2f} for {counts}; perfect samples would get about {bias:.2f} at this count."
     return Fid(value, bias, samples.count, reference.count, too_few, sentence)
 
 
 def distance(first: FeatureStatistics, second: FeatureStatistics) -> float:
-    """The squared Fréchet distance itself, 0 or more but for rounding.
+    """Computes the squared Fréchet distance, which is at least 0 up to rounding.
 
     Raises:
-      ValueError: statistics of different widths.
+      ValueError: The statistics differ in width.
     """
     if first.mean.shape != second.mean.shape:
         raise ValueError(
-            f"statistics of {len(first.mean)} and of {len(second.mean)} features: of two networks"
+            f"statistics of {len(first.mean)} and of {len(second.mean)} features: they come from two networks"
         )
     values, vectors = first.spectrum
     factor = vectors * np.sqrt(values)
@@ -116,10 +94,10 @@ def distance(first: FeatureStatistics, second: FeatureStatistics) -> float:
 
 
 def distance_of_features(first: ArrayLike, second: ArrayLike) -> float:
-    """The same from features f[N, D] and f[M, D], cheap where there are fewer images than features.
+    """Computes the same distance from features f[N, D] and f[M, D], cheaply where N or M is below D.
 
     The trace of (Σ₁ Σ₂)^½ is the sum of the singular values of X Yᵀ, for centred X and Y with XᵀX = Σ₁ and
-    YᵀY = Σ₂: a problem of the size of the smaller set.
+    YᵀY = Σ₂. The size of this problem is that of the smaller set.
     """
     x = np.array(check_features(first, "real images", 2), np.float64)
     y = np.array(check_features(second, "samples", 2), np.float64)
@@ -127,7 +105,7 @@ def distance_of_features(first: ArrayLike, second: ArrayLike) -> float:
     difference = x.mean(axis=0) - y.mean(axis=0)
     x, y = ((z - z.mean(axis=0)) / np.sqrt(len(z) - 1) for z in (x, y))
     if min(len(x), len(y)) > x.shape[1]:
-        # With triangular factors in their place, the problem is of the size of the features.
+        # Triangular factors in their place reduce the problem to D × D.
         x, y = (np.linalg.qr(z, mode="r") for z in (x, y))
     return _assemble(difference, (x**2).sum(), (y**2).sum(), scipy.linalg.svdvals(x @ y.T).sum())
 
@@ -139,33 +117,75 @@ def _assemble(difference: np.ndarray, first: float, second: float, root: float) 
 def per_class(
     real: ArrayLike, real_labels: np.ndarray, samples: ArrayLike, labels: np.ndarray, classes: int
 ) -> np.ndarray:
-    """FID of each class's samples to its real images: f64[classes], NaN where either has fewer than two.
+    """Computes the FID between samples and real images of each class.
 
-    With fewer images of a class than features, as is usual, the numbers are far above 0 for perfect samples
-    too: compare them with those of held-out real images at the same count, or among classes.
+    A class usually has fewer images than the network has features. Its FID is then far above 0 for perfect
+    samples too: compare it with the FID of held-out real images at the same count, or among classes.
+
+    Args:
+      real: Features f[M, D] of real images.
+      real_labels: i[M].
+      samples: Features f[N, D].
+      labels: Requested classes i[N].
+      classes: Number of classes.
+
+    Returns:
+      f64[classes], NaN for a class with fewer than two samples or two real images.
     """
     real, samples = check_features(real, "real images", 0), check_features(samples, "samples", 0)
-    found = np.full(classes, np.nan)
+    values = np.full(classes, np.nan)
     for label in range(classes):
-        mine, theirs = real[real_labels == label], samples[labels == label]
-        if min(len(mine), len(theirs)) >= 2:
-            found[label] = distance_of_features(mine, theirs)
-    return found
+        first, second = real[real_labels == label], samples[labels == label]
+        if min(len(first), len(second)) >= 2:
+            values[label] = distance_of_features(first, second)
+    return values
 
 
 def expected_bias(eigenvalues: np.ndarray, count: int, reference_count: int | None = None) -> float:
-    """What FID comes to, on average, for perfect samples of Gaussian features.
+    """Estimates the mean FID of perfect samples with Gaussian features.
 
     To the leading order, (1/N + 1/M) (Σᵢ λᵢ + ½ Σᵢⱼ λᵢ λⱼ (1 + δᵢⱼ) / (λᵢ + λⱼ)): the variance of the means
     and, through the second derivative of the distance, of the covariances. Features are not Gaussian, and
-    with N near D higher orders count: an estimate, good for N ≫ D.
+    higher orders matter for N near D, so the estimate is good for N ≫ D.
 
     Args:
-      eigenvalues: λ, of the features' covariance, f64[D].
-      count: samples, N.
-      reference_count: real images, M; None leaves their share out.
+      eigenvalues: Eigenvalues λ of the covariance of the features, f64[D].
+      count: Number of samples, N.
+      reference_count: Number of real images, M; None omits their share.
     """
     total = eigenvalues[:, None] + eigenvalues
     pairs = np.divide(np.outer(eigenvalues, eigenvalues), total, out=np.zeros_like(total), where=total > 0)
     share = 1 / count + (1 / reference_count if reference_count else 0)
     return float(share * (eigenvalues.sum() + 0.5 * (pairs.sum() + np.trace(pairs))))
+
+
+def extrapolated(reference: FeatureStatistics, features: ArrayLike, seed: int = 0) -> float | None:
+    """Estimates FID∞ (Chong & Forsyth 2020, section 3), at the cost of `POINTS` FIDs.
+
+    A line is fitted to FID against 1 / N at several counts N of the same samples, chosen at random for each
+    count, and evaluated at 1 / N = 0. The bias from the finite reference remains.
+
+    Args:
+      reference: Statistics of the real images.
+      features: Features of the samples, f[N, D].
+      seed: Seed of the random choices.
+
+    Returns:
+      FID∞, or None if the smallest count is not above D.
+
+    Raises:
+      UserError: A feature is not finite.
+    """
+    features = check_features(features, "samples")
+    fewest = int(len(features) * SMALLEST_SHARE)
+    if fewest <= features.shape[1]:
+        return None
+    random = np.random.default_rng(seed)
+    inverse = np.linspace(1 / fewest, 1 / len(features), POINTS)
+    values = []
+    for count in np.rint(1 / inverse).astype(int):
+        chosen, moments = random.permutation(len(features))[:count], Moments()
+        for start in range(0, count, ROWS_AT_ONCE):
+            moments.update(features[chosen[start : start + ROWS_AT_ONCE]])
+        values.append(distance(reference, moments.statistics()))
+    return float(np.polyfit(inverse, values, 1)[1])

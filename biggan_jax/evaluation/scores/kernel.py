@@ -1,9 +1,9 @@
-"""Kernel distance of features (KID): the unbiased estimate of MMD² with k(x, y) = (x·y / D + 1)³ (Bińkowski
-et al. 2018, arXiv 1801.01401, section 4).
+"""Kernel distance of features (KID): the unbiased estimate of MMD² with k(x, y) = (x·y / D + 1)³.
 
-As the field computes it: the mean over 100 random subsets of 1,000 images of each set, drawn by NumPy's
-RandomState(2020) as in torch-fidelity. It may be below 0. The ± that the field prints is the subsets'
-standard deviation, which does not shrink with more images; the standard error given here does.
+Bińkowski et al. 2018, arXiv 1801.01401, section 4. As the field computes it: the mean over 100 random subsets
+of 1,000 images of each set, chosen by NumPy's RandomState(2020) as in torch-fidelity. It may be below 0. The
+± that the field prints is the standard deviation of the subsets, which does not shrink with more images; the
+standard error given here does.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ SUBSETS, SUBSET_SIZE, SEED = 100, 1_000, 2020
 
 @dataclasses.dataclass(frozen=True)
 class Kid:
-    """KID.
+    """KID and its errors.
 
     Attributes:
-      value: the mean over subsets.
-      std: the subsets' standard deviation, the field's ±.
-      standard_error: of `value` as an estimate of the distance between the distributions, by the delete-d
-        jackknife (Shao & Wu 1989): s √(m / (N - m) + 1 / subsets) with m of N images a subset. Near KID = 0
-        it is too large rather than too small.
-      subsets: how many.
-      subset_size: images in each.
+      value: Mean over the subsets.
+      std: Standard deviation of the subsets, the field's ±.
+      standard_error: Standard error of `value` as an estimate of the distance between the distributions, by
+        the delete-d jackknife (Shao & Wu 1989): s √(m / (N - m) + 1 / subsets) with m of N images per subset.
+        It errs on the large side near KID = 0.
+      subsets: Number of subsets.
+      subset_size: Number of images in each.
     """
 
     value: float
@@ -44,30 +44,33 @@ def kid(
     subset_size: int = SUBSET_SIZE,
     seed: int = SEED,
 ) -> Kid:
-    """KID of samples f[N, D] to real images f[M, D].
+    """Computes KID between samples f[N, D] and real images f[M, D].
 
-    Subsets are of half the images where there are no more than `subset_size` of either; the value stays
-    unbiased, only its noise grows.
+    If either set has at most `subset_size` images, subsets hold half of the smaller set. The value stays
+    unbiased, and its noise grows.
 
     Raises:
-      UserError: fewer than 4 images of a set, or features that are not finite.
+      UserError: Fewer than 4 images in a set, or features that are not finite.
     """
     real, samples = check_features(real, "real images", 4), check_features(samples, "samples", 4)
     check_same_width(real, samples)
     fewer = min(len(real), len(samples))
     size = subset_size if fewer > subset_size else fewer // 2
     random = np.random.RandomState(seed)
-    found = []
+    values = []
     for _ in range(subsets):
-        ours = real[random.choice(len(real), size, replace=False)]
-        found.append(mmd2(ours, samples[random.choice(len(samples), size, replace=False)]))
-    std = float(np.std(found))
+        chosen = real[random.choice(len(real), size, replace=False)]
+        values.append(mmd2(chosen, samples[random.choice(len(samples), size, replace=False)]))
+    std = float(np.std(values))
     error = std * np.sqrt(size / (fewer - size) + 1 / subsets)
-    return Kid(float(np.mean(found)), std, float(error), subsets, size)
+    return Kid(float(np.mean(values)), std, float(error), subsets, size)
 
 
 def mmd2(x: np.ndarray, y: np.ndarray) -> float:
-    """The unbiased estimate of MMD² of f[m, D] and f[n, D], in float64: no image is compared with itself."""
+    """Computes the unbiased estimate of MMD² from f[m, D] and f[n, D] in float64.
+
+    No image is compared with itself.
+    """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (_kernel(x, x), _kernel(y, y))]
     return float(sum(within) - 2 * _kernel(x, y).mean())

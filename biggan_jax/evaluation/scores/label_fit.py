@@ -1,6 +1,8 @@
-"""Does the label set fit the network's? Blind spots 1 and 2 of the Inception Score (Barratt & Sharma 2018,
-arXiv 1801.01973, section 4): images of classes that its network never learnt score low however good they are,
-and so does a set of few classes. Then IS says more about the network than about the samples.
+"""Fit between the classes of a data set and of a network: blind spots 1 and 2 of the Inception Score.
+
+Images of classes that the network never learnt have a low IS however good they are, and so has a set of few
+classes (Barratt & Sharma 2018, arXiv 1801.01973, section 4). IS then says more about the network than about
+the samples.
 """
 
 import dataclasses
@@ -13,37 +15,38 @@ from numpy.typing import ArrayLike
 from biggan_jax.evaluation.scores.inception_score import ROWS_AT_ONCE, SPLITS, inception_score
 from biggan_jax.runtime.errors import UserError
 
-# Real images must fill this share of the network's classes, so that the top of IS's scale can be reached:
-# those of ten classes fill all ten of a classifier that was trained on them. Samples must fill this share of
-# what real images fill. Half of them of two of ten classes, half of all ten, come to 0.7 to 0.77.
+# Real images must fill this share of the network's classes, so that IS can be high: images of ten classes
+# fill all ten of a classifier that was trained on them. Samples must fill this share of the classes that real
+# images fill. Samples of which half show two of ten classes and half show all ten fill 0.7 to 0.77.
 LEAST_FILLED = 0.8
-# A class of the set is unknown to the network if less than this share of its real images can be told from
-# other classes by the network's. One it never learnt comes to about 0, the hardest of Fashion-MNIST to 0.65…
+# The network does not know a class of the set if its own classes separate less than this share of the real
+# images of the class from other classes. A class that it never learnt is at about 0, the hardest class of
+# Fashion-MNIST at 0.65…
 KNOWN = 0.25
-MOST_UNKNOWN = 0.05  # …and of a thousand, a few per cent may be that hard even so.
+MOST_UNKNOWN = 0.05  # …and a few per cent of a thousand classes may be hard for a good network.
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelFit:
-    """What IS is worth for this data set and network.
+    """The meaning of IS for a data set and a network.
 
     Attributes:
-      real_entropy: of the network's marginal over the real images, in nats.
-      real_effective_classes: the same as a number of classes, exp of it.
-      samples_effective_classes: of the samples' marginal.
-      network_classes: what it would be at most.
-      agreement: share of real images whose label is the one that most of the other real images of the same
-        network's class have.
-      mutual_information: of label and network's class of the real images, normalised by the mean entropy of
-        the two: 0 if one says nothing about the other, 1 if each tells the other.
-      unknown_classes: labels of the set's classes that the network does not tell from others.
-      samples_is: the Inception Score of `count` samples…
-      real_is: …and of as many real images.
-      share: the first as a share of the second.
-      count: how many.
-      meaningful: whether IS is meaningful here.
-      flagged: it is not, or the samples leave classes out.
-      sentence: the same in words.
+      real_entropy: Entropy of the mean prediction over the real images, in nats.
+      real_effective_classes: Effective number of classes of the real images, exp of `real_entropy`.
+      samples_effective_classes: Effective number of classes of the samples.
+      network_classes: Number of classes of the network, the maximum of both.
+      agreement: Share of real images whose label is the most frequent one among the other real images with
+        the same predicted class.
+      mutual_information: Mutual information of label and predicted class of the real images, normalised by
+        the mean entropy of both: 0 if they are independent, 1 if each determines the other.
+      unknown_classes: Labels of the classes that the network does not separate from others.
+      samples_is: Inception Score of `count` samples.
+      real_is: Inception Score of `count` real images.
+      share: `samples_is` / `real_is`.
+      count: Number of samples and of real images.
+      meaningful: Whether IS is meaningful for this data set and network.
+      flagged: Whether IS is not meaningful, or the samples miss classes.
+      sentence: The same in words.
     """
 
     real_entropy: float
@@ -65,21 +68,21 @@ class LabelFit:
 def label_fit(
     real_logits: ArrayLike, real_labels: np.ndarray, samples_logits: ArrayLike, seed: int = 0
 ) -> LabelFit:
-    """Compares the network's classes with the set's, and with what the samples fill.
+    """Compares the classes of the network with those of the data set and of the samples.
 
     Args:
-      real_logits: the network's, f[M, C].
-      real_labels: the set's own, i[M].
-      samples_logits: f[N, C].
-      seed: of the draw of equally many real images and samples.
+      real_logits: Logits of the real images, f[M, C].
+      real_labels: Labels of the real images, i[M].
+      samples_logits: Logits of the samples, f[N, C].
+      seed: Seed of the choice of equally many real images and samples.
 
     Raises:
-      UserError: fewer than ten images of either.
+      UserError: Fewer than ten samples or real images.
     """
     real_logits, samples_logits = np.asarray(real_logits), np.asarray(samples_logits)
     count = min(len(real_logits), len(samples_logits))
     if count < SPLITS:
-        raise UserError(f"{count} images are too few to compare Inception Scores: give {SPLITS} or more")
+        raise UserError(f"comparing Inception Scores needs at least {SPLITS} images, got {count}: give more")
     random = np.random.default_rng(seed)
     order = random.permutation(len(real_logits))
     equal = [real_logits[order[:count]], samples_logits[random.permutation(len(samples_logits))[:count]]]
@@ -95,23 +98,23 @@ def label_fit(
     faults = []
     if used < LEAST_FILLED:
         faults.append(
-            f"real images fill {real_effective:.1f} of the network's {classes} classes, so that IS cannot be "
+            f"real images fill {real_effective:.1f} of the {classes} classes of the network, so IS cannot be "
             "high"
         )
     if len(unknown) > MOST_UNKNOWN * present:
-        faults.append(f"the network does not know {len(unknown)} of the set's {present} classes")
+        faults.append(f"the network does not know {len(unknown)} of the {present} classes of the data set")
     share = samples_is / real_is
     if faults:
         sentence = f"IS is not meaningful here: {', and '.join(faults)}."
     else:
         sentence = (
-            f"IS is meaningful here: {samples_is:.2f}, which is {100 * share:.0f} % of what {count:,} real "
-            f"images score ({real_is:.2f})."
+            f"IS is meaningful here: {count:,} samples score {samples_is:.2f}, {100 * share:.0f} % of the "
+            f"score of as many real images ({real_is:.2f})."
         )
     if filled < LEAST_FILLED:
         sentence += (
-            f" The samples leave classes out: they fill {samples_effective:.1f} of the network's classes, "
-            f"real images {real_effective:.1f}."
+            f" The samples miss classes: they fill {samples_effective:.1f} classes of the network, and real "
+            f"images fill {real_effective:.1f}."
         )
     return LabelFit(
         real_entropy=entropies[0],
@@ -132,7 +135,7 @@ def label_fit(
 
 
 def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
-    """Normalised mutual information of two labellings i[N]; 1 where neither varies."""
+    """Computes the normalised mutual information of two labellings i[N]; 1 if neither varies."""
     joint = _counts(first, second) / len(first)
     one, other = (scipy.special.entr(joint.sum(axis=axis)).sum() for axis in (0, 1))
     shared = one + other - scipy.special.entr(joint).sum()
@@ -148,10 +151,10 @@ def _marginal_entropy(logits: np.ndarray) -> float:
 
 
 def _agreement(labels: np.ndarray, recognised: np.ndarray) -> tuple[np.ndarray, float]:
-    """For each label, the share of its images whose network's class is mostly of that label (NaN where there
-    are none), and the same for all images.
+    """Returns the shares of images whose predicted class mostly has their label, by label and in total.
 
-    An image has no vote on itself: otherwise a network's class with a single image would always be right.
+    The first is f64[labels], NaN for a label without images. An image has no vote on itself: otherwise a
+    predicted class with a single image would always be right.
     """
     counts = _counts(recognised, labels)
     ranked = np.sort(counts, axis=1)

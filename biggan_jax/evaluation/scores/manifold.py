@@ -1,9 +1,9 @@
-"""Precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991), density and coverage (Naeem et al. 2020,
-arXiv 2002.09797): how far samples and real images lie within each other's neighbourhoods.
+"""Precision, recall, density and coverage: how samples and real images overlap in feature space.
 
-A set's manifold is the union of balls around its images, each reaching to the image's k-th nearest other.
-With equal counts of both, as the papers have it. Balls are open, so images that are repeated more than k
-times have none.
+Precision and recall follow Kynkäänniemi et al. 2019 (arXiv 1904.06991), density and coverage Naeem et al.
+2020 (arXiv 2002.09797). The manifold of a set is the union of balls around its images; the radius of a ball
+is the distance to the k-th nearest other image. Both sets have equal counts, as in the papers. Balls are
+open, so an image that occurs more than k times has an empty ball.
 """
 
 import dataclasses
@@ -22,15 +22,15 @@ DENSITY_K = 5
 
 @dataclasses.dataclass(frozen=True)
 class Manifold:
-    """How two sets overlap.
+    """The overlap of two sets.
 
     Attributes:
-      precision: share of samples within the real images' manifold.
-      recall: share of real images within the samples' manifold.
-      density: mean number of real balls that a sample lies in, over k; 1 for perfect samples, can be more.
-      coverage: share of real images with a sample in their ball.
-      count: samples.
-      reference_count: real images.
+      precision: Share of samples within the manifold of the real images.
+      recall: Share of real images within the manifold of the samples.
+      density: Mean number of real balls around a sample, divided by k; 1 for perfect samples, and unbounded.
+      coverage: Share of real images with a sample in their ball.
+      count: Number of samples.
+      reference_count: Number of real images.
     """
 
     precision: float
@@ -44,10 +44,16 @@ class Manifold:
 def manifold(
     real: ArrayLike, samples: ArrayLike, precision_k: int = PRECISION_K, density_k: int = DENSITY_K
 ) -> Manifold:
-    """All four, of features f[M, D] of real images and f[N, D] of samples.
+    """Computes all four scores from features f[M, D] of real images and f[N, D] of samples.
+
+    Args:
+      real: Features of the real images.
+      samples: Features of the samples.
+      precision_k: Number of neighbours for precision and recall.
+      density_k: Number of neighbours for density and coverage.
 
     Raises:
-      UserError: too few images for k neighbours, or features that are not finite.
+      UserError: Too few images for k neighbours, or features that are not finite.
     """
     least = max(precision_k, density_k) + 1
     real, samples = check_features(real, "real images", least), check_features(samples, "samples", least)
@@ -90,8 +96,11 @@ def _padded(squared_radii: np.ndarray, block: nearest.Block) -> np.ndarray:
 def _inside(
     real: nearest.Block, samples: nearest.Block, small: jax.Array, large: jax.Array, sample_radii: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """For each sample, whether it is in a small real ball and in how many large ones; for each real image,
-    whether it is in a sample's ball, and whether its large ball has a sample in it.
+    """Compares two blocks.
+
+    Returns:
+      For each sample, whether it is in a small real ball, and the number of large real balls around it. For
+      each real image, whether it is in the ball of a sample, and whether its large ball holds a sample.
     """
     d2 = nearest.squared_distances(real.rows, real.squares, samples.rows, samples.squares)
     in_large = d2 < large[:, None]

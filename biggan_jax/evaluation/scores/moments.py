@@ -1,24 +1,53 @@
-"""Mean and covariance of features that never stand in memory together.
+"""Mean and covariance of features, computed without holding all features in memory.
 
-Batches, parts and hosts are merged exactly (Chan, Golub, LeVeque 1979), in float64 on the host: sums of
-squares in float32, or without the mean taken off first, lose the digits that the FID of good samples lives
-on.
+Batches, parts and hosts are merged exactly (Chan, Golub, LeVeque 1979), in float64 on the host. Sums of
+squares in float32, or without subtracting the mean first, lose the digits that decide the FID of good
+samples.
 """
 
+import dataclasses
+import functools
 from collections.abc import Iterable
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import ArrayLike
 
 from biggan_jax.evaluation.scores.features import check_features
-from biggan_jax.evaluation.scores.frechet import FeatureStatistics
 from biggan_jax.runtime.errors import UserError
 
 ROWS_AT_ONCE = 1024  # merged together: a merge passes over D² numbers, however few rows it adds
+ROWS_OF_AN_ARRAY = 4096
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureStatistics:
+    """Mean and covariance of the features of a set of images.
+
+    Attributes:
+      mean: f64[D].
+      covariance: f64[D, D], divided by N - 1 as everywhere in the field.
+      count: Number of images; None where a file does not state it.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    count: int | None = None
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the images are too few for a covariance of full rank: N - 1 < D."""
+        return self.count is not None and self.count <= len(self.mean)
+
+    @functools.cached_property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues f64[D], clipped at 0, and eigenvectors f64[D, D] of the covariance."""
+        values, vectors = scipy.linalg.eigh(self.covariance, driver="evd")
+        return values.clip(min=0), vectors
 
 
 class Moments:
-    """Collects the mean and covariance of f[N, D] from batches of any sizes.
+    """Accumulates the mean and covariance of f[N, D] over batches of any sizes.
 
     >>> moments = Moments()
     >>> for batch in batches:
@@ -34,17 +63,17 @@ class Moments:
 
     @property
     def count(self) -> int:
-        """Rows so far."""
+        """Number of rows so far."""
         return self._count + sum(map(len, self._waiting))
 
     def update(self, features: ArrayLike) -> None:
         """Adds a batch of features f[n, D].
 
         Raises:
-          UserError: one of them is not finite.
-          ValueError: not a matrix, or of another width than those before.
+          UserError: A feature is not finite.
+          ValueError: `features` is not a matrix, or differs in width from earlier batches.
         """
-        # A copy: whoever calls may use the buffer again.
+        # A copy: the caller may reuse the buffer.
         features = np.array(check_features(features, "images", least=0), np.float64)
         width = self._width()
         if width is not None and width != features.shape[1]:
@@ -54,10 +83,10 @@ class Moments:
             self._settle()
 
     def merge(self, other: "Moments") -> None:
-        """Adds all that `other` has seen; `other` stays as it is.
+        """Adds the rows of `other`, which keeps them.
 
         Raises:
-          ValueError: features of another width.
+          ValueError: The features of `other` differ in width.
         """
         other._settle()
         self._settle()
@@ -67,18 +96,18 @@ class Moments:
             self._add(other._count, other._mean, other._scatter)
 
     def statistics(self) -> FeatureStatistics:
-        """Mean and unbiased covariance of all so far.
+        """Returns the mean and the unbiased covariance of all rows so far.
 
         Raises:
-          UserError: fewer than two rows have no covariance.
+          UserError: Fewer than two rows.
         """
         self._settle()
         if self._count < 2:
-            raise UserError(f"{self._count} images have no covariance: give 2 or more")
+            raise UserError(f"a covariance needs at least 2 images, got {self._count}: give more")
         return FeatureStatistics(self._mean.copy(), self._scatter / (self._count - 1), self._count)
 
     def pack(self) -> np.ndarray:
-        """All of it as u32[n], to send to other hosts: JAX's gather would turn float64 into float32."""
+        """Returns the state as u32[n] for other hosts: JAX's gather would turn float64 into float32."""
         self._settle()
         upper = self._scatter[np.triu_indices(len(self._mean))]
         return np.concatenate([[float(self._count), float(len(self._mean))], self._mean, upper]).view(
@@ -87,7 +116,7 @@ class Moments:
 
     @classmethod
     def unpack(cls, packed: ArrayLike) -> "Moments":
-        """What `pack` packed."""
+        """Restores the moments that `pack` packed."""
         numbers = np.ascontiguousarray(packed, np.uint32).view(np.float64)
         moments, width = cls(), int(numbers[1])
         moments._count = int(numbers[0])
@@ -124,8 +153,16 @@ class Moments:
 
 
 def merged(parts: Iterable[Moments]) -> Moments:
-    """The moments of all parts together, one of each host say; in their order, so all hosts get the same."""
+    """Merges the moments of all parts in their order, so that every host gets the same result."""
     whole = Moments()
     for part in parts:
         whole.merge(part)
     return whole
+
+
+def feature_statistics(features: np.ndarray) -> FeatureStatistics:
+    """Returns the mean and covariance of features f[N, D] that are in memory."""
+    moments = Moments()
+    for start in range(0, len(features), ROWS_OF_AN_ARRAY):
+        moments.update(features[start : start + ROWS_OF_AN_ARRAY])
+    return moments.statistics()

@@ -1,8 +1,8 @@
-"""Nearest neighbours among features, block by block on the accelerator: 50,000 × 50,000 distances never stand
-in memory.
+"""Nearest neighbours among features, block by block on the accelerator.
 
-Blocks are compared in float32 after the references' mean is taken off, and the distances of the neighbours
-that are found are computed again in float64, so that a copy is at exactly 0.
+50,000 × 50,000 distances never stand in memory. Blocks are compared in float32 after the mean of the
+references is subtracted. The distances of the neighbours are recomputed in float64, so that a copy is at
+distance 0 exactly.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ LARGEST_BLOCK = 4096  # rows: blocks of 4096 × 2048 features and 4096 × 4096 d
 
 
 class Block(NamedTuple):
-    """Some rows of a matrix, padded to the size that was compiled for.
+    """Consecutive rows of a matrix, padded to the compiled size.
 
     Attributes:
-      start: number of the first row.
-      count: rows that are real.
+      start: Index of the first row.
+      count: Number of rows without the padding.
       rows: f32[size, D], zeros where padded.
-      squares: f32[size], |row|²; infinite where padded, and with it every distance.
+      squares: |row|² as f32[size]; infinite where padded, and so is every distance to it.
     """
 
     start: int
@@ -32,7 +32,7 @@ class Block(NamedTuple):
 
 
 def blocks(features: np.ndarray, centre: np.ndarray) -> Iterator[Block]:
-    """Cuts f[N, D] less `centre` f[D] into blocks of one size."""
+    """Yields blocks of one size of f[N, D] minus `centre` f[D]."""
     size = min(LARGEST_BLOCK, 1 << max(3, (len(features) - 1).bit_length()))
     for start in range(0, len(features), size):
         rows = np.float32(features[start : start + size] - centre)
@@ -42,7 +42,7 @@ def blocks(features: np.ndarray, centre: np.ndarray) -> Iterator[Block]:
 
 
 def squared_distances(x: jax.Array, x_squares: jax.Array, y: jax.Array, y_squares: jax.Array) -> jax.Array:
-    """|x - y|² for all pairs: f32[n, m]; infinite where either row is padding."""
+    """Computes |x - y|² for all pairs: f32[n, m], infinite where either row is padding."""
     product = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     return jnp.maximum(x_squares[:, None] + y_squares - 2 * product, 0)
 
@@ -50,49 +50,50 @@ def squared_distances(x: jax.Array, x_squares: jax.Array, y: jax.Array, y_square
 def nearest(
     queries: np.ndarray, references: np.ndarray, k: int, own: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest references of each query, nearest first.
+    """Finds the k nearest references of each query, nearest first.
 
     Args:
       queries: f[N, D].
       references: f[M, D]; may be a memory map.
-      k: how many.
-      own: i64[N], the number of each query among the references, which is no neighbour of itself.
+      k: Number of neighbours.
+      own: Index of each query among the references, i64[N], if queries are references; a reference is no
+        neighbour of itself.
 
     Returns:
-      Euclidean distances f64[N, k] and numbers of references i64[N, k].
+      Euclidean distances f64[N, k] and indices of references i64[N, k].
 
     Raises:
-      ValueError: fewer than k references.
+      ValueError: Fewer than k references.
     """
     others = len(references) - (own is not None)
     if others < k:
-        raise ValueError(f"{k} nearest of {others}")
+        raise ValueError(f"{k} nearest neighbours among {others} references")
     centre = _centre(references)
     distances, numbers = np.empty((len(queries), k)), np.empty((len(queries), k), int)
     for query in blocks(queries, centre):
         part = slice(query.start, query.start + query.count)
-        mine = np.full(len(query.rows), -1)
+        itself = np.full(len(query.rows), -1)
         if own is not None:
-            mine[: query.count] = own[part]
+            itself[: query.count] = own[part]
         best = jnp.full((len(query.rows), k), jnp.inf), jnp.full((len(query.rows), k), -1)
         for reference in blocks(references, centre):
-            best = _nearer(query, reference, jnp.asarray(mine), best)
-        found = np.asarray(best[1])[: query.count]
-        numbers[part] = found
+            best = _nearer(query, reference, jnp.asarray(itself), best)
+        chosen = np.asarray(best[1])[: query.count]
+        numbers[part] = chosen
         for column in range(k):
-            difference = np.float64(queries[part]) - references[found[:, column]]
+            difference = np.float64(queries[part]) - references[chosen[:, column]]
             distances[part, column] = np.sqrt((difference**2).sum(axis=1))
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(numbers, order, axis=1)
 
 
 def radii(features: np.ndarray, k: int) -> np.ndarray:
-    """Distance of each row of f[N, D] to its k-th nearest among the others: f64[N]."""
+    """Returns the distance of each row of f[N, D] to its k-th nearest other row: f64[N]."""
     return nearest(features, features, k, own=np.arange(len(features)))[0][:, -1]
 
 
 def _centre(features: np.ndarray) -> np.ndarray:
-    # Of a part, if there are many: it need only be near.
+    # A subset suffices: the centre only has to be near.
     return np.asarray(features[:: max(1, len(features) // 10_000)], np.float64).mean(axis=0)
 
 
@@ -100,7 +101,7 @@ def _centre(features: np.ndarray) -> np.ndarray:
 def _nearer(
     query: Block, reference: Block, own: jax.Array, best: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """`best` (squared distances and numbers, [n, k]) after a look at another block of references."""
+    """Updates `best`, squared distances and indices [n, k], with another block of references."""
     d2 = squared_distances(query.rows, query.squares, reference.rows, reference.squares)
     numbers = reference.start + jnp.arange(len(reference.rows))
     d2 = jnp.where(numbers == own[:, None], jnp.inf, d2)

@@ -1,44 +1,46 @@
-"""What the features do not see: blind spot 3 of the Inception Score (Barratt & Sharma 2018, arXiv 1801.01973,
-section 4), which lets two heads or a wrong global shape go unpunished.
+"""Sensitivity of features to global shape: blind spot 3 of the Inception Score.
 
-The control is real images cut into patches that change places: each patch is right, the whole is not. How far
-that moves the features says how much a network notices of the whole; how far it moves the features of the
-samples, beside that, whether they have a whole that shuffling could destroy.
+The Inception Score does not punish two heads or a wrong global shape (Barratt & Sharma 2018, arXiv
+1801.01973, section 4). The control is real images with shuffled patches: each patch is right, the global
+shape is not. The distance between real images and the control measures how far a network perceives global
+shape. The same distance for the samples, relative to it, measures whether the samples have a shape that
+shuffling destroys.
 """
 
 import dataclasses
 
 import numpy as np
 
-from biggan_jax.evaluation.scores.frechet import FeatureStatistics, distance, expected_bias
+from biggan_jax.evaluation.scores.frechet import distance, expected_bias
+from biggan_jax.evaluation.scores.moments import FeatureStatistics
 
 GRID = 4  # patches a side
-THUMBNAIL = 8  # pixels a side: two for each patch
+THUMBNAIL = 8  # pixels a side: two per patch
 
-# Shuffling must move the samples' features at least this far, as a share of how far it moves real images'.
-# By Fashion-MNIST's classifier and by thumbnails, 500 real images that were held out come to 0.89 to 1.13,
-# with every other one shuffled to 0.24 to 0.44.
-LEAST_WHOLE = 0.7
-# Two networks disagree if one finds the samples at least this far from real images (the control being 1)…
+# Shuffling must move the features of the samples at least this far, as a share of its effect on real images.
+# By Fashion-MNIST's classifier and by thumbnails, 500 held-out images reach 0.89 to 1.13, and 0.24 to 0.44 if
+# every other one is shuffled.
+LEAST_WHOLENESS = 0.7
+# Two networks disagree if the samples are at least this far from real images by one (the control being 1)…
 FAR = 0.25
-# …and the other at most a third as far.
+# …and at most a third as far by the other.
 DISAGREEMENT = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class PatchSensitivity:
-    """What a network notices of the shape of images, and of the samples' shape.
+    """The sensitivity of a network to shape, and the shape of the samples by it.
 
     Attributes:
-      network: its name.
-      control_fid: of real images with shuffled patches to themselves whole.
-      samples_fid: of the samples to real images.
-      share: the second over the first: 1 is as far from real images as the control.
-      wholeness: how far shuffling moves the samples' features, as a share of `control_fid`.
-      blind: the samples' FID is no smaller than the control's, or the control's is within what perfect
-        samples get for being finitely many: then FID under this network says nothing about shape.
-      flagged: the network is blind, or the samples lack a whole.
-      sentence: the same in words.
+      network: Name of the network.
+      control_fid: FID between real images and the same images with shuffled patches.
+      samples_fid: FID between the samples and real images.
+      share: `samples_fid` / `control_fid`; 1 is as far from real images as the control.
+      wholeness: FID between the samples and the shuffled samples, as a share of `control_fid`.
+      blind: Whether FID under this network says nothing about shape: the FID of the samples is not below
+        the control's, or the control's is within the bias of finitely many samples.
+      flagged: Whether the network is blind or shuffling hardly changes the samples.
+      sentence: The same in words.
     """
 
     network: str
@@ -53,7 +55,16 @@ class PatchSensitivity:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkAgreement:
-    """Whether two networks agree on how far samples are from real images, as shares of their own controls."""
+    """The agreement of two networks on the distance between samples and real images.
+
+    Attributes:
+      first: Name of the first network.
+      second: Name of the second network.
+      first_share: Distance by the first network, as a share of its control.
+      second_share: Distance by the second network, as a share of its control.
+      flagged: Whether the networks disagree.
+      sentence: The same in words.
+    """
 
     first: str
     second: str
@@ -64,16 +75,16 @@ class NetworkAgreement:
 
 
 def shuffle_patches(images: np.ndarray, grid: int = GRID, seed: int = 0, start: int = 0) -> np.ndarray:
-    """Images whose patches have changed places, every one of them, in another way for each image.
+    """Moves every patch of each image to another place, in a different order for each image.
 
     Args:
       images: u8[N, H, W, 3].
-      grid: patches a side; divides H and W.
-      seed: of the orders.
-      start: number of the first image: batches of a set come out as the whole set would.
+      grid: Patches a side; divides H and W.
+      seed: Seed of the orders.
+      start: Index of the first image. A set shuffled in batches equals the set shuffled at once.
 
     Raises:
-      ValueError: images that cannot be cut into patches of one size.
+      ValueError: `grid` does not divide H or W.
     """
     n, height, width, channels = images.shape
     if height % grid or width % grid:
@@ -83,20 +94,19 @@ def shuffle_patches(images: np.ndarray, grid: int = GRID, seed: int = 0, start: 
     places = np.empty((n, grid * grid), int)
     for number in range(n):
         order = np.random.default_rng((seed, start + number)).permutation(grid * grid)
-        places[number, order] = np.roll(order, 1)  # one cycle through all: nothing stays where it was
+        places[number, order] = np.roll(order, 1)  # one cycle through all patches: none keeps its place
     patches = np.take_along_axis(patches, places[:, :, None], axis=1)
     cut = (n, grid, grid, height // grid, width // grid, channels)
     return patches.reshape(cut).swapaxes(2, 3).reshape(images.shape)
 
 
 def thumbnails(images: np.ndarray, size: int = THUMBNAIL) -> np.ndarray:
-    """Features of another kind than a network's, f32[N, size² · 3]: the image at `size` × `size` pixels, in
-    [0, 1].
+    """Averages images to `size` × `size` pixels in [0, 1], as features f32[N, size² · 3].
 
-    They see layout and nothing else, so they make a second "network" that needs no weights.
+    Thumbnails hold layout and nothing else, so they serve as a second feature network without weights.
 
     Raises:
-      ValueError: images of a size that `size` does not divide.
+      ValueError: `size` does not divide H or W.
     """
     n, height, width, channels = images.shape
     if height % size or width % size:
@@ -112,30 +122,38 @@ def patch_sensitivity(
     samples: FeatureStatistics,
     shuffled_samples: FeatureStatistics,
 ) -> PatchSensitivity:
-    """Judges shape by one network's statistics of four sets: real images and samples, whole and shuffled."""
-    control, found = distance(real, shuffled_real), distance(real, samples)
+    """Measures sensitivity to shape from statistics by one network.
+
+    Args:
+      network: Name of the network, for the sentence.
+      real: Statistics of real images.
+      shuffled_real: Statistics of the same images with shuffled patches.
+      samples: Statistics of the samples.
+      shuffled_samples: Statistics of the same samples with shuffled patches.
+    """
+    control, to_real = distance(real, shuffled_real), distance(real, samples)
     bias = expected_bias(real.spectrum[0], samples.count, real.count) if samples.count else 0.0
-    blind = control <= max(found, bias)
+    blind = control <= max(to_real, bias)
     wholeness = _ratio(distance(samples, shuffled_samples), control)
-    lacking = wholeness < LEAST_WHOLE
+    lacking = wholeness < LEAST_WHOLENESS
     sentence = (
-        f"By {network}, real images with shuffled patches have an FID of {control:.2f}, the samples one of "
-        f"{found:.2f}"
+        f"By {network}, real images with shuffled patches have an FID of {control:.2f}, and the samples have "
+        f"an FID of {to_real:.2f}"
     )
     if blind:
-        sentence += ", so this FID does not tell whether the samples' shape is right"
+        sentence += ", so this FID does not show whether the shape of the samples is right"
     if lacking:
         sentence += (
-            f"; shuffling moves the samples' features only {100 * wholeness:.0f} % as far as real images', "
-            "so many samples lack a whole that it could destroy"
+            f"; shuffling moves the features of the samples only {100 * wholeness:.0f} % as far as those of "
+            "real images, so many samples lack a global shape"
         )
     elif not blind:
-        sentence += ": it would notice a wrong whole, and the samples have one"
+        sentence += ": the network perceives global shape, and the shape of the samples is right"
     return PatchSensitivity(
         network=network,
         control_fid=control,
-        samples_fid=found,
-        share=_ratio(found, control),
+        samples_fid=to_real,
+        share=_ratio(to_real, control),
         wholeness=wholeness,
         blind=blind,
         flagged=blind or lacking,
@@ -144,17 +162,17 @@ def patch_sensitivity(
 
 
 def network_agreement(first: PatchSensitivity, second: PatchSensitivity) -> NetworkAgreement:
-    """Compares two networks' verdicts on the same samples, such as the feature network's and thumbnails'."""
+    """Compares the results of two networks for the same samples."""
     shares = first.share, second.share
     near, far = sorted(shares)
     flagged = far >= FAR and far > DISAGREEMENT * near
     words = " and ".join(f"{100 * item.share:.0f} % by {item.network}" for item in (first, second))
-    sentence = f"The samples are {words} as far from real images as images with shuffled patches are: "
+    sentence = f"As a share of the control, the samples are {words} away from real images: "
     if flagged:
         blind = (first, second)[shares.index(near)].network
-        sentence += f"something is wrong with them that cannot be seen by {blind}."
+        sentence += f"the samples have a fault that {blind} cannot detect."
     else:
-        sentence += "the two agree."
+        sentence += "the two networks agree."
     return NetworkAgreement(first.network, second.network, *shares, flagged, sentence)
 
 
