@@ -36,21 +36,14 @@ FIELDS = flags.DEFINE_bool(
     "fields", False, "List all fields of a config with default, allowed values and meaning"
 )
 JSON = flags.DEFINE_bool("json", False, "Print JSON instead of tables")
-MARKDOWN = flags.DEFINE_bool(
-    "markdown", False, "With --fields, print Markdown, as the documentation shows the fields"
-)
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints the description of the networks, or the list of fields."""
     del argv
-    if JSON.value and MARKDOWN.value:
-        raise UserError("--json and --markdown: give one of them")
     if FIELDS.value:
         _show_fields(CONFIG.value)
         return
-    if MARKDOWN.value:
-        raise UserError("--markdown changes nothing without --fields: leave it out")
     if CONFIG.value is None:
         raise UserError("give --config=NAME for the networks of a config, or --fields for the list of fields")
     _show_networks(CONFIG.value)
@@ -96,11 +89,9 @@ def network_table(title: str, network: "NetworkDescription") -> "rich.table.Tabl
 
 
 def _show_fields(config: ConfigDict | None) -> None:
-    from biggan_jax.config.listing import fields_markdown, rows
+    from biggan_jax.config.listing import rows
 
-    if MARKDOWN.value:
-        print(fields_markdown(), end="")
-    elif JSON.value:
+    if JSON.value:
         print(json.dumps([row._asdict() | _value(config, row.field) for row in rows()]))
     else:
         import rich.console

@@ -1,23 +1,27 @@
-"""Makes a run's generator a folder that needs neither the run nor the training code: an export.
+"""Exports the generator of a run to a folder that needs neither the run nor the training code.
 
   python -m biggan_jax.export --workdir=runs/demo --output=exports/garments
   python -m biggan_jax.export --workdir=runs/demo --step=2800 --output=exports/step2800 --truncations=0.5,1,0
-  python -m biggan_jax.export --workdir=gs://bucket/run --best --output=exports/best --stablehlo
+  python -m biggan_jax.export --workdir=gs://bucket/runs/demo --best --output=exports/best --stablehlo
 
-It holds the averaged weights, divided by their spectral norms, batch norm's standing statistics at each of
---truncations (between them they are interpolated), the classes' names, what it came of, and a model card:
+The export holds the averaged weights, divided by their spectral norms, standing statistics of batch norm at
+each of --truncations, the names of the classes, the config and step of the run, and a model card. Between the
+truncations, statistics are interpolated. To sample from the export:
 
   import biggan_jax
   images = biggan_jax.load("exports/garments").sample(["Sandal", 7], truncation=0.5)
 
-Statistics of one truncation take config.sampling.standing_passes forward passes of config.sampling.batch_size
-images: seconds on an accelerator, but on a CPU half an hour for a network of 128 px, which a bar shows.
+The statistics of one truncation take config.sampling.standing_passes forward passes of
+config.sampling.batch_size images. That is seconds on an accelerator, and half an hour on a CPU for a network
+of 128 px; a bar shows the progress.
 
---stablehlo adds sampler.stablehlo, the whole sampler as a program that JAX runs without this package on CPUs,
-CUDA GPUs and TPUs; the model card shows how.
+--stablehlo adds sampler.stablehlo: the sampler as a program that JAX runs without this package on CPUs, CUDA
+GPUs and TPUs. The model card shows how.
 
-Once written, the export is loaded in a fresh process, and must draw the same images, byte by byte. If it does
-not, or the command is stopped, there is no export.
+The command loads the export in a new process, which must generate the same images, byte for byte. If they
+differ, or the command is stopped, no export remains.
+
+Exit codes: 0 exported; 2 a user error; 130 after Ctrl-C.
 """
 
 import math
@@ -30,27 +34,31 @@ from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "of a run, a directory or gs://BUCKET/DIRECTORY", required=True
+    "workdir", None, "Directory of the run, or gs://BUCKET/DIRECTORY", required=True
 )
-STEP = flags.DEFINE_integer("step", None, "of the checkpoint (default: the newest)", lower_bound=0)
-BEST = flags.DEFINE_bool("best", False, "take the checkpoint that is best by config.checkpoints.metric")
-OUTPUT = flags.DEFINE_string("output", None, "folder of the export; must not exist yet", required=True)
+STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint (default: the newest)", lower_bound=0)
+BEST = flags.DEFINE_bool("best", False, "Take the checkpoint that is best by config.checkpoints.metric")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of the export, on this machine; it must not exist yet", required=True
+)
 TRUNCATIONS = flags.DEFINE_list(
     "truncations",
     None,
-    "store statistics at these; 0 = untruncated (default: 0.25,0.5,0.75,1,1.5,0; of latents that are not "
-    "normal, 0)",
+    "Truncations to store standing statistics at, 0 = untruncated (default: 0.25,0.5,0.75,1,1.5,0; for "
+    "latents that are not normal, 0)",
 )
-STABLEHLO = flags.DEFINE_bool("stablehlo", False, "add the sampler as a program, sampler.stablehlo")
+STABLEHLO = flags.DEFINE_bool("stablehlo", False, "Add the sampler as a StableHLO program, sampler.stablehlo")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exports and says what came of it; returns the exit code."""
+    """Exports the generator; returns the exit code."""
     del argv
     if BEST.value and STEP.value is not None:
         raise UserError(f"--best and --step={STEP.value}: give one of them")
     if "://" in OUTPUT.value:
-        raise UserError(f"--output={OUTPUT.value}: give a local folder, and copy it from there")
+        raise UserError(
+            f"--output={OUTPUT.value}: give a folder on this machine, and copy the export from there"
+        )
     truncations = None
     if TRUNCATIONS.value is not None:
         truncations = tuple(map(_truncation, TRUNCATIONS.value or [""]))

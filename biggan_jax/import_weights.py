@@ -1,4 +1,4 @@
-"""Makes an export of a published BigGAN's weights, of whichever package they are.
+"""Converts the weights of a published BigGAN to an export.
 
   python -m biggan_jax.import_weights --format=huggingface --output=exports/deep128 biggan-deep-128
   python -m biggan_jax.import_weights --format=biggan-pytorch --output=exports/mine G_ema.pth
@@ -6,19 +6,21 @@
       --truncations=0.5,1,0 --class_names=names.txt
   python -m biggan_jax.import_weights --format=tfhub --output=exports/biggan256 biggan-256
 
-What is named last is, by format:
+The files to read come last. They depend on the format:
 
   huggingface      a folder of pytorch-pretrained-biggan: config.json and pytorch_model.bin
-  biggan-pytorch   the state dict G_ema.pth or G.pth and, to train on from, D.pth; also as .safetensors
-  tfhub            a published module's folder (a SavedModel), or a checkpoint under the same names
+  biggan-pytorch   the state dict G_ema.pth or G.pth and, for fine-tuning, D.pth; also as .safetensors
+  tfhub            the folder of a published module (a SavedModel), or a checkpoint with the same names
 
-Nothing in a file is executed. The architecture is read from the shapes; every tensor that is missing, surplus
-or of another shape is named. The export (what biggan_jax.load and the other commands take) is written whole
-or not at all, and then loaded again and compared with what was read.
+No code in a file is executed. The command reads the architecture from the shapes, and names every tensor that
+is missing, surplus or of another shape. The export, which biggan_jax.load and the other commands take, is
+written completely or not at all; then it is loaded again and compared with the source.
 
-Folders of huggingface and modules of tfhub come with batch norm's statistics for truncations from 0 to 1.
-Other files have those of one truncation, or none. --truncations gathers standing statistics, as the paper
-does, by many forward passes, which takes its time on a CPU.
+Folders of huggingface and modules of tfhub contain the batch norm statistics of truncations from 0 to 1.
+Other files contain the statistics of one truncation, or none. --truncations gathers standing statistics by
+many forward passes, as the paper does, which is slow on a CPU.
+
+Exit codes: 0 imported; 2 a user error; 130 after Ctrl-C.
 """
 
 from collections.abc import Sequence
@@ -30,31 +32,38 @@ from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
 FORMAT = flags.DEFINE_enum(
-    "format", None, ["huggingface", "biggan-pytorch", "tfhub"], "what the files are of", required=True
+    "format", None, ["huggingface", "biggan-pytorch", "tfhub"], "Format of the files", required=True
 )
-OUTPUT = flags.DEFINE_string("output", None, "folder of the export; must not exist yet", required=True)
-CLASS_NAMES = flags.DEFINE_string("class_names", None, "file with a class's name on each line, in order")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of the export, on this machine; it must not exist yet", required=True
+)
+CLASS_NAMES = flags.DEFINE_string(
+    "class_names", None, "Text file with the name of one class on each line, in the order of the labels"
+)
 TRUNCATION = flags.DEFINE_float(
     "truncation",
     None,
-    "of biggan-pytorch: the threshold that its statistics were gathered at (default: 0, untruncated)",
+    "For biggan-pytorch, the truncation at which its statistics were gathered (default: 0, untruncated)",
     lower_bound=0.0,
 )
 EPSILON = flags.DEFINE_float(
-    "epsilon", None, "of biggan-pytorch: batch norm's, which is its --BN_eps (default: 1e-5)"
+    "epsilon", None, "For biggan-pytorch, the epsilon of batch norm, its --BN_eps (default: 1e-5)"
 )
 TRUNCATIONS = flags.DEFINE_list(
     "truncations",
     [],
-    "gather standing statistics at these (in place of the file's, where it has them): 0.5,1,0",
+    "Truncations, such as 0.5,1,0, at which to gather standing statistics, which replace the statistics of "
+    "the files",
 )
-PASSES = flags.DEFINE_integer("passes", 100, "forward passes for --truncations", lower_bound=1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "images of a pass", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "of the passes' latents and labels", lower_bound=0)
+PASSES = flags.DEFINE_integer(
+    "passes", 100, "Number of forward passes over which --truncations averages", lower_bound=1
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Number of images in one forward pass", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents and labels of the forward passes", lower_bound=0)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Reads, gathers, writes and checks; returns the exit code."""
+    """Imports the weights; returns the exit code."""
     from rich.console import Console  # here: --help and a misspelt flag need not wait
 
     from biggan_jax.exports.weights.importing import Gathering, import_weights

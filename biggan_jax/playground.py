@@ -1,12 +1,14 @@
-"""Serves a page on this machine to play with an exported generator.
+"""Serves a web page on this machine that samples from an exported generator.
 
   python -m biggan_jax.playground exports/garments
   python -m biggan_jax.playground exports/imagenet128 --port=8080
 
-Choose a class, a seed and a truncation, click two of the pictures and go from one to the other. The page is
-at http://127.0.0.1:7860 for this machine alone; --host=0.0.0.0 shows it to the network.
+On the page, choose a class, a seed and a truncation; click two of the images to interpolate between them. The
+page is at http://127.0.0.1:7860, for this machine alone; --host=0.0.0.0 opens it to the network.
 
-Needs Gradio: pip install 'biggan-jax[playground]'
+The page needs Gradio: pip install 'biggan-jax[playground]'
+
+Exit codes: 0 after Ctrl-C; 2 a user error.
 """
 
 import importlib.util
@@ -21,10 +23,13 @@ from biggan_jax.runtime.errors import UserError
 WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "the export, a folder that biggan_jax.export or biggan_jax.import_weights has written: as EXPORT alone",
+    "Folder that biggan_jax.export or biggan_jax.import_weights has written; "
+    "'--weights=' may be left out, as in the examples",
 )
-HOST = flags.DEFINE_string("host", "127.0.0.1", "address to listen at; 0.0.0.0 for all of this machine's")
-PORT = flags.DEFINE_integer("port", 7860, "to listen at", lower_bound=1, upper_bound=65535)
+HOST = flags.DEFINE_string(
+    "host", "127.0.0.1", "Address to listen at; 0.0.0.0 = all addresses of this machine"
+)
+PORT = flags.DEFINE_integer("port", 7860, "Port to listen at", lower_bound=1, upper_bound=65535)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,11 +62,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _folder(names: Sequence[str]) -> str:
-    """The export's, whether it is named alone or by --weights."""
+    """Returns the folder of the export, which is given alone or by --weights."""
     names = [*names, *([] if WEIGHTS.value is None else [WEIGHTS.value])]
     if not names:
         raise UserError(
-            "no export is named: python -m biggan_jax.playground EXPORT, with the folder that "
+            "give an export: python -m biggan_jax.playground EXPORT, with the folder that "
             "biggan_jax.export or biggan_jax.import_weights has written"
         )
     if len(names) > 1:

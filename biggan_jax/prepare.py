@@ -1,24 +1,27 @@
-"""Writes a data set once at the size that training needs, for fast reading by every run.
+"""Writes a data set once at the resolution of training, so that every run reads it fast.
 
   python -m biggan_jax.prepare --source=tfds:imagenet2012 --resolution=128 --output=/data/imagenet128
   python -m biggan_jax.prepare --source=folder:pictures --resolution=64 --output=pictures64
-  python -m biggan_jax.prepare --source=folder:pictures --resolution=64 --output=gs://bucket/pictures64
+  python -m biggan_jax.prepare --source=folder:pictures --resolution=64 --output=gs://bucket/data/pictures64
 
-Then train with --config.data.source=prepared:/data/imagenet128. Every split that has labels is written; of a
-folder, which has one sub-folder a class, the split "train". Each picture is cropped to its centred square,
-resized by area as Pillow's BOX filter does, and stored as it is, without loss: 49 kB at 128 px, 63 GB for
-ImageNet.
+Then train with --config.data.source=prepared:/data/imagenet128. The command writes every split that has
+labels. A folder, with one sub-folder for each class, has one split, "train". Each picture is cropped to its
+centred square, resized by area as Pillow's BOX filter does, and stored without loss: 49 kB at 128 px, 63 GB
+for ImageNet.
 
-Stopped or cut off, the same command goes on where it was; finished, it says so. Pictures that can't be used
-are left out and listed, in refused.txt too. What is written is a set of TensorFlow Datasets: elsewhere, read
-it with tfds.builder_from_directory. A bucket takes the extra gcs; whoever trains from it, with
---config.data.source=prepared:gs://…, first makes a copy in $BIGGAN_CACHE (~/.cache/biggan_jax).
+If the command is stopped, the same command continues where it was. Pictures that are unusable are left out
+and listed, also in refused.txt. The output is a set of TensorFlow Datasets: to read it elsewhere, call
+tfds.builder_from_directory. A bucket needs the extra `gcs`. A run that trains from a bucket, with
+--config.data.source=prepared:gs://…, first copies the set to $BIGGAN_CACHE (~/.cache/biggan_jax).
 
-On a cluster, an Apache Beam pipeline writes the same files; its workers need this package, the source and the
-output, so these are on a shared disk or in a bucket:
+On a cluster, an Apache Beam pipeline writes the same files. Its workers need this package, and a shared disk
+or bucket that holds the source and the output:
 
-  python -m biggan_jax.prepare --source=tfds:imagenet2012 --resolution=128 --output=gs://bucket/imagenet128 \
+  python -m biggan_jax.prepare --source=tfds:imagenet2012 --resolution=128 \\
+      --output=gs://bucket/data/imagenet128 \\
       --beam_pipeline_options=runner=DataflowRunner,project=…,region=…,temp_location=gs://bucket/temporary
+
+Exit codes: 0 written; 2 a user error; 130 after Ctrl-C.
 """
 
 import os
@@ -29,23 +32,29 @@ from absl import flags
 from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED
 
-SOURCE = flags.DEFINE_string("source", None, "tfds:NAME or folder:PATH", required=True)
-RESOLUTION = flags.DEFINE_integer("resolution", None, "pixels a side", required=True, lower_bound=1)
-OUTPUT = flags.DEFINE_string("output", None, "where to; a new folder, or gs://…", required=True)
+SOURCE = flags.DEFINE_string("source", None, "Data set to read, tfds:NAME or folder:PATH", required=True)
+RESOLUTION = flags.DEFINE_integer(
+    "resolution", None, "Side of the written images in pixels", required=True, lower_bound=1
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "New folder, or gs://BUCKET/DIRECTORY, to write to", required=True
+)
 MAX_REFUSED = flags.DEFINE_float(
     "max_refused",
     0.01,
-    "share of the pictures that may be unusable before it stops",
+    "Share of the pictures that may be unusable; beyond it the command stops",
     lower_bound=0.0,
     upper_bound=1.0,
 )
 BEAM = flags.DEFINE_string(
-    "beam_pipeline_options", None, "write by Apache Beam: its options, without dashes, between commas"
+    "beam_pipeline_options",
+    None,
+    "Options of an Apache Beam pipeline that writes the set, without dashes and separated by commas",
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prepares the set and says what came of it; returns the exit code."""
+    """Prepares the set and prints a summary; returns the exit code."""
     del argv
     from biggan_jax.data.catalogue import open_splits  # imported late, so that --help is quick
     from biggan_jax.data.cluster import write_prepared_by_beam
@@ -61,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
                 SOURCE.value, RESOLUTION.value, OUTPUT.value, MAX_REFUSED.value, BEAM.value
             )
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on where it was", flush=True)
+        print("\ninterrupted: the same command continues where it was", flush=True)
         os._exit(EXIT_INTERRUPTED)  # an ordinary exit would wait for the threads that decode
     images = ", ".join(f"{split} {count:,}" for split, count in summary.images.items())
     print(f"{'was already finished' if summary.was_finished else 'finished'}: {OUTPUT.value}")

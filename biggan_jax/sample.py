@@ -1,4 +1,4 @@
-"""Draws samples of a generator: sheets, interpolations, animations, and large sets.
+"""Samples from a generator: sheets, interpolations, animations, and large sets.
 
   python -m biggan_jax.sample --weights=exports/garments --output=sheet.png
   python -m biggan_jax.sample --workdir=runs/demo --classes=sandal,7 --truncation=0.5 --output=two.png
@@ -9,27 +9,31 @@
   python -m biggan_jax.sample --weights=EXPORT --num_samples=50000 --output=samples.npz
   python -m biggan_jax.sample --weights=EXPORT --latents=latents.npz --output=images.npz
 
-The generator is an export's, or the averaged one of a run's newest checkpoint (or --step), whose standing
-statistics are gathered first, at the truncation asked for. Classes go by number or by name; ImageNet's by any
-of their names, such as tench, and names with a comma in double quotes: --classes='"tench, Tinca tinca",7'.
+The generator comes from an export, or from a run: the averaged weights of the newest checkpoint (or of
+--step), for which standing statistics are gathered first, at the requested truncation. Give classes by number
+or by name. ImageNet's classes have several names each, such as tench; put a name with a comma in double
+quotes: --classes='"tench, Tinca tinca",7'.
 
-What is drawn is by the ending of --output:
+The ending of --output decides what is written:
 
-  .png         a latent a row, a class a column; with --truncations a truncation a column; with --interpolate
-               a way from image to image a row
-  .gif, .mp4   with --interpolate: all ways side by side, there and back, so that it loops; MP4 needs
-               pip install 'biggan-jax[video]'
-  .npz         with --num_samples: arr_0 u8[N, H, W, 3] and arr_1, the labels, i32[N], as ADM's evaluator and
-               biggan_jax.evaluate take them; as many of each class, or one more. With --latents: images
-               f32[N, H, W, 3] in [-1, 1] of z f32[N, latent_dim] and labels i32[N] in another; z is taken
-               as it is, and labels f32[N, classes] mix the classes
+  .png         a sheet: one latent in each row, one class in each column. With --truncations, one truncation
+               in each column. With --interpolate, one interpolation in each row
+  .gif, .mp4   with --interpolate: all interpolations side by side, forth and back, so that the animation
+               loops. MP4 needs pip install 'biggan-jax[video]'
+  .npz         with --num_samples: arr_0, images u8[N, H, W, 3], and arr_1, labels i32[N], as ADM's evaluator
+               and biggan_jax.evaluate read them, with equally many images of each class, or one more.
+               With --latents: images f32[N, H, W, 3] in [-1, 1], of z f32[N, latent_dim] and labels i32[N] in
+               another .npz. z is used as given; labels f32[N, classes] mix the classes
 
---interpolate=z goes from one latent to another, in each of --classes; class goes from each class to the next
-with one latent; both changes the two together.
+--interpolate=z leads from one latent to another in each of --classes, --interpolate=class from each class to
+the next with one latent, and --interpolate=both changes latent and class together.
 
-A set of --num_samples is drawn on all devices, and by several processes told of each other as for
-biggan_jax.train. Image i depends on the seed and i alone: the number of devices changes nothing. Interrupted,
-the same command goes on where it was; until the end its parts are beside the file, which take as much space.
+All devices share a set of --num_samples, as do several processes; give them their places as for
+biggan_jax.train. Image i depends only on the seed and i, not on the number of devices. If the command is
+interrupted, the same command continues where it was. Until it ends, the finished parts lie beside the file,
+and take as much space as the file will.
+
+Exit codes: 0 written; 2 a user error; 75 another process was lost; 130 after Ctrl-C.
 """
 
 import os
@@ -49,36 +53,53 @@ if TYPE_CHECKING:
     from biggan_jax.sampling.sampler import Sampler
 
 WEIGHTS = flags.DEFINE_string(
-    "weights", None, "folder that biggan_jax.export or biggan_jax.import_weights has written"
+    "weights", None, "Folder that biggan_jax.export or biggan_jax.import_weights has written"
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "in its place, of a run: a directory or gs://BUCKET/DIRECTORY")
-STEP = flags.DEFINE_integer("step", None, "of the run's checkpoint (default: the newest)", lower_bound=0)
-OUTPUT = flags.DEFINE_string("output", None, "file to write: .png, .gif, .mp4 or .npz", required=True)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of a run, or gs://BUCKET/DIRECTORY, in place of --weights"
+)
+STEP = flags.DEFINE_integer(
+    "step", None, "Step of the checkpoint of the run (default: the newest)", lower_bound=0
+)
+OUTPUT = flags.DEFINE_string("output", None, "File to write: .png, .gif, .mp4 or .npz", required=True)
 CLASSES = flags.DEFINE_list(
-    "classes", None, "names or numbers (default: of pictures ten, spread over all; of sets all)"
+    "classes", None, "Names or numbers of classes (default: for pictures ten of all classes, for sets all)"
 )
 TRUNCATION = flags.DEFINE_float(
-    "truncation", None, "of the latents (default: none, or the widest that there are statistics for)"
+    "truncation",
+    None,
+    "Truncation of the latents, 0 = untruncated (default: untruncated, or the widest truncation with "
+    "statistics)",
 )
-SEED = flags.DEFINE_integer("seed", 0, "of the latents", lower_bound=0, upper_bound=2**32 - 1)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents", lower_bound=0, upper_bound=2**32 - 1)
 ROWS = flags.DEFINE_integer(
     "rows",
     None,
-    "latents of a picture (default: 8; with --truncations 4, --interpolate 1)",
+    "Number of rows of a picture, each with latents of its own (default: 8; with --truncations 4, with "
+    "--interpolate 1)",
     lower_bound=1,
 )
-TRUNCATIONS = flags.DEFINE_list("truncations", None, "a column for each, in place of classes: 0.2,0.5,1,0")
-INTERPOLATE = flags.DEFINE_enum("interpolate", None, ["z", "class", "both"], "what changes on the way")
-STEPS = flags.DEFINE_integer(
-    "steps", None, "images from one end to the other (default: 8, of animations 32)", lower_bound=2
+TRUNCATIONS = flags.DEFINE_list(
+    "truncations", None, "Truncations, such as 0.2,0.5,1,0, one for each column, in place of classes"
 )
-FPS = flags.DEFINE_integer("fps", 12, "frames of an animation a second", lower_bound=1, upper_bound=50)
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "samples of a set", lower_bound=1)
-LATENTS = flags.DEFINE_string("latents", None, "an .npz of z f32[N, latent_dim] and labels")
+INTERPOLATE = flags.DEFINE_enum(
+    "interpolate", None, ["z", "class", "both"], "Interpolate between latents, between classes, or both"
+)
+STEPS = flags.DEFINE_integer(
+    "steps",
+    None,
+    "Number of images from one end of an interpolation to the other (default: 8; for animations 32)",
+    lower_bound=2,
+)
+FPS = flags.DEFINE_integer("fps", 12, "Frames of an animation in a second", lower_bound=1, upper_bound=50)
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "Number of samples of a set", lower_bound=1)
+LATENTS = flags.DEFINE_string(
+    "latents", None, "File .npz of latents z f32[N, latent_dim] and labels to generate images of"
+)
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
     None,
-    "images that a device draws at once, of an .npz (default: by memory)",
+    "For .npz, number of images that a device generates at once (default: by memory)",
     lower_bound=1,
 )
 PLACE = cli.define_processes()
@@ -109,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
         with processes.fail_fast():
             _sample(asked, truncations)
     except KeyboardInterrupt:
-        hint = "; the same command goes on where it was" if asked == "num_samples" else ""
+        hint = "; the same command continues where it was" if asked == "num_samples" else ""
         print(f"\ninterrupted{hint}", flush=True)
         os._exit(EXIT_INTERRUPTED)  # an ordinary exit may wait for other processes
     return 0

@@ -1,25 +1,28 @@
-"""Trains BigGAN as a config says, from the beginning or from where a stopped run left its workdir.
+"""Trains BigGAN, from the beginning or from the last checkpoint in the workdir.
 
-  python -m biggan_jax.train --config=configs/fashion_mnist.py --workdir=runs/fashion_mnist
-  python -m biggan_jax.train --config=configs/cifar10.py --workdir=runs/narrow --config.model.channels=32
-  python -m biggan_jax.train --config=configs/imagenet128.py --workdir=runs/imagenet128 \\
+  python -m biggan_jax.train --config=fashion_mnist --workdir=runs/fashion_mnist
+  python -m biggan_jax.train --config=cifar10 --workdir=runs/narrow --config.model.channels=32
+  python -m biggan_jax.train --config=imagenet128 --workdir=runs/imagenet128 \\
       --config.batch_size=256 --config.checkpoint_every=500
 
-With --dry_run it says what it would read, draws 64 images as the networks would see them (dry_run.png in the
-workdir), measures how fast they come, and stops.
+The run writes config.json, metrics.jsonl, tensorboard/, curves.png, samples/ and checkpoints/ into the
+workdir. The same command again continues from the last checkpoint, on any number of devices and hosts, or
+says that the run is finished. Ctrl-C and SIGTERM save a checkpoint before the command exits.
 
-On several hosts, run the same command on each: TPU slices and SLURM (srun, one task for each GPU) tell JAX
-the rest. Elsewhere say it; on one machine, launch/local.py does:
+With --dry_run the command lists the data that it would read, writes 64 training images to dry_run.png in the
+workdir as the networks would receive them, measures how fast images arrive, and stops.
 
-  python -m biggan_jax.train --config=configs/imagenet128.py --workdir=gs://bucket/imagenet128 \\
+On several hosts, run the same command on each. TPU slices and SLURM (srun, one task for each GPU) give JAX
+the place of each process. On one machine launch/local.py does. Elsewhere give it by flags:
+
+  python -m biggan_jax.train --config=imagenet128 --workdir=gs://bucket/runs/imagenet128 \\
       --coordinator_address=first-host:1234 --num_processes=4 --process_id=0
 
-The workdir gets config.json, metrics.jsonl, tensorboard/, curves.png, samples/ and checkpoints/; of several
-hosts the first alone writes it. The same command again goes on from the last checkpoint, on any number of
-devices and hosts, or says that the run is finished. Ctrl-C and SIGTERM save first.
+Only the first process writes into the workdir.
 
-Exit codes: 0 finished, 2 an error that you can put right (a collapse is one), 75 saved after SIGTERM or
-another process was lost, and to be started again, 130 saved after Ctrl-C.
+Exit codes: 0 the run is finished; 2 a user error, such as a wrong flag or a collapsed run; 75 the state is
+saved after SIGTERM, or another process was lost, and the same command continues the run; 130 the state is
+saved after Ctrl-C.
 """
 
 import functools
@@ -36,17 +39,17 @@ CONFIG = cli.define_config()
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "where the run keeps everything, a directory or gs://BUCKET/DIRECTORY; is created",
+    "Directory of the run, or gs://BUCKET/DIRECTORY; the command creates it",
     required=True,
 )
 DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "say what would be read, draw 64 images of it, measure how fast it comes, and stop"
+    "dry_run", False, "List the data, write 64 training images, measure how fast images arrive, and stop"
 )
 PLACE = cli.define_processes()
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the loop; returns the exit code."""
+    """Trains, or does the dry run; returns the exit code."""
     del argv
     from biggan_jax.runtime import processes  # here: --help and a misspelt flag need not wait for JAX
 

@@ -138,7 +138,7 @@ def test_neither_or_both_of_run_and_file_is_an_error(flags):
     done = run(*flags)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: give one of --workdir=DIR, of a run, --weights=EXPORT and --samples=FILE.npz\n"
+        "error: give one of --workdir=DIR (a run), --weights=EXPORT and --samples=FILE.npz\n"
     )
 
 

@@ -75,7 +75,7 @@ def test_the_table_has_both_slices_and_remedies_for_the_one_that_does_not_fit():
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ([], "--topology is missing: a slice of TPUs, such as v3:8x8"),
+        ([], "--topology is missing: Slice of TPUs, such as v3:8x8"),
         (["--topology=x,none"], "--topology=none: no such slice"),
         (["--topology=x,xxx"], "config.batch_size = 32: it is shared by 3 replicas"),
     ],

@@ -41,10 +41,10 @@ def test_the_folder_named_in_either_form_is_the_one_that_is_loaded(tmp_path, for
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "no export is named: python -m biggan_jax.playground EXPORT"),
+        ((), "give an export: python -m biggan_jax.playground EXPORT"),
         (("one", "other"), "one and other: the page shows one export"),
         (("one", "--weights=other"), "one and other: the page shows one export"),
-        (("--port=8080",), "no export is named"),
+        (("--port=8080",), "give an export"),
         (("--port=0", "one"), "--port=0: "),
     ],
 )

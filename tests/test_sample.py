@@ -195,7 +195,7 @@ def test_what_the_generator_cannot_do_is_an_error_that_says_what_it_can(export, 
             "--output=x.png --weights=a --workdir=b",
             "give one of --weights=EXPORT and --workdir=DIR, of a run",
         ),
-        ("--weights=a", "--output is missing: file to write: .png, .gif, .mp4 or .npz"),
+        ("--weights=a", "--output is missing: File to write: .png, .gif, .mp4 or .npz"),
         (
             "--weights=a --output=x.jpg",
             "--output=x.jpg: give a file on this machine, .png, .gif, .mp4 or .npz",
@@ -260,7 +260,7 @@ def test_a_set_killed_half_way_goes_on_and_is_the_same_as_one_drawn_at_once(expo
         said, _ = process.communicate(timeout=60)
         assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[end], said
         assert not (tmp_path / "set.npz").exists()
-    assert b"the same command goes on where it was" in said
+    assert b"the same command continues where it was" in said
     again = run(*flags, f"--output={tmp_path}/set.npz", program=("-c", SMALL_PARTS))
     assert again.returncode == 0 and "continuing after" in again.stdout, again.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"set.npz"}

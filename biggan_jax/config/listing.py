@@ -1,4 +1,4 @@
-"""Lists the fields of a config: for `describe --fields`, as JSON, and as a page of the documentation."""
+"""Lists the fields of a config for a person: name, type, default, allowed values and meaning."""
 
 from typing import Any, NamedTuple
 
@@ -42,27 +42,3 @@ def rows() -> list[Row]:
     ]
     sections = list(SECTIONS)
     return sorted(listed, key=lambda row: sections.index(row.section))
-
-
-def fields_markdown() -> str:
-    """Returns all fields as Markdown: a heading and a table for each section."""
-    lines: list[str] = []
-    for section, title in SECTIONS.items():
-        lines += [f"## {title}{f': `config.{section}`' if section else ''}", ""]
-        lines += ["| field | default | values | meaning |", "|---|---|---|---|"]
-        lines += [
-            f"| `{row.field}` | `{_cell(repr(row.default))}` | {_cell(row.allowed or _any(row.type))} "
-            f"| {_cell(row.meaning)} |"
-            for row in rows()
-            if row.section == section
-        ]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _any(type_name: str) -> str:
-    return {"bool": "True or False"}.get(type_name, f"any {type_name}")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")

@@ -62,6 +62,6 @@ def _notes(flag: flags.Flag, default: str | None) -> Iterator[str]:
     """Yields the remarks in parentheses: whether the flag is required, its range, its default."""
     if is_required(flag):
         yield "required"
-    yield flag.parser.syntactic_help
+    yield flag.parser.syntactic_help.replace("a comma separated list", "separated by commas")
     if default or (not flag.boolean and flag.default not in (None, "", [])):
         yield default or f"default: {flag.default}"

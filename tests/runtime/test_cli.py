@@ -290,7 +290,7 @@ def test_help_shows_examples_and_flags_and_succeeds():
     result = command("--help")
     assert result.returncode == 0
     assert (
-        "python -m biggan_jax.describe --config=configs/imagenet128.py --config.model.channels=64"
+        "python -m biggan_jax.describe --config=imagenet128 --config.model.channels=64"
         in result.stdout
     )
     assert "--config: Name of a shipped config" in result.stdout and "--[no]json" in result.stdout

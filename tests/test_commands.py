@@ -1,0 +1,102 @@
+"""All commands: mistakes are refused before anything heavy is imported, and every help text reads by itself."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from biggan_jax.__main__ import commands
+
+COMMANDS = sorted(commands())
+REQUIRED = {
+    "train": ["--config=imagenet128", "--workdir=x"],
+    "export": ["--workdir=x", "--output=y"],
+    "import_weights": ["--format=tfhub", "--output=y"],
+    "prepare": ["--source=folder:x", "--resolution=8", "--output=y"],
+    "plan": ["--config=imagenet128", "--topology=v3:2x2"],
+    "describe": ["--config=imagenet128"],
+    "sample": ["--weights=x", "--output=y.png"],
+}
+WRONG_TYPE = {
+    "train": "--config.batch_size=many",
+    "evaluate": "--num_samples=many",
+    "sample": "--seed=one",
+    "export": "--step=last",
+    "import_weights": "--passes=few",
+    "prepare": "--resolution=large",
+    "plan": "--config.ema.decay=high",
+    "describe": "--config.data.random_flip=3",
+    "playground": "--port=http",
+}
+HEAVY = ("jax", "flax", "tensorflow", "orbax", "optax", "numpy", "rich", "matplotlib")
+REFUSE_HEAVY_IMPORTS = f"""
+import importlib.abc, runpy, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {HEAVY}:
+            raise AssertionError(f"{{name}} is imported")
+sys.meta_path.insert(0, Refuse())
+sys.argv[:] = sys.argv[1:]
+runpy.run_module(f"biggan_jax.{{sys.argv[0]}}", run_name="__main__", alter_sys=True)
+"""
+
+
+def run(*words: str, program: tuple[str, ...] = ("-m", "biggan_jax")) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *program, *words], capture_output=True, text=True, timeout=120)
+
+
+def mistakes(command: str) -> list[str]:
+    fields = ["--config.bach_size=3"] if "--config=imagenet128" in REQUIRED.get(command, ()) else []
+    return ["--no_such_flag", WRONG_TYPE[command], *fields]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_mistake_is_refused_before_anything_heavy_is_imported(command):
+    for mistake in mistakes(command):
+        words = (*REQUIRED.get(command, ()), mistake)
+        done = run(command, *words, program=("-c", REFUSE_HEAVY_IMPORTS))
+        assert done.returncode == 2 and done.stderr.startswith("error: "), (mistake, done.stderr)
+        name = mistake.strip("-").partition("=")[0].removeprefix("config.")
+        assert name in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_and_a_full_phrase_for_each_flag(command):
+    done = run(command, "--help", program=("-c", REFUSE_HEAVY_IMPORTS))
+    assert done.returncode == 0 and f"\n  python -m biggan_jax.{command} " in done.stdout
+    flags = re.findall(r"^  --(?:\[no\])?(\w+): (.*)$", done.stdout.partition("\nFlags:\n")[2], re.MULTILINE)
+    assert flags
+    for name, text in flags:
+        assert re.match(r"[A-Z<]", text), f"--{name}: {text}"
+    assert "None" not in done.stdout and max(map(len, done.stdout.splitlines())) <= 110
+    for flag in REQUIRED.get(command, ()):
+        name = flag.strip("-").partition("=")[0]
+        required = re.search(rf"^  --{name}: [^(]*(?:\n {{6}}[^(]*)*\(required", done.stdout, re.MULTILINE)
+        assert bool(required) == (command not in ("describe", "sample") or name == "output"), name
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
+def test_flags_of_several_processes_come_last_under_their_own_heading(command):
+    heading = "\n\nFlags of a run in several processes, which TPU slices and SLURM set by themselves:\n"
+    _, found, last = run(command, "--help").stdout.partition(heading)
+    assert found and re.findall(r"^  --(\w+)", last, re.MULTILINE) == [
+        "coordinator_address",
+        "num_processes",
+        "process_id",
+    ]
+
+
+def test_the_package_lists_its_commands_with_one_line_each():
+    done = run()
+    assert done.returncode == 0
+    listed = re.findall(r"^  python -m biggan_jax\.(\w+) +([A-Z].*\.)$", done.stdout, re.MULTILINE)
+    assert [name for name, _ in listed] == COMMANDS
+    assert run("--help").stdout == done.stdout
+
+
+def test_the_package_runs_a_command_and_suggests_one_for_a_misspelt_name():
+    done = run("describe", "--config.seed=1")
+    assert done.returncode == 2 and done.stderr.startswith("error: --config=NAME is missing")
+    done = run("trian")
+    assert done.returncode == 2 and done.stderr == "error: 'trian' is not a command; did you mean train?\n"
