@@ -9,7 +9,7 @@ PEERS := $(VENV)/.installed-peers
 DEMO := runs/demo
 # Processes that run tests side by side. Each simulates four devices, and takes up to 5 GB.
 WORKERS ?= 2
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick test-peers lint docs docs-test
