@@ -49,7 +49,7 @@ def test_mistakes_end_in_one_line_and_exit_code_2(generator, tmp_path):
     generator.write_bytes(b"GIF89a")
     output = f"--output={tmp_path / 'export'}"
     for words, said in (
-        (["--format=biggan-pytorch", output, str(generator)], "[G].pth: it is no file of torch.save"),
+        (["--format=biggan-pytorch", output, str(generator)], "[G].pth: it is not a file of torch.save"),
         (["--format=keras", output, "x"], "--format=keras: value should be one of"),
         (["--format=tfhub", "x"], "--output is missing"),
         (["--format=tfhub", output, "x", "--truncations=a"], "--truncations=a: give numbers"),

@@ -1,9 +1,9 @@
-"""Reads files of `torch.save` without PyTorch: tensors come back as numpy arrays in plain containers.
+"""Reads files of `torch.save` without PyTorch: returns tensors as NumPy arrays in plain containers.
 
-Such a file holds a pickle, and a pickle is a program that may call anything. This reader carries out only the
-instructions that `torch.save` writes, and knows only the names that tensors are made of: it stops at every
-other, and no code of the file's choosing ever runs. It reads the zip archives of PyTorch 1.6 and later, and
-what was written before: pickles one after another, then the numbers.
+Such a file contains a pickle, and a pickle is a program that may call anything. This reader executes only the
+instructions that `torch.save` writes, and resolves only the names from which tensors are built. It refuses
+all others, so the file can never run code of its own. It reads the zip archives of PyTorch 1.6 and later, and
+the older format: consecutive pickles, followed by the numbers.
 """
 
 import dataclasses
@@ -36,19 +36,24 @@ DTYPES = {
     "BoolStorage": np.bool_,
 }
 
-# (type, key, number of elements) → the elements, or None where only the structure is wanted
+# (type, key, number of elements) → the elements; None while only the structure is read
 FindStorage = Callable[[np.dtype, str, int], np.ndarray | None]
 
-# Many tensors may be views of the same numbers, but each is copied: of so many times the file, no more.
-MOST_COPIES = 8
+MOST_COPIES = 8  # all arrays together, in sizes of the file: tensors may share numbers, but each is copied
 MOST_AXES = 32
 
 
 def read(path: Path) -> Any:
-    """What `torch.save` wrote to `path`: usually a dictionary of arrays, maybe with others inside.
+    """Reads a file of `torch.save`.
+
+    Args:
+      path: Path of the file.
+
+    Returns:
+      The saved object: usually a dictionary of arrays, possibly nested.
 
     Raises:
-      UserError: there is no such file, it is damaged or of another kind, or it holds more than numbers, text,
+      UserError: The file cannot be read, is damaged or of another kind, or holds more than numbers, text,
         containers and dense tensors.
     """
     try:
@@ -59,31 +64,36 @@ def read(path: Path) -> Any:
 
 
 def parse(content: bytes, name: str) -> Any:
-    """As `read`, of a file's content; `name` is what errors call it."""
+    """Reads the content of a file of `torch.save`; see `read`.
+
+    Args:
+      content: Content of the file.
+      name: Name of the file in error messages.
+    """
     try:
         return _parse_zip(content) if content.startswith(b"PK\x03\x04") else _parse_legacy(content)
     except _Refused as refused:
         raise UserError(f"{name}: {refused}") from refused
     except Exception as error:  # whatever a damaged file makes zipfile, pickletools or numpy raise
         reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{name} is damaged, or no file of torch.save ({reason}); get it again") from error
+        raise UserError(f"{name} is damaged, or not a file of torch.save ({reason}); get it again") from error
 
 
 class _Refused(Exception):
-    """The file holds what this reader does not make; the message ends the sentence `FILE: …`."""
+    """Reason for which the reader refuses a file; the message follows `FILE: `."""
 
 
 def _parse_zip(content: bytes) -> Any:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
         if "constants.pkl" in members:
-            raise _Refused("this is a TorchScript program; what is read here is a state dict")
+            raise _Refused("it is a TorchScript program; give a file with a state dict")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
             raise _Refused("it is a compressed zip, which torch.save does not write")
         if sum(member.file_size for member in archive.infolist()) > len(content):
-            raise _Refused("its parts overlap, or are shorter than they say")
+            raise _Refused("its parts overlap, or are shorter than declared")
         if "data.pkl" not in members:
-            raise _Refused("it is a zip without data.pkl, so not of torch.save")
+            raise _Refused("it is a zip file without data.pkl, which torch.save would have written")
         if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
             raise _Refused("it was written on a big-endian machine: save it again on another")
         storages: dict[str, np.ndarray] = {}
@@ -92,7 +102,7 @@ def _parse_zip(content: bytes) -> Any:
             if key not in storages:
                 storages[key] = np.frombuffer(archive.read(members[f"data/{key}"]), dtype)
             if storages[key].dtype != dtype or len(storages[key]) != count:
-                raise ValueError(f"storage {key} has not the {count} numbers of {dtype} it should have")
+                raise ValueError(f"storage {key} does not hold {count} numbers of {dtype}")
             return storages[key]
 
         return _run(io.BytesIO(archive.read(members["data.pkl"])), find, MOST_COPIES * len(content))
@@ -105,14 +115,14 @@ def _parse_legacy(content: bytes) -> Any:
     except (LookupError, TypeError, ValueError):
         magic = None
     if magic != LEGACY_MAGIC:
-        raise _Refused(f"it is no file of torch.save: it begins with {content[:16]!r}")
+        raise _Refused(f"it is not a file of torch.save: it begins with {content[:16]!r}")
     if (protocol := _run(stream)) != LEGACY_PROTOCOL:
         number = protocol if isinstance(protocol, int) else "?"
-        raise _Refused(f"it is of protocol {number} of torch.save, not {LEGACY_PROTOCOL}")
+        raise _Refused(f"it has protocol {number} of torch.save, not {LEGACY_PROTOCOL}")
     if _run(stream)["little_endian"] is not True:
         raise _Refused("it was written on a big-endian machine: save it again on another")
 
-    # The numbers follow the object, but it is the object that knows their type: so it is run twice.
+    # The numbers follow the object, but only the object declares their types, so its pickle runs twice.
     start, wanted = stream.tell(), {}
     _run(stream, lambda dtype, key, count: wanted.update({key: (dtype, count)}))
     storages: dict[str, np.ndarray] = {}
@@ -126,27 +136,27 @@ def _parse_legacy(content: bytes) -> Any:
 
     def find(dtype: np.dtype, key: str, count: int) -> np.ndarray:
         if (dtype, count) != wanted[key]:
-            raise ValueError(f"storage {key} is wanted in two types or sizes")
+            raise ValueError(f"storage {key} is used with two types or sizes")
         return storages[key]
 
     return _run(stream, find, MOST_COPIES * len(content))
 
 
 def _tensor(storage: np.ndarray | None, offset: int, shape: Any, strides: Any, *_: Any) -> np.ndarray | None:
-    """`torch._utils._rebuild_tensor_v2`; what it need not be told here is gradients and hooks."""
+    """Rebuilds a tensor as `torch._utils._rebuild_tensor_v2` does, without gradients and hooks."""
     if storage is None:
         return None
     if not isinstance(storage, np.ndarray) or not all(
         isinstance(number, int) and number >= 0 for number in (offset, *shape, *strides)
     ):
-        raise ValueError("a tensor's offset, shape or strides are not whole numbers from 0")
+        raise ValueError("a tensor's offset, shape or strides are not whole numbers of at least 0")
     if len(shape) != len(strides) or len(shape) > MOST_AXES or math.prod(shape) > len(storage):
-        raise ValueError(f"a tensor of shape {list(shape)} in a storage of {len(storage)} numbers")
+        raise ValueError(f"a tensor has shape {list(shape)}, and its storage has {len(storage)} numbers")
     if 0 in shape:
         return np.empty(shape, storage.dtype)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if last >= len(storage):
-        raise ValueError(f"a tensor reaches to number {last} of a storage of {len(storage)}")
+        raise ValueError(f"a tensor extends to number {last} of a storage of {len(storage)} numbers")
     steps = [stride * storage.itemsize for stride in strides]
     view = np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
     return np.array(view, order="C")
@@ -154,7 +164,7 @@ def _tensor(storage: np.ndarray | None, offset: int, shape: Any, strides: Any, *
 
 @dataclasses.dataclass(frozen=True)
 class _Function:
-    """The only thing that the machine calls."""
+    """Function that a pickle may call."""
 
     call: Callable[..., Any]
 
@@ -174,32 +184,38 @@ def _global(words: str) -> _Function | np.dtype:
     if f"{module}.{name}" not in FUNCTIONS:
         raise _Refused(
             f"it asks for {module}.{name}, which no state dict of dense tensors needs; it was not run. If "
-            "you trust the file, load it with PyTorch and save its state dict alone"
+            "you trust the file, load it with PyTorch and save only its state dict"
         )
     return FUNCTIONS[f"{module}.{name}"]
 
 
 def _storage(identity: Any, find: FindStorage | None) -> np.ndarray | None:
-    """Of ("storage", type, key, device, number of elements[, what it is a part of])."""
+    """Finds the storage of a persistent id `("storage", type, key, device, number of elements[, view])`."""
     kind, dtype, key, _, count, *view = identity
     if kind != "storage" or not isinstance(dtype, np.dtype) or any(view) or find is None:
-        raise ValueError("what is named is no storage")
+        raise ValueError("a persistent id does not name a storage")
     if not isinstance(key, str) or not isinstance(count, int):
-        raise ValueError("what is named is no storage")
+        raise ValueError("a persistent id does not name a storage")
     return find(dtype, key, count)
 
 
 def _plain(key: Any) -> str | int:
-    """A dictionary's key. Tuples of tuples, of a few bytes, could take forever to hash, or to print."""
+    """Returns a dictionary's key, refusing tuples: nested in a few bytes, they could take forever to hash."""
     if not isinstance(key, str | int):
-        raise ValueError(f"a {type(key).__name__} is a key")
+        raise ValueError(f"the key of a dictionary is a {type(key).__name__}")
     return key
 
 
 def _run(stream: io.BytesIO, find: FindStorage | None = None, most_bytes: float = math.inf) -> Any:
-    """Carries out the one pickle (protocol 2) that begins where `stream` stands, and stops behind it.
+    """Executes the pickle (protocol 2) at the position of `stream`, and leaves the stream behind it.
 
-    All tensors together may take `most_bytes`.
+    Args:
+      stream: Content of the file, or of its pickle.
+      find: Returns the numbers of a storage; None for a pickle without storages.
+      most_bytes: Largest total size of the arrays.
+
+    Returns:
+      The pickled object.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -208,7 +224,7 @@ def _run(stream: io.BytesIO, find: FindStorage | None = None, most_bytes: float 
 
     def pop(count: int) -> list[Any]:
         if not 0 <= count <= len(stack):
-            raise ValueError("the pickle takes more than it has put")
+            raise ValueError("the pickle pops more than it has pushed")
         taken = stack[len(stack) - count :]
         del stack[len(stack) - count :]
         return taken
@@ -221,11 +237,12 @@ def _run(stream: io.BytesIO, find: FindStorage | None = None, most_bytes: float 
             raise ValueError(f"the pickle fills a {type(stack[-1]).__name__} as if it were a {kind.__name__}")
         return stack[-1]
 
+    argument: Any  # by the instruction
     for opcode, argument, _ in pickletools.genops(stream):
         match opcode.name:
             case "PROTO":
                 if argument != 2:
-                    raise _Refused(f"its pickle is of protocol {argument}, torch.save's own is 2")
+                    raise _Refused(f"its pickle has protocol {argument}; torch.save writes protocol 2")
             case "STOP":
                 (result,) = pop(1)
                 return result
@@ -270,12 +287,12 @@ def _run(stream: io.BytesIO, find: FindStorage | None = None, most_bytes: float 
             case "REDUCE":
                 function, arguments = pop(2)
                 if not isinstance(function, _Function) or not isinstance(arguments, tuple):
-                    raise ValueError("the pickle calls what is no function")
+                    raise ValueError("the pickle calls an object that is not a function")
                 stack.append(function.call(*arguments))
                 made += getattr(stack[-1], "nbytes", 0)
                 if made > most_bytes:
                     raise _Refused(f"its tensors would take more than {MOST_COPIES} times the file's size")
-            case "BUILD":  # the versions of the modules, which a state dict carries as an attribute
+            case "BUILD":  # an attribute of a state dict: the versions of its modules
                 pop(1)
                 container(dict)
             case "BINPERSID":

@@ -239,7 +239,7 @@ def test_other_kinds_of_file_are_named():
             archive.writestr("archive/data.pkl", program(b"N"))
         torch_files.parse(content.getvalue(), "name")
     for content in (b"<!DOCTYPE html>", b"version https://git-lfs", b"", pickle.dumps({"a": 1}, 2)):
-        with pytest.raises(UserError, match="no file of torch.save: it begins with"):
+        with pytest.raises(UserError, match="not a file of torch.save: it begins with"):
             torch_files.parse(content, "name")
     with pytest.raises(UserError, match="protocol 1002"):
         torch_files.parse(legacy_file(program(b"N"), {}, (torch_writer.HEADER[0], 1002, {})), "name")
