@@ -13,7 +13,7 @@ With --dry_run the command lists the data that it would read, writes 64 training
 workdir as the networks would receive them, measures how fast images arrive, and stops.
 
 On several hosts, run the same command on each. TPU slices and SLURM (srun, one task for each GPU) give JAX
-the place of each process. On one machine launch/local.py does. Elsewhere give it by flags:
+the place of each process, and on one machine launch/local.py does. Elsewhere give it by flags:
 
   python -m biggan_jax.train --config=imagenet128 --workdir=gs://bucket/runs/imagenet128 \\
       --coordinator_address=first-host:1234 --num_processes=4 --process_id=0

@@ -7,7 +7,6 @@ config has to know of a source, and importing it imports no module of a source.
 
 import dataclasses
 import importlib
-import logging
 from collections.abc import Mapping
 from pathlib import PurePath
 
@@ -59,6 +58,7 @@ def open_source(
     *,
     resolution: int,
     num_classes: int | None = None,
+    fewer_classes: bool = False,
     max_refused: float = MAX_REFUSED,
 ) -> Source:
     """Opens a split of a data set as images of `resolution` × `resolution` pixels.
@@ -68,7 +68,9 @@ def open_source(
       split: Split of the source: "train" for training, "test" or "validation" for evaluation. A folder has
         "train" only. A part is named as in TFDS, such as "train[:90%]".
       resolution: Pixels a side.
-      num_classes: Number of classes of the model that uses the images; checked against the labels.
+      num_classes: Number of classes of the model that uses the images; it must be that of the source.
+      fewer_classes: Whether the source may have fewer classes than the model. A model cannot learn a class
+        without images, but it can be evaluated on some of its classes.
       max_refused: Share of the source's pictures that may be unusable. These are left out; if reading shows
         only later that a picture is unusable, another one replaces it.
 
@@ -77,7 +79,7 @@ def open_source(
 
     Raises:
       DataError: The name or split is unknown, files are missing or too many of them broken, the set has other
-        features than `image` and `label`, it does not have this resolution, or its labels exceed
+        features than `image` and `label`, it does not have this resolution, or its number of classes is not
         `num_classes`.
     """
     kind, argument = _parse(name)
@@ -87,7 +89,7 @@ def open_source(
     module = importlib.import_module(kind.module)
     source = module.open_split(argument, split, resolution, max_refused=max_refused)
     if num_classes is not None:
-        _check_classes(source, num_classes)
+        _check_classes(source, num_classes, fewer_classes)
     return source
 
 
@@ -141,16 +143,14 @@ def _parse(name: str) -> tuple[SourceKind | None, str]:
     return kind, argument
 
 
-def _check_classes(source: Source, num_classes: int) -> None:
+def _check_classes(source: Source, num_classes: int, fewer_classes: bool) -> None:
     if source.num_classes > num_classes:
         raise DataError(
             f"{source.name} has labels 0 to {source.num_classes - 1}, but model.num_classes = {num_classes}: "
             f"set model.num_classes={source.num_classes}"
         )
-    if source.num_classes < num_classes:
-        logging.warning(
-            "%s has %d classes, model.num_classes = %d: the other classes get no real images",
-            source.name,
-            source.num_classes,
-            num_classes,
+    if source.num_classes < num_classes and not fewer_classes:
+        raise DataError(
+            f"{source.name} has {source.num_classes} classes, but model.num_classes = {num_classes}, and the "
+            f"other classes would get no images: give --config.model.num_classes={source.num_classes}"
         )

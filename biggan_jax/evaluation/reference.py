@@ -60,7 +60,7 @@ def open_reference(
     """
 
     def opened(split: str) -> Source:
-        return open_source(name, split, resolution=resolution, num_classes=num_classes)
+        return open_source(name, split, resolution=resolution, num_classes=num_classes, fewer_classes=True)
 
     if training is None:
         try:

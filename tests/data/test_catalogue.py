@@ -1,6 +1,5 @@
 """Names of sources, what is known of them unopened, and the check of their classes against the model's."""
 
-import logging
 import subprocess
 import sys
 
@@ -101,7 +100,13 @@ def test_more_labels_than_the_model_has_classes_are_refused():
         open_source("fashion_mnist", resolution=32, num_classes=5)
 
 
-def test_classes_without_images_are_warned_of(caplog):
-    with caplog.at_level(logging.WARNING):
+def test_classes_without_images_are_refused_with_both_numbers_and_the_remedy():
+    with pytest.raises(
+        UserError, match=r"10 classes, but model.num_classes = 12, .*give --config.model.num_classes=10"
+    ):
         open_source("fashion_mnist", resolution=32, num_classes=12)
-    assert "10 classes, model.num_classes = 12" in caplog.text
+
+
+def test_a_model_can_be_evaluated_on_some_of_its_classes():
+    source = open_source("fashion_mnist", resolution=32, num_classes=12, fewer_classes=True)
+    assert source.num_classes == 10

@@ -47,7 +47,7 @@ def write_run(workdir, config, step=STEP, scores=None):
     checkpoints.close()
 
 
-def open_blobs(name, split="train", *, resolution, num_classes=None):
+def open_blobs(name, split="train", *, resolution, num_classes=None, fewer_classes=False):
     """In place of `data.open_source`: a source of blobs with the splits train and test."""
     if split not in ("train", "test") or name != "blobs":
         raise DataError(f"{name} has no split {split!r}: set data.split to one of train, test")
