@@ -12,6 +12,7 @@ Exit codes: 0 after Ctrl-C; 2 a user error.
 """
 
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 
@@ -41,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
     generator = biggan_jax.load(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
+    _silence_requests()
     import gradio as gr
 
     from biggan_jax.sampling.playground_page import FONTS, STYLE, playground_page
@@ -59,6 +61,11 @@ def main(argv: Sequence[str]) -> int:
             f"cannot listen at {HOST.value}:{PORT.value} ({error}); choose another --port or --host"
         ) from error
     return 0
+
+
+def _silence_requests() -> None:
+    """Keeps Gradio's requests to its own server out of the log, which shows messages of level INFO."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _folder(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The command that serves the page: what is missing is said before anything is compiled."""
+"""The command that serves the page: it reports what is missing before it compiles anything."""
 
 import subprocess
 import sys
@@ -52,6 +52,16 @@ def test_no_folder_or_several_are_an_error_in_one_line(arguments, words):
     done = serve(*arguments)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2 and line.startswith("error: ") and words in line
+
+
+def test_requests_of_the_page_to_its_own_server_are_not_logged():
+    code = (
+        "import logging; from biggan_jax import playground; logging.getLogger().setLevel(logging.INFO); "
+        "playground._silence_requests(); print(logging.getLogger('httpx').isEnabledFor(logging.INFO), "
+        "logging.getLogger('httpx').isEnabledFor(logging.WARNING))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.stdout.split() == ["False", "True"], done.stderr
 
 
 def test_help_shows_the_examples():

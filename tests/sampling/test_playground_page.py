@@ -83,18 +83,18 @@ def browser(tmp_path):
     for argument in (*FLAGS, f"--user-data-dir={tmp_path}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
+    driven = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield driven
+    driven.quit()
 
 
-def wait_for(look):
-    """What `look` finds, as soon as it finds anything."""
+def wait_for(search):
+    """The result of `search`, as soon as it is not empty."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
-            if found := look():
-                return found
+            if result := search():
+                return result
         except Exception as error:  # the page is drawing itself anew under our hands
             last = error
         time.sleep(0.2)
@@ -103,6 +103,10 @@ def wait_for(look):
 
 def pictures(browser):
     return [picture.get_attribute("src") for picture in browser.find_elements("css selector", "#gallery img")]
+
+
+def shown(browser, selector):
+    return any(element.is_displayed() for element in browser.find_elements("css selector", selector))
 
 
 def pixels(url):
@@ -133,7 +137,9 @@ def test_other_classes_and_truncations_draw_other_pictures_and_two_can_be_joined
         pixels(second[7]), generator.sample([1] * 8)[7].repeat(6, axis=0).repeat(6, axis=1)
     )
 
+    assert not shown(browser, "#truncation")  # beside "no truncation", which is ticked
     browser.find_element("css selector", "#untruncated input").click()
+    wait_for(lambda: shown(browser, "#truncation"))
     third = wait_for(lambda: changed(browser, second))
     np.testing.assert_array_equal(
         pixels(third[2]), generator.sample([1] * 8, truncation=1.0)[2].repeat(6, axis=0).repeat(6, axis=1)
