@@ -1,1 +1,1 @@
-"""Launchers: they start commands of biggan_jax on one machine, a cluster or TPU pods, and start them again."""
+"""Launchers: they start commands of biggan_jax on one machine, a cluster or TPU pods, and restart them."""

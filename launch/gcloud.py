@@ -1,4 +1,4 @@
-"""Calls gcloud: patient with what passes, plain about what the person at the keyboard can put right."""
+"""Calls gcloud: repeats calls that failed for a passing reason, and explains user errors."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from biggan_jax.runtime.errors import UserError
 
-ATTEMPTS = 5  # each wait twice as long as the one before
-NO_GCLOUD = "there is no gcloud here: install it (cloud.google.com/sdk/docs/install), then: gcloud auth login"
-SECONDS_A_CALL = 1800  # of the slowest: an installation on all hosts
+ATTEMPTS = 5  # each wait is twice as long as the one before
+NO_GCLOUD = "gcloud is not installed: install it (cloud.google.com/sdk/docs/install), then: gcloud auth login"
+SECONDS_A_CALL = 1800  # of the slowest call: the installation on all hosts
 
 PASSING = re.compile(
     "UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|RATE_LIMIT_EXCEEDED|"
@@ -22,7 +22,7 @@ PASSING = re.compile(
     "TransportError"
 )
 QUOTA = re.compile("[Qq]uota")
-# Of a zone that is full: that passes too, but in hours.
+# The zone has no capacity, which takes hours to pass.
 FULL = re.compile(
     "no more capacity|[Ii]nsufficient capacity|[Ss]tock-?out|POOL_EXHAUSTED|RESOURCE_EXHAUSTED(?!.*[Qq]uota)",
     re.DOTALL,
@@ -48,58 +48,74 @@ REMEDIES = (
     ("PERMISSION_DENIED|HTTPError 403|code 403", "ask the project's owner for the role roles/tpu.admin"),
     (
         QUOTA,
-        "ask for more TPU quota (console.cloud.google.com/iam-admin/quotas), take a smaller "
+        "request more TPU quota (console.cloud.google.com/iam-admin/quotas), or choose a smaller "
         "--accelerator_type, another --zone, or the other of --spot and --nospot, whose quotas are separate; "
-        "what the project holds already is listed by: gcloud compute tpus queued-resources list",
+        "this lists the slices of the project: gcloud compute tpus queued-resources list",
     ),
-    (FULL, "the zone has none left: try another --zone, or again later"),
+    (FULL, "the zone has no capacity left: try another --zone, or try again later"),
     (
         "INVALID_ARGUMENT|not found in zone",
-        "is there such an --accelerator_type and --runtime_version in the zone? They are listed by: gcloud "
-        "compute tpus accelerator-types list, gcloud compute tpus versions list",
+        "check that the zone has this --accelerator_type and --runtime_version: gcloud compute tpus "
+        "accelerator-types list, gcloud compute tpus versions list",
     ),
 )
 
 
 class NotFound(Exception):
-    """What was asked for is not there."""
+    """The slice or node does not exist."""
 
 
-class Lacking(UserError):
-    """There is not enough room in the zone, or quota."""
+class NoCapacity(UserError):
+    """The zone has no capacity left, or the project has no quota."""
 
 
 class Unreachable(Exception):
-    """Google Cloud, or a host, could not be reached, several times in a row."""
+    """Google Cloud or a host could not be reached, several times in a row."""
 
 
 def call(words: Sequence[str], wait_seconds: float) -> str:
-    """What the command prints on stdout; after a passing trouble tries again, `ATTEMPTS` times in all.
+    """Runs a command, up to `ATTEMPTS` times while it fails for a passing reason.
+
+    Args:
+      words: Words of the command.
+      wait_seconds: Seconds before the second attempt.
+
+    Returns:
+      Its standard output.
 
     Raises:
-      NotFound, Lacking, Unreachable: see there.
-      UserError: any other error, with gcloud's own words and, where known, the remedy.
+      NotFound: The slice or node does not exist.
+      NoCapacity: The zone has no capacity, or the project has no quota.
+      Unreachable: No attempt reached Google Cloud.
+      UserError: Any other error, with gcloud's message and, where it is known, what to do.
     """
     for attempt in range(ATTEMPTS):
         code, out, err = attempt_once(words, SECONDS_A_CALL)
         if code == 0:
             return out
         if "NOT_FOUND" in err:
-            raise NotFound(_last_words(err))
-        # 255 is ssh's own, when it has no connection.
+            raise NotFound(_last_lines(err))
+        # ssh exits with 255 if it cannot connect.
         if code != 255 and not PASSING.search(err):
-            kind = Lacking if FULL.search(err) or QUOTA.search(err) else UserError
+            kind = NoCapacity if FULL.search(err) or QUOTA.search(err) else UserError
             raise kind(f"{shlex.join(words[:5])} …: {explained(err or out)}")
         if attempt + 1 < ATTEMPTS:
             time.sleep(wait_seconds * 2**attempt)
-    raise Unreachable(f"{shlex.join(words[:5])} …: {_last_words(err)} ({ATTEMPTS} attempts)")
+    raise Unreachable(f"{shlex.join(words[:5])} …: {_last_lines(err)} ({ATTEMPTS} attempts)")
 
 
 def attempt_once(words: Sequence[str], timeout_seconds: float) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr; what it said so far, and 255, if it takes longer than the timeout.
+    """Runs a command once.
+
+    Args:
+      words: Words of the command.
+      timeout_seconds: Seconds after which the command is killed.
+
+    Returns:
+      Exit code, standard output and standard error; 255 and the output so far after a timeout.
 
     Raises:
-      UserError: there is no gcloud.
+      UserError: gcloud is not installed.
     """
     try:
         process = subprocess.Popen(
@@ -126,10 +142,16 @@ def attempt_once(words: Sequence[str], timeout_seconds: float) -> tuple[int, str
 
 
 def stream(words: Sequence[str]) -> int:
-    """Lets the command print as it goes; returns its exit code.
+    """Runs a command whose output goes to the terminal.
+
+    Args:
+      words: Words of the command.
+
+    Returns:
+      Its exit code.
 
     Raises:
-      UserError: there is no gcloud.
+      UserError: gcloud is not installed.
     """
     try:
         return subprocess.run(words, stdin=subprocess.DEVNULL).returncode
@@ -138,13 +160,13 @@ def stream(words: Sequence[str]) -> int:
 
 
 def remedy(text: str) -> str | None:
-    """What to do about an error of Google's, where that is known."""
+    """Returns what to do about an error of gcloud, or None where it is not known."""
     return next((remedy for pattern, remedy in REMEDIES if re.search(pattern, text)), None)
 
 
 def explained(text: str) -> str:
-    """The end of an error message of Google's, and what to do about it."""
-    return "\n".join(filter(None, (_last_words(text), remedy(text))))
+    """Returns the end of an error message of gcloud, and what to do about the error."""
+    return "\n".join(filter(None, (_last_lines(text), remedy(text))))
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -152,6 +174,6 @@ def _kill(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _last_words(text: str) -> str:
+def _last_lines(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     return "\n".join(lines[-8:])

@@ -1,16 +1,17 @@
-"""Runs a training command as several processes on this machine: what a pod does, in small.
+"""Runs a training command as several processes on this machine, as a pod does on several hosts.
 
   python launch/local.py --processes=4 -- python -m biggan_jax.train \\
       --config=configs/fashion_mnist.py --workdir=runs/four
   python launch/local.py --processes=2 --devices=2 -- python -m biggan_jax.train \\
       --config=configs/fashion_mnist.py --workdir=runs/two_by_two
 
-Every process runs COMMAND with --coordinator_address, --num_processes and --process_id after it, and a number
-before each line of its output. When one ends with an error, the others do too, and all are started again:
-the run goes on from its last checkpoint. Ctrl-C and SIGTERM are passed on, and the processes save.
+Each process runs COMMAND with --coordinator_address, --num_processes and --process_id appended. Each line of
+its output begins with the number of the process. When one process ends with an error, the others end too, and
+all start again: the run continues from its last checkpoint. The launcher passes Ctrl-C and SIGTERM on to the
+processes, which save and end. All processes read the data themselves, from the disk of this machine.
 
-Exit codes: 0 all finished; 2 a process found an error that you can put right, and is not started again; 75
-and 130 saved after SIGTERM and Ctrl-C; 1 failed more than --max_restarts times in a row.
+Exit codes: 0 all processes finished; 2 a user error, which is not started again; 75 and 130 saved after
+SIGTERM and Ctrl-C; 1 more than --max_restarts failures in a row.
 """
 
 import os
@@ -21,30 +22,43 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
 from absl import flags
-from restarts import MISTAKES, Restarts
+
+if not __package__:  # run as a file: the modules beside it belong to the package launch all the same
+    sys.path[0], __package__ = str(Path(__file__).resolve().parents[1]), "launch"
 
 from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 
-PROCESSES = flags.DEFINE_integer("processes", 2, "how many processes", lower_bound=1)
+from .restarts import MISTAKES, Restarts
+
+PROCESSES = flags.DEFINE_integer("processes", 2, "number of processes", lower_bound=1)
 DEVICES = flags.DEFINE_integer(
-    "devices", None, "simulated CPU devices of each process; left out, JAX takes what it finds", lower_bound=1
+    "devices",
+    None,
+    "number of simulated CPU devices in each process; by default each process uses the devices that it finds",
+    lower_bound=1,
 )
 MAX_RESTARTS = flags.DEFINE_integer(
-    "max_restarts", 10, "how often to start again after failures in a row", lower_bound=0
+    "max_restarts", 10, "number of restarts after failures in a row", lower_bound=0
 )
 
-SECONDS_TO_END = 60  # for the others, when one has failed; after that they are killed
+SECONDS_TO_END = 60  # for the other processes after one has failed; then they are killed
 
 
 class Processes:
-    """One start of the command in all its processes.
+    """The processes of one start of the command.
+
+    Args:
+      command: Words of the command.
+      count: Number of processes.
+      devices: Number of simulated CPU devices in each process; None for the devices of this machine.
 
     Raises:
-      UserError: the command cannot be run.
+      UserError: The command cannot be run.
     """
 
     def __init__(self, command: Sequence[str], count: int, devices: int | None):
@@ -63,7 +77,7 @@ class Processes:
                     env=environment,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # so that Ctrl-C comes to them once, from here
+                    start_new_session=True,  # so that Ctrl-C reaches them once, from this launcher
                 )
             except OSError as error:
                 raise UserError(f"{command[0]!r} cannot be run: {error.strerror}") from error
@@ -71,15 +85,16 @@ class Processes:
             threading.Thread(target=_copy, args=(index, process.stdout), daemon=True).start()
 
     def send(self, number: int) -> None:
-        """Passes a signal on to those that still run."""
+        """Sends a signal to the processes that still run."""
         for process in self._running:
             if process.poll() is None:
                 process.send_signal(number)
 
     def wait(self) -> list[int]:
-        """The exit codes of all, in order; negative for what a signal ended.
+        """Waits for all processes; kills those that still run `SECONDS_TO_END` after the first failure.
 
-        Those that have not ended `SECONDS_TO_END` after the first failure are killed.
+        Returns:
+          Their exit codes, in order; negative for a process that a signal ended.
         """
         deadline = None
         while any(process.poll() is None for process in self._running):
@@ -92,15 +107,15 @@ class Processes:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Starts the processes, and starts them again, until they are done; returns the exit code."""
+    """Starts the processes, again after failures, until they are finished; returns the exit code."""
     command = list(argv[1:])
     if not command:
         raise UserError("give the command after --, such as python -m biggan_jax.train …")
-    asked: list[int] = []  # signals that came to this process
+    received: list[int] = []  # signals that this process got
     processes: Processes | None = None
 
     def pass_on(number: int, _: object) -> None:
-        asked.append(number)
+        received.append(number)
         if processes:
             processes.send(number)
 
@@ -109,15 +124,15 @@ def main(argv: Sequence[str]) -> int:
     restarts = Restarts(MAX_RESTARTS.value)
     while True:
         processes = Processes(command, PROCESSES.value, DEVICES.value)
-        if asked:  # while they were being started
-            processes.send(asked[-1])
+        if received:  # while the processes started
+            processes.send(received[-1])
         codes = processes.wait()
         if not any(codes):
             return 0
         if MISTAKES.intersection(codes):
             return EXIT_ERROR
-        if asked:
-            return EXIT_INTERRUPTED if asked[0] == signal.SIGINT else EXIT_RESUMABLE
+        if received:
+            return EXIT_INTERRUPTED if received[0] == signal.SIGINT else EXIT_RESUMABLE
         if not restarts.another(codes):
             return 1
 
@@ -129,9 +144,9 @@ def _copy(index: int, output: IO[bytes]) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs the jobs of a sweep one after another, each command as a process with its output in the run's log."""
+"""Runs the jobs of a sweep one after another: a process for each command, its output in the run's log."""
 
 import os
 import re
@@ -14,7 +14,6 @@ from types import FrameType
 from typing import IO, NamedTuple
 
 from etils import epath
-from restarts import Restarts
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -25,13 +24,25 @@ from biggan_jax.runtime.progress import Throttle, bar
 from biggan_jax.sweeps.jobs import Job, Task
 from biggan_jax.sweeps.workdirs import COMMAND, last_message, last_step, log_path, share_classifiers
 
-TPU_POD = Path(__file__).with_name("tpu_pod.py")
-SECONDS_BETWEEN_LINES = 60.0  # of progress, where there is no terminal
-TAIL = 4_000  # bytes of a log that its last line is looked for in
+from .restarts import Restarts
+
+# The launcher beside this module, wherever that is: a file of a clone, or a module of the installed package.
+IS_INSTALLED = __package__ == "biggan_jax.launch"
+TPU_POD = (
+    ["-m", "biggan_jax.launch.tpu_pod"] if IS_INSTALLED else [str(Path(__file__).with_name("tpu_pod.py"))]
+)
+SECONDS_BETWEEN_LINES = 60.0  # of progress without a terminal
+TAIL = 4_000  # bytes at the end of a log that hold its last line
 
 
 class Failure(NamedTuple):
-    """A run that has failed."""
+    """A run that has failed.
+
+    Attributes:
+      name: Name of the run.
+      reason: Exit code and last message.
+      log: Log of the run.
+    """
 
     name: str
     reason: str
@@ -44,17 +55,20 @@ def run_one_by_one(
     command: Callable[[Job, Task], list[str]],
     max_restarts: int | None,
 ) -> int:
-    """Does the tasks of all jobs; after a failure goes on with the next job. Returns the exit code.
+    """Runs the tasks of all jobs; a job that fails does not stop the others.
 
     Args:
-      jobs: of the sweep, also those that are done.
-      workdir: the sweep's.
-      command: the process that does a task.
-      max_restarts: how often in a row a process that ends with 75 is started again; None where 75 means that
-        somebody wants it to stay ended.
+      jobs: Jobs of the sweep, including the finished ones.
+      workdir: Directory of the sweep.
+      command: Returns the words of the process that does a task.
+      max_restarts: Number of restarts in a row of a process that exits with 75; None if 75 means that a
+        person has stopped it.
+
+    Returns:
+      The exit code.
 
     Raises:
-      UserError: another sweep is at work there, or the workdir cannot be written.
+      UserError: Another sweep uses the workdir, or the workdir cannot be written.
     """
     failures: list[Failure] = []
     with _Overview(jobs) as overview, _locked(workdir) as lock, _Signals() as signals:
@@ -64,20 +78,20 @@ def run_one_by_one(
                 share_classifiers(job.directory, (other.directory for other in jobs if other is not job))
             for task in job.tasks:
                 process = _Process(command(job, task), log_path(job.directory), lock, signals)
-                overview.say(f"{job.run.name}: {task.name}; its output: {process.log}")
+                overview.log(f"{job.run.name}: {task.name}; its output: {process.log}")
                 code = _until_ended(process, max_restarts, overview.show, signals)
                 stopped = code == EXIT_INTERRUPTED or (code == EXIT_RESUMABLE and max_restarts is None)
-                if signals.asked or stopped:
-                    overview.say(f"stopped; the same command goes on:\n  {shlex.join(sys.orig_argv)}")
-                    interrupted = signals.asked == signal.SIGINT or code == EXIT_INTERRUPTED
+                if signals.received or stopped:
+                    overview.log(f"stopped; the same command goes on:\n  {shlex.join(sys.orig_argv)}")
+                    interrupted = signals.received == signal.SIGINT or code == EXIT_INTERRUPTED
                     return EXIT_INTERRUPTED if interrupted else EXIT_RESUMABLE
                 if code:
-                    reason = f"exit code {code}: {last_message(job.directory) or 'it said nothing'}"
+                    reason = f"exit code {code}: {last_message(job.directory) or 'without output'}"
                     failures.append(Failure(job.run.name, reason, process.log))
-                    overview.say(f"{job.run.name} has failed: {reason}")
+                    overview.log(f"{job.run.name} has failed: {reason}")
                     break
             else:
-                overview.say(f"{job.run.name}: {'finished' if job.tasks else 'was finished already'}")
+                overview.log(f"{job.run.name}: {'finished' if job.tasks else 'was finished already'}")
             overview.end(job)
     print(f"{len(jobs) - len(failures)} of {len(jobs)} runs are finished")
     for failure in failures:
@@ -88,34 +102,37 @@ def run_one_by_one(
 def _until_ended(
     process: "_Process", max_restarts: int | None, show: Callable[[str], None], signals: "_Signals"
 ) -> int:
-    """The exit code of the process, after it was started again as often as it asked for that."""
+    """Runs the process, again whenever it exits with 75, and returns its last exit code."""
     restarts = Restarts(max_restarts or 0)
     code = EXIT_RESUMABLE
-    while not signals.asked:
+    while not signals.received:
         code = process.run(show)
-        again = code == EXIT_RESUMABLE and max_restarts is not None and not signals.asked
+        again = code == EXIT_RESUMABLE and max_restarts is not None and not signals.received
         if not again or not restarts.another([code]):
             break
     return code
 
 
 def command_on_pod(sweep: str, flags: Sequence[str], job: Job, task: Task) -> list[str]:
-    """launch/tpu_pod.py, which does the task on a slice that all jobs of the sweep share.
+    """Returns the command that does a task with launch/tpu_pod.py, on one slice for all jobs of the sweep.
 
     Args:
-      sweep: its name, which becomes the slice's unless the flags have another `--name`.
-      flags: of launch/tpu_pod.py.
-      job: whose task it is.
-      task: one of the job's.
+      sweep: Name of the sweep, and of the slice unless the flags have another `--name`.
+      flags: Flags of launch/tpu_pod.py.
+      job: Job of the task.
+      task: Task of the job.
+
+    Returns:
+      The words of the command.
     """
     letters = re.sub("[^a-z0-9]+", "-", sweep.lower()).strip("-")
     name = re.sub("^(?![a-z])", "sweep-", letters)[:62].rstrip("-")
     place = [f"--name={name}", f"--workdir={job.directory}"]
-    return [sys.executable, str(TPU_POD), "run", *place, *flags, "--", "python", *task.arguments]
+    return [sys.executable, *TPU_POD, "run", *place, *flags, "--", "python", *task.arguments]
 
 
 class _Process:
-    """A command that can be started several times, with its output appended to a log."""
+    """A command that can start several times and appends its output to a log."""
 
     def __init__(self, command: Sequence[str], log: Path, lock: IO[str], signals: "_Signals"):
         self.log = log
@@ -124,7 +141,7 @@ class _Process:
             log.parent.mkdir(parents=True, exist_ok=True)
 
     def run(self, show: Callable[[str], None]) -> int:
-        """Waits for its end, with now and then its last line for `show`; returns the exit code."""
+        """Runs the command, passes its last line to `show` every second, and returns its exit code."""
         with writing(self.log), self.log.open("ab") as output:
             output.write(COMMAND + f"{time.strftime('%F %T')} {shlex.join(self._command)}\n".encode())
             output.flush()
@@ -135,8 +152,8 @@ class _Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
-                start_new_session=True,  # so that Ctrl-C comes to it once, from here
-                pass_fds=[self._lock.fileno()],  # if this process is killed, that one still has it
+                start_new_session=True,  # so that Ctrl-C reaches it once, from this launcher
+                pass_fds=[self._lock.fileno()],  # it holds the lock even if this launcher is killed
             )
         self._lock.seek(0)
         self._lock.truncate()
@@ -156,10 +173,10 @@ class _Process:
 
 
 class _Signals:
-    """SIGINT and SIGTERM are passed on to the process under way; the first is kept in `asked`."""
+    """Passes SIGINT and SIGTERM on to the running process, and keeps the first signal in `received`."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.received = 0
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> "_Signals":
@@ -173,19 +190,19 @@ class _Signals:
             signal.signal(number, handler)
 
     def goes_to(self, process: subprocess.Popen) -> None:
-        """Names the process that signals go to, also the one that came while it was being started."""
+        """Sets the process that gets the signals, including one that arrived while the process started."""
         self._process = process
-        if self.asked:
-            process.send_signal(self.asked)
+        if self.received:
+            process.send_signal(self.received)
 
     def _pass(self, number: int, _: FrameType | None) -> None:
-        self.asked = self.asked or number
+        self.received = self.received or number
         if self._process:
-            self._process.send_signal(number)  # does nothing once it has ended
+            self._process.send_signal(number)  # does nothing after its end
 
 
 class _Overview:
-    """How far the sweep is: a bar over the images that all its runs are to see, or lines now and then."""
+    """Progress of the sweep, measured in training images of all runs: a bar on a terminal, else lines."""
 
     def __init__(self, jobs: Sequence[Job]):
         self._jobs, self._console = jobs, Console(highlight=False, soft_wrap=True)
@@ -216,18 +233,18 @@ class _Overview:
         self._before += _images(job)
         self._bar.update(self._task, completed=self._before)
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self._console.print(line, markup=False)
 
     def show(self, line: str) -> None:
-        """Shows a line of the process's output, which may tell the step."""
+        """Shows a line of the process's output, and advances the bar if the line holds a step."""
         if not line:
             return
         if step := re.match(r"step (\d+)/", line):
             self._advance(int(step[1]))
         self._bar.update(self._task, description=f"{self._title}  {line}".replace("[", r"\["))
         if not self._console.is_terminal and self._throttle.due():
-            self.say(f"{self._title}  {line}")
+            self.log(f"{self._title}  {line}")
 
     def _advance(self, step: int) -> None:
         share = min(1.0, step / self._job.run.config.total_steps)
@@ -241,7 +258,7 @@ def _images(job: Job) -> int:
 
 @contextmanager
 def _locked(workdir: epath.Path) -> Iterator[IO[str]]:
-    """Keeps a second sweep out of the workdir, until this one and the process it has started are gone."""
+    """Locks the workdir against a second sweep until this launcher and its process have ended."""
     path = log_path(workdir).with_name(".sweep.lock")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

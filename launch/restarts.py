@@ -1,21 +1,22 @@
-"""What the exit code of a training process means, and how often a run is started again.
-
-The one policy of launch/local.py and launch/tpu_pod.py.
-"""
+"""Exit codes of training processes, and the one policy of all launchers for restarts after failures."""
 
 import time
 from collections.abc import Collection
 
 from biggan_jax.runtime.errors import EXIT_ERROR
 
-# A mistake that another start would only repeat: the command's own verdict, and the shell's two for a
-# command that cannot be run.
+# Another start would only repeat a user error, and the shell's two codes for a command that cannot run.
 MISTAKES = {EXIT_ERROR, 126, 127}
-SECONDS_OF_A_GOOD_RUN = 600  # after which failures are counted anew
+SECONDS_OF_A_GOOD_RUN = 600  # a process that ran longer starts a new count of failures
 
 
 class Restarts:
-    """Counts starts that failed in a row; the first is made with the object."""
+    """Counts the failures in a row of a command that has just been started.
+
+    Attributes:
+      limit: Largest number of restarts in a row.
+      failures: Failures in a row so far.
+    """
 
     def __init__(self, limit: int):
         self.limit = limit
@@ -23,7 +24,14 @@ class Restarts:
         self._started = time.monotonic()
 
     def another(self, codes: Collection[int | str]) -> bool:
-        """Whether to start once more after the processes ended with `codes`; says so, or that it gives up."""
+        """Counts a failure and prints whether the command is started again.
+
+        Args:
+          codes: Exit codes of the processes, or what is known instead.
+
+        Returns:
+          Whether to start the command again.
+        """
         good = time.monotonic() - self._started > SECONDS_OF_A_GOOD_RUN
         self.failures = 1 if good else self.failures + 1
         self._started = time.monotonic()

@@ -1,88 +1,97 @@
-"""Runs a sweep: every run that a file of configs/sweeps/ lists, each in a directory of its own.
+"""Runs a sweep: each run of a file of configs/sweeps/, in its own directory.
 
   python launch/sweep.py --sweep=configs/sweeps/ablation_fashion_mnist.py --workdir=runs/ablation --evaluate
   python launch/sweep.py --sweep=configs/sweeps/ablation_fashion_mnist.py --workdir=runs/ablation --summary
-  python launch/sweep.py --sweep=configs/sweeps/ablation_imagenet128.py --workdir=gs://bucket/ablation \\
+  python launch/sweep.py --sweep=configs/sweeps/ablation_imagenet128.py --workdir=gs://bucket/runs/ablation \\
       --runner=tpu_pod --runner_flags='--zone=europe-west4-a --accelerator_type=v3-128 --spot'
-  python launch/sweep.py --sweep=configs/sweeps/ablation_imagenet128.py --workdir=/shared/ablation \\
+  python launch/sweep.py --sweep=configs/sweeps/ablation_imagenet128.py --workdir=/shared/runs/ablation \\
       --runner=slurm --runner_flags='--nodes=16 --time=24:00:00' --only=row8-ortho --only=row7-skip-z
 
-Before anything is started, every run's fields and values are checked. The same command again goes on where
-it stopped: a finished run is not run again, a stopped one goes on from its last checkpoint, a failed one is
-tried once more. A run that fails does not keep the others from running.
+All fields and values are checked before the first run starts. The same command again continues the sweep: it
+skips finished runs, resumes stopped runs from their last checkpoint, and tries failed runs once more. A run
+that fails does not stop the others. A run is named after the fields in which the runs of the sweep differ.
 
 Runners:
 
-  local    one run after another on this machine; output goes to log.txt in the run's directory. A run that
-           ends with exit code 75 is started again. Ctrl-C has the run save, and ends the sweep
-  tpu_pod  the same by launch/tpu_pod.py, on one TPU slice, which is called like the workdir unless
-           --runner_flags has a --name. Ctrl-C ends the watching alone: a training goes on, and the same
+  local    one run after another on this machine; the output goes to log.txt in the run's directory. A run
+           that exits with 75 starts again. Ctrl-C makes the run save, and ends the sweep
+  tpu_pod  the same with launch/tpu_pod.py on one TPU slice, which is named after the workdir unless
+           --runner_flags has a --name. Ctrl-C ends only the watching: the training continues, and the same
            command watches it again
-  slurm    submits launch/slurm.sbatch for each run, and leaves the rest to SLURM; a run that is still in its
-           queue is not submitted again
-  print    prints the commands, for a shell
+  slurm    submits launch/slurm.sbatch for each run that is not in the queue yet, and ends
+  print    prints the commands for a shell
 
---summary starts nothing: it prints a table of what the runs have reached so far, and writes summary.csv,
-summary.md and summary.html, a page with their curves and samples, into the workdir.
+Data: each process reads `data.source` of its config on its own machine. The hosts of tpu_pod have no data:
+set {"data.source": "prepared:gs://bucket/data/imagenet128"} in the sweep file, a prepared set in a bucket
+(see launch/tpu_pod.py). For slurm, use a path on a disk that the nodes share, such as
+prepared:/shared/data/imagenet128, or set TFDS_DATA_DIR to a folder on it.
 
-Exit codes: 0 all runs are finished (submitted, printed); 1 some failed, and are listed at the end; 2 an error
-that you can put right, nothing was started; 75 and 130 stopped by SIGTERM and Ctrl-C.
+--summary starts nothing: it prints a table of the results so far, and writes summary.csv, summary.md and
+summary.html, with curves and samples, into the workdir.
+
+Exit codes: 0 all runs are finished (submitted, printed); 1 some runs failed, which are listed at the end; 2 a
+user error, nothing was started; 75 and 130 stopped by SIGTERM and Ctrl-C.
 """
 
 import functools
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
+
+if not __package__:  # run as a file: the modules beside it belong to the package launch all the same
+    sys.path[0], __package__ = str(Path(__file__).resolve().parents[1]), "launch"
 
 from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import UserError
 
-SWEEP = flags.DEFINE_string("sweep", None, "a file of configs/sweeps/, or your own", required=True)
+SWEEP = flags.DEFINE_string(
+    "sweep", None, "sweep file: a file of configs/sweeps/, or your own", required=True
+)
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "where each run gets a directory; a directory or gs://BUCKET/DIRECTORY", required=True
+    "workdir",
+    None,
+    "directory of the sweep, in which each run gets a directory; a path or gs://BUCKET/DIRECTORY",
+    required=True,
 )
-RUNNER = flags.DEFINE_enum(
-    "runner", "local", ["local", "tpu_pod", "slurm", "print"], "what runs the commands"
-)
+RUNNER = flags.DEFINE_enum("runner", "local", ["local", "tpu_pod", "slurm", "print"], "how the commands run")
 RUNNER_FLAGS = flags.DEFINE_string(
-    "runner_flags", "", "flags of launch/tpu_pod.py or of sbatch, in quotes, after those that are given here"
+    "runner_flags", "", "further flags of launch/tpu_pod.py or of sbatch, in quotes"
 )
-ONLY = flags.DEFINE_multi_string("only", [], "the name of a run: leave out all others; may be given again")
+ONLY = flags.DEFINE_multi_string("only", [], "name of a run to include, without the others; can be repeated")
 EVALUATE = flags.DEFINE_bool(
     "evaluate",
     False,
-    "judge each run after its last step (biggan_jax.evaluate); one whose evaluation.json is of that step has "
-    "been judged, and is not judged again",
+    "evaluate each run after its last step (biggan_jax.evaluate), unless its evaluation.json is of that "
+    "step already",
 )
 EVALUATE_FLAGS = flags.DEFINE_string(
     "evaluate_flags", "", "flags of biggan_jax.evaluate, in quotes: '--network=inception --num_samples=50000'"
 )
 MAX_RESTARTS = flags.DEFINE_integer(
-    "max_restarts", 10, "how often in a row to start a run again that ends with exit code 75", lower_bound=0
+    "max_restarts", 10, "number of restarts in a row of a run that exits with 75", lower_bound=0
 )
-SUMMARY = flags.DEFINE_bool("summary", False, "start nothing; say what the runs have reached")
+SUMMARY = flags.DEFINE_bool("summary", False, "start nothing; summarise the results so far")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the sweep, or sums it up; returns the exit code."""
+    """Runs or summarises the sweep; returns the exit code."""
     del argv
-    judged_by, runner_flags = (_words(flag) for flag in (EVALUATE_FLAGS, RUNNER_FLAGS))
-    if judged_by and not EVALUATE.value:
-        raise UserError("--evaluate_flags is for --evaluate, which is missing")
+    evaluate_flags, runner_flags = (_words(flag) for flag in (EVALUATE_FLAGS, RUNNER_FLAGS))
+    if evaluate_flags and not EVALUATE.value:
+        raise UserError("--evaluate_flags needs --evaluate, which is missing")
     if EVALUATE.value and RUNNER.value == "slurm":
         raise UserError(
-            "--evaluate: launch/slurm.sbatch trains only; when its jobs are done, the same command with "
-            "--runner=local judges the runs"
+            "--evaluate: launch/slurm.sbatch only trains; after its jobs have ended, the same command with "
+            "--runner=local evaluates the runs"
         )
     if runner_flags and RUNNER.value not in ("tpu_pod", "slurm"):
-        raise UserError(f"--runner_flags is for tpu_pod and slurm: --runner={RUNNER.value} has no flags")
-    from biggan_jax.runtime.files import resolve_directory
+        raise UserError(f"--runner_flags needs tpu_pod or slurm: --runner={RUNNER.value} has no flags")
+    from biggan_jax.runtime.files import resolve_directory  # imported late, so that --help is quick
     from biggan_jax.sweeps.jobs import plan_jobs
-    from biggan_jax.sweeps.sweep_file import (
-        read_sweep,  # here: --help and a misspelt flag need not wait for JAX
-    )
+    from biggan_jax.sweeps.sweep_file import read_sweep
     from biggan_jax.sweeps.workdirs import refuse_other_runs
 
     runs, workdir = read_sweep(SWEEP.value, ONLY.value), resolve_directory(WORKDIR.value)
@@ -92,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
         summarise(runs, workdir)
         return 0
     refuse_other_runs(runs, workdir)
-    work = plan_jobs(runs, workdir, judged_by if EVALUATE.value else None)
+    work = plan_jobs(runs, workdir, evaluate_flags if EVALUATE.value else None)
     match RUNNER.value:
         case "print":
             for job in work:
@@ -100,10 +109,10 @@ def main(argv: Sequence[str]) -> int:
                     print(shlex.join(job.command("python", task)))
             return 0
         case "slurm":
-            from slurm_jobs import submit
+            from .slurm_jobs import submit
 
             return submit(work, runner_flags)
-    from one_by_one import command_on_pod, run_one_by_one
+    from .one_by_one import command_on_pod, run_one_by_one
 
     if RUNNER.value == "tpu_pod":
         on_pod = functools.partial(command_on_pod, workdir.name, runner_flags)
@@ -114,7 +123,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _words(flag: flags.FlagHolder[str]) -> list[str]:
-    """The flags in a flag's value, as a shell would split it."""
+    """Splits the value of a flag into words, as a shell does."""
     try:
         return shlex.split(flag.value)
     except ValueError as error:

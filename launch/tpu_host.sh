@@ -1,18 +1,18 @@
 #!/bin/bash
-# What launch/tpu_pod.py has each host of a slice do; everything lies in ~/biggan_jax on the host:
-#   code/  the files that were sent        venv/  Python and what the code needs
-#   run/   log, command, pid and exit_code of the training process; stop, if it is to stay ended
+# Runs on each host of a slice, called by launch/tpu_pod.py. Its files are in ~/biggan_jax on the host:
+#   code/  the copied code        venv/  Python and the packages of the code
+#   run/   log, command, pid and exit_code of the training process; the file stop, if it must not start again
 #
-#   tpu_host.sh setup            installs what the code needs
-#   tpu_host.sh start COMMAND    starts it in the background, where it outlives the connection
-#   tpu_host.sh restart COMMAND  the same, unless a stop was asked for in the meantime
-#   tpu_host.sh poll [COMMAND]   says how it is: running, ended, stopped, gone, idle; busy with another command
-#   tpu_host.sh stop             SIGTERM: it saves and ends
-#   tpu_host.sh kill             SIGKILL, to it and its children
-#   tpu_host.sh logs LINES [-F]  the end of its output
+#   tpu_host.sh setup            installs the packages
+#   tpu_host.sh start COMMAND    starts the command in the background, where it outlives the connection
+#   tpu_host.sh restart COMMAND  does the same, unless a stop was requested in the meantime
+#   tpu_host.sh poll [COMMAND]   reports running, ended, stopped, gone, idle, or busy with another command
+#   tpu_host.sh stop             sends SIGTERM: the command saves and ends
+#   tpu_host.sh kill             sends SIGKILL to the command and its children
+#   tpu_host.sh logs LINES [-F]  prints the end of the output
 #
-# All but setup and logs end with one line, tabs between: host, the worker's number, its state, the exit code
-# or -, the last line of output.
+# All verbs but setup and logs print one last line, with tabs between: host, the number of the worker, the
+# state, the exit code or -, the last line of output.
 set -euo pipefail
 
 code=$HOME/biggan_jax/code
@@ -23,23 +23,23 @@ mkdir -p "$run"
 worker() {
   local name
   name=$(hostname)
-  echo "${name##*-w-}" # t1v-n-0123abcd-w-7 is worker 7; a slice of one host may have another name
+  echo "${name##*-w-}" # t1v-n-0123abcd-w-7 is worker 7; the host of a one-host slice may have another name
 }
 
-# The training process and the shell that waits for it hold this lock: unlike a process number, it cannot be
-# left behind by a reboot.
+# The training process and the shell that waits for it hold this lock. Unlike a process number, it does not
+# survive a reboot.
 running() {
   ! flock --shared --nonblock "$run/lock" true
 }
 
-# report [COMMAND]: busy, if COMMAND is given and another one runs.
+# report [COMMAND]: the state is busy if COMMAND is given and another command runs.
 report() {
   local state=idle exit_code=- last=
   if running; then
     state=running
     if (($#)) && [[ $(<"$run/command") != "$(printf '%q ' "$@")" ]]; then state=busy; fi
   elif [[ -e $run/command ]]; then
-    state=gone # without an exit code: the machine was started anew, or all was killed
+    state=gone # no exit code: the machine has rebooted, or all processes were killed
     if [[ -e $run/exit_code ]]; then
       state=ended
       exit_code=$(<"$run/exit_code")
@@ -63,8 +63,8 @@ start() {
   report "$@"
 }
 
-# signal SIGNAL FILE SIGN: to the process (or, with the sign -, the group) whose number is in the file, which
-# is there a moment after the start.
+# signal SIGNAL FILE SIGN: signals the process (with the sign -, the group) whose number is in the file, which
+# appears a moment after the start.
 signal() {
   while running; do
     if [[ -s $2 ]]; then
@@ -77,8 +77,8 @@ signal() {
 
 case $1 in
 setup)
-  # uv finds a Python that is new enough, or gets one: Ubuntu 22.04 has 3.10. The variable is for systems that
-  # keep pip out of even the user's own directory.
+  # uv finds or installs a recent Python: Ubuntu 22.04 has 3.10. The variable is for systems that refuse pip
+  # even in the user's own directory.
   PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user --upgrade uv
   python3 -m uv venv --quiet --allow-existing --python '>=3.11' "$venv"
   python3 -m uv pip install --quiet --python "$venv/bin/python" --editable "${code}[tpu,gcs]"
@@ -91,13 +91,13 @@ restart)
   if [[ -e $run/stop ]]; then report; else start "${@:2}"; fi
   ;;
 supervise)
-  trap : TERM # a machine that shuts down sends it to this shell too, which has still to note the exit code
+  trap : TERM # a machine that shuts down signals this shell too, which must still write the exit code
   cd "$code"
   export PATH=$venv/bin:$PATH PYTHONUNBUFFERED=1
   echo $$ >"$run/group"
   echo "---- $(date --utc '+%F %T') UTC, worker $(worker): $(<"$run/command")"
   exit_code=0
-  # shellcheck disable=SC2016  # for the inner shell, which becomes the command
+  # shellcheck disable=SC2016  # the inner shell, which becomes the command, expands it
   bash -c 'echo $$ >"$0"; exec "$@"' "$run/pid" "${@:2}" || exit_code=$?
   echo "$exit_code" >"$run/exit_code"
   ;;

@@ -1,29 +1,38 @@
-"""Trains on a TPU slice of Google Cloud: from a config to a running pod, and through its interruptions.
+"""Trains on a TPU slice of Google Cloud: creates it, starts the run, and restores it after interruptions.
 
   python launch/tpu_pod.py run --name=imagenet128 --zone=europe-west4-a --accelerator_type=v3-128 --spot \\
-      --workdir=gs://bucket/imagenet128 -- python -m biggan_jax.train --config=configs/imagenet128.py
+      --workdir=gs://bucket/runs/imagenet128 -- python -m biggan_jax.train \\
+      --config=configs/imagenet128.py --config.data.source=prepared:gs://bucket/data/imagenet128
   python launch/tpu_pod.py status --name=imagenet128 --zone=europe-west4-a
   python launch/tpu_pod.py logs --name=imagenet128 --zone=europe-west4-a --worker=0 --follow
   python launch/tpu_pod.py stop --name=imagenet128 --zone=europe-west4-a
   python launch/tpu_pod.py delete --name=imagenet128 --zone=europe-west4-a
 
-The verbs, each with --dry_run to print its commands and do nothing:
+Verbs; with --dry_run each prints its commands and does nothing:
 
-  create  asks for the slice (a queued resource) and waits until it is there
-  setup   sends the files that git tracks here, as they are now, and installs what they need on all hosts
-  run     create and setup, as far as they are needed; starts COMMAND once a host, with --workdir after it,
-          and watches. What ends with exit code 75, or is lost, is started again and goes on from its last
-          checkpoint; a slice that was taken back is created again. Ctrl-C ends the watching alone: the
-          training goes on, and the same `run` watches it again
-  status  says how the slice is, and each host
+  create  requests the slice (a queued resource) and waits until it is active
+  setup   copies the files that git tracks here, as they are now, to all hosts and installs their packages
+  run     does create and setup as far as needed, starts COMMAND on each host with --workdir appended, and
+          watches it. A command that exits with 75 or is lost starts again and continues from its last
+          checkpoint; a slice that was taken back is created again. Ctrl-C ends only the watching: the
+          training continues, and the same `run` watches it again
+  status  prints the state of the slice and of each host
   logs    prints the end of the output of one host (--worker=3) or of all (--worker=all)
-  stop    has the training save and end; the slice stays
-  delete  gives the slice back, at once: stop first what is to be saved
+  stop    makes the training save and end; the slice remains
+  delete  deletes the slice at once: use stop first to save the run
 
-It needs gcloud, logged in. Slices cost money until they are deleted, also when their work is done.
+Data: the hosts have no data set, and their disks are deleted with the slice. Put the data into a bucket:
+  - a prepared set: biggan_jax.prepare --output=gs://bucket/data/imagenet128 on any machine, then train with
+    --config.data.source=prepared:gs://bucket/data/imagenet128. Each host copies it to its disk once;
+  - or a set of TensorFlow Datasets, as the command `env TFDS_DATA_DIR=gs://bucket/data/tfds python -m
+    biggan_jax.train … --config.data.source=tfds:NAME`, which reads it from the bucket.
+The service account of the hosts must be allowed to read the data and to write the workdir.
 
-Exit codes: 0 finished; 2 an error that you can put right, gcloud's or the command's; 75 stopped by `stop`;
-130 Ctrl-C; 1 failed --max_restarts times in a row.
+It needs gcloud, logged in, and a git clone of biggan_jax. A slice costs money until it is deleted, even when
+the run has finished.
+
+Exit codes: 0 finished; 2 a user error of gcloud or of the command; 75 stopped by `stop`; 130 Ctrl-C; 1 more
+than --max_restarts failures in a row.
 """
 
 import re
@@ -31,69 +40,94 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import app, flags
-from code_archive import location, pack, packing
-from gcloud import NotFound, Unreachable, stream
-from restarts import MISTAKES, Restarts
 from rich.console import Console
-from tpu_slice import UNPACK, Slice, acquire, ask, delete, host_command, install, look, say
-from tpu_training import DONE, MISTAKE, STOPPED, summary, train
+
+if not __package__:  # run as a file: the modules beside it belong to the package launch all the same
+    sys.path[0], __package__ = str(Path(__file__).resolve().parents[1]), "launch"
 
 from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 
+from .code_archive import location, pack, packing
+from .gcloud import NotFound, Unreachable, stream
+from .restarts import MISTAKES, Restarts
+from .tpu_slice import (
+    UNPACK,
+    Slice,
+    acquire,
+    delete,
+    host_command,
+    install,
+    log,
+    read_state,
+    run_on_hosts,
+)
+from .tpu_training import DONE, MISTAKE, STOPPED, summary, train
+
 VERBS = ("create", "setup", "run", "status", "logs", "stop", "delete")
-NAME = flags.DEFINE_string("name", None, "of the slice: small letters, digits and hyphens", required=True)
-ZONE = flags.DEFINE_string("zone", None, "where it is, such as europe-west4-a; left out, gcloud's default")
-PROJECT = flags.DEFINE_string("project", None, "of Google Cloud; left out, gcloud's default")
-ACCELERATOR_TYPE = flags.DEFINE_string("accelerator_type", None, "of a new slice, such as v3-128")
+NAME = flags.DEFINE_string(
+    "name", None, "name of the slice: small letters, digits and hyphens", required=True
+)
+ZONE = flags.DEFINE_string(
+    "zone", None, "zone of the slice, such as europe-west4-a; by default the zone of gcloud"
+)
+PROJECT = flags.DEFINE_string("project", None, "project of Google Cloud; by default the project of gcloud")
+ACCELERATOR_TYPE = flags.DEFINE_string("accelerator_type", None, "type of a new slice, such as v3-128")
 RUNTIME_VERSION = flags.DEFINE_string(
-    "runtime_version", None, "what a new slice's hosts run; left out, Google's image for the accelerator"
+    "runtime_version", None, "image of a new slice's hosts; by default the image for the accelerator type"
 )
-SPOT = flags.DEFINE_bool("spot", False, "a cheaper slice, which may be taken back at any time")
+SPOT = flags.DEFINE_bool("spot", False, "request a cheaper slice, which can be taken back at any time")
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "of run: gs://BUCKET/DIRECTORY, where the run keeps everything"
+    "workdir",
+    None,
+    "for run: directory of the run, gs://BUCKET/DIRECTORY, such as gs://bucket/runs/imagenet128",
 )
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the commands, ready to be copied, and do nothing")
-WORKER = flags.DEFINE_string("worker", "0", "whose logs: a number, or all")
-LINES = flags.DEFINE_integer("lines", 50, "how much of the logs", lower_bound=1)
-FOLLOW = flags.DEFINE_bool("follow", False, "go on printing logs as they grow")
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "print the commands in a form that a shell accepts, and do nothing"
+)
+WORKER = flags.DEFINE_string("worker", "0", "for logs: number of the host, or all")
+LINES = flags.DEFINE_integer("lines", 50, "for logs: number of lines", lower_bound=1)
+FOLLOW = flags.DEFINE_bool("follow", False, "for logs: continue to print new lines")
 DELETE_WHEN_FINISHED = flags.DEFINE_bool(
-    "delete_when_finished", False, "of run: delete the slice at exit code 0"
+    "delete_when_finished", False, "for run: delete the slice after exit code 0"
 )
 MAX_RESTARTS = flags.DEFINE_integer(
-    "max_restarts", 10, "how often to start again after failures in a row", lower_bound=0
+    "max_restarts", 10, "for run: number of restarts after failures in a row", lower_bound=0
 )
-POLL_SECONDS = flags.DEFINE_float("poll_seconds", 30.0, "between two looks at the slice", lower_bound=0.01)
+POLL_SECONDS = flags.DEFINE_float(
+    "poll_seconds", 30.0, "seconds between two polls of the slice", lower_bound=0.01
+)
 
 
 def run(tpu: Slice, command: Sequence[str]) -> int:
-    """Does the training from wherever it stands; returns the exit code."""
+    """Trains until the command ends, and prints how it ended; returns the exit code."""
     outcome, reports = train(tpu, command, Restarts(MAX_RESTARTS.value))
     if outcome == MISTAKE:
         worker = next(name for name, host in reports.items() if host.exit_code in MISTAKES)
-        ask(tpu, "kill")
-        say(f"exit code {reports[worker].exit_code}; the end of the output of host {worker}:")
+        run_on_hosts(tpu, "kill")
+        log(f"exit code {reports[worker].exit_code}; the end of the output of host {worker}:")
         logs(tpu, worker, 20)
     if outcome == DONE:
-        say("finished")
+        log("finished")
     if outcome == STOPPED:
-        say("stopped on request")
+        log("stopped on request")
     if outcome == DONE and DELETE_WHEN_FINISHED.value:
         delete(tpu)
-        say("the slice is deleted")
+        log("the slice is deleted")
     else:
-        say(f"the slice is still there, and costs: {_again('delete')}")
+        log(f"the slice still exists and costs money: {_again('delete')}")
     return {DONE: 0, MISTAKE: EXIT_ERROR, STOPPED: EXIT_RESUMABLE}.get(outcome, 1)
 
 
 def status(tpu: Slice) -> int:
-    """Prints the slice's state and each host's."""
-    state = look(tpu)
-    print(f"{tpu.name}: {state.name or 'there is no such slice'} {state.message}".rstrip())
+    """Prints the state of the slice and of each host; returns the exit code."""
+    state = read_state(tpu)
+    print(f"{tpu.name}: {state.name or 'this slice does not exist'} {state.message}".rstrip())
     if state.name == "ACTIVE":
-        reports = ask(tpu, "poll")
+        reports = run_on_hosts(tpu, "poll")
         for worker in sorted(reports, key=lambda name: (len(name), name)):
             host = reports[worker]
             code = "" if host.exit_code is None else f" with exit code {host.exit_code}"
@@ -104,26 +138,55 @@ def status(tpu: Slice) -> int:
 
 
 def logs(tpu: Slice, worker: str, lines: int, follow: bool = False) -> int:
-    """Prints the end of the output of one host, or of "all"."""
+    """Prints the end of the output of one host or of all; returns the exit code.
+
+    Args:
+      tpu: The slice.
+      worker: Number of the host, or "all".
+      lines: Number of lines.
+      follow: Whether to continue with new lines.
+
+    Returns:
+      The exit code of gcloud.
+    """
     command = host_command("logs", str(lines), *(["-F"] if follow else []))
     return stream(tpu.on_hosts(command, worker))
 
 
 def stop(tpu: Slice) -> int:
-    """Has the training save, and waits until it has ended."""
-    reports = ask(tpu, "stop")
+    """Makes the training save, and waits until it has ended; returns the exit code.
+
+    Args:
+      tpu: The slice.
+
+    Returns:
+      0.
+
+    Raises:
+      UserError: No host answers.
+    """
+    reports = run_on_hosts(tpu, "stop")
     if not reports:
         raise UserError(f"no host of {tpu.name} answers: {_again('status')}")
     with Console().status("the training saves and ends"):
         while any(host.state == "running" for host in reports.values()):
             time.sleep(tpu.poll_seconds)
-            reports = ask(tpu, "poll") or reports
-    say(summary(reports, len(reports)))
+            reports = run_on_hosts(tpu, "poll") or reports
+    log(summary(reports, len(reports)))
     return 0
 
 
 def commands(verb: str, tpu: Slice, command: Sequence[str]) -> list[str]:
-    """What the verb runs when nothing goes wrong, in order, for a shell."""
+    """Returns the commands that a verb runs if nothing fails.
+
+    Args:
+      verb: One of `VERBS`.
+      tpu: The slice.
+      command: Words of the training command.
+
+    Returns:
+      Lines of shell, in order.
+    """
     queue = [tpu.create(), tpu.describe(), tpu.describe_node()]
     poll = tpu.on_hosts(host_command("poll"))
     find = tpu.on_hosts(host_command("poll", *command))
@@ -142,7 +205,7 @@ def commands(verb: str, tpu: Slice, command: Sequence[str]) -> list[str]:
 
 
 def main(verb: str, command: Sequence[str]) -> int:
-    """Does what the verb says; returns the exit code."""
+    """Runs a verb; returns the exit code."""
     tpu = Slice(
         NAME.value,
         ZONE.value,
@@ -161,8 +224,8 @@ def main(verb: str, command: Sequence[str]) -> int:
         case "create":
             acquire(tpu)
         case "setup":
-            if any(host.state == "running" for host in ask(tpu, "poll").values()):
-                raise UserError(f"a training runs there; first: {_again('stop')}")
+            if any(host.state == "running" for host in run_on_hosts(tpu, "poll").values()):
+                raise UserError(f"a training runs on the slice; first: {_again('stop')}")
             pack(tpu.name)
             install(tpu, str(location(tpu.name)))
         case "run":
@@ -174,15 +237,21 @@ def main(verb: str, command: Sequence[str]) -> int:
         case "stop":
             return stop(tpu)
         case "delete":
-            say("deleted" if delete(tpu) else f"there is no slice {tpu.name}")
+            log("deleted" if delete(tpu) else f"there is no slice {tpu.name}")
     return 0
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Parses VERB FLAGS -- COMMAND; returns the verb and the command's words.
+    """Parses `VERB FLAGS -- COMMAND`.
+
+    Args:
+      argv: Words of the command line, beginning with the program.
+
+    Returns:
+      The verb and the words of the command.
 
     Raises:
-      UserError: something is missing or misspelt.
+      UserError: A word is missing or misspelt.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     words, command = list(argv[:end]), list(argv[end + 1 :])
@@ -201,15 +270,16 @@ def parse(argv: Sequence[str]) -> list[str]:
             raise UserError("give the command after --, such as python -m biggan_jax.train --config=…")
         if not (WORKDIR.value or "").startswith("gs://"):
             raise UserError(
-                f"--workdir={WORKDIR.value}: give gs://BUCKET/DIRECTORY, before the --; what is on the slice "
-                "goes with it"
+                f"--workdir={WORKDIR.value}: give gs://BUCKET/DIRECTORY before the --; the disks of the "
+                "slice are deleted with it"
             )
     return [verb, *command]
 
 
 def _again(verb: str) -> str:
     place = [f"--{flag.name}={flag.value}" for flag in (NAME, ZONE, PROJECT) if flag.value]
-    return shlex.join(["python", "launch/tpu_pod.py", verb, *place])
+    program = ["-m", __spec__.name] if __spec__ else ["launch/tpu_pod.py"]
+    return shlex.join(["python", *program, verb, *place])
 
 
 def _run(words: Sequence[str]) -> int:
@@ -217,9 +287,10 @@ def _run(words: Sequence[str]) -> int:
         return main(words[0], words[1:])
     except KeyboardInterrupt:
         if words[0] in ("create", "run"):
-            say(
+            log(
                 "no longer watching; a request stays in the queue and a training goes on. The same command "
-                f"watches it again; {_again('stop')} has it save and end; {_again('delete')} gives it up"
+                f"watches it again; {_again('stop')} makes it save and end; "
+                f"{_again('delete')} deletes the slice"
             )
         return EXIT_INTERRUPTED
     except (UserError, NotFound, Unreachable) as error:

@@ -1,27 +1,45 @@
-"""A training on a TPU slice, watched through its interruptions; what is done about each of them."""
+"""Watches a training on a TPU slice, and restores it after each kind of interruption."""
 
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from code_archive import location, pack
-from gcloud import NotFound, Unreachable
-from restarts import MISTAKES, Restarts
 from rich.console import Console
 from rich.text import Text
-from tpu_slice import TAKEN, Host, Slice, State, acquire, ask, delete, install, look, say
 
 from biggan_jax.runtime.errors import UserError
 
-PATIENCE = 6  # looks at hosts that don't end when others have, or don't answer, before something is done
+from .code_archive import location, pack
+from .gcloud import NotFound, Unreachable
+from .restarts import MISTAKES, Restarts
+from .tpu_slice import (
+    TAKEN_BACK,
+    Host,
+    Slice,
+    State,
+    acquire,
+    delete,
+    install,
+    log,
+    read_state,
+    run_on_hosts,
+)
+
+PATIENCE = 6  # polls of hosts that still run after others have failed, or that do not answer
 DONE, MISTAKE, STOPPED, RUNNING, ENDING, ENDED = "done", "mistake", "stopped", "running", "ending", "ended"
 
 
-def judge(reports: Mapping[str, Host]) -> str:
-    """What the hosts' reports mean together.
+def combined_state(reports: Mapping[str, Host]) -> str:
+    """Combines the reports of the hosts into the state of the training.
 
-    RUNNING also where some don't answer, as long as no other shows a failure: a process that has lost another
-    ends by itself. ENDING: something failed, and not all have ended; ENDED: all have.
+    A host that does not answer is no failure, because a process that has lost another one ends by itself.
+
+    Args:
+      reports: Reports by worker number.
+
+    Returns:
+      DONE, MISTAKE, STOPPED or RUNNING; ENDING if a process has failed and others still run; ENDED if a
+      process has failed and none runs.
     """
     states = {host.state for host in reports.values()}
     codes = {host.exit_code for host in reports.values()}
@@ -37,21 +55,25 @@ def judge(reports: Mapping[str, Host]) -> str:
 
 
 def train(tpu: Slice, command: Sequence[str], restarts: Restarts) -> tuple[str, dict[str, Host]]:
-    """Does the training from wherever it stands.
+    """Creates the slice and starts the training, as far as needed, and watches it until it ends.
+
+    Args:
+      tpu: The slice.
+      command: Words of the training command.
+      restarts: Count of failures in a row.
 
     Returns:
-      DONE, MISTAKE or STOPPED; ENDED if it failed more often in a row than `restarts` allows; and the hosts'
-      last reports.
+      DONE, MISTAKE or STOPPED, or ENDED after too many failures in a row; and the last reports of the hosts.
 
     Raises:
-      UserError: the slice cannot be had or set up, was deleted by somebody, or runs another command.
+      UserError: The slice cannot be created or set up, was deleted, or runs another command.
     """
     hosts = acquire(tpu)
-    states = [host.state for host in ask(tpu, "poll", *command).values()]
+    states = [host.state for host in run_on_hosts(tpu, "poll", *command).values()]
     if "busy" in states:
-        raise UserError(f"another command runs on {tpu.name}: wait until it is finished, or stop it first")
+        raise UserError(f"another command runs on {tpu.name}: wait until it ends, or stop it first")
     if "running" in states:
-        say("the training runs there already: watching it")
+        log("the training already runs: watching it")
         started = states == ["running"] * hosts or _start(tpu, hosts, "start", command)
     else:
         pack(tpu.name)
@@ -60,23 +82,23 @@ def train(tpu: Slice, command: Sequence[str], restarts: Restarts) -> tuple[str, 
         outcome, reports = _watch(tpu, hosts) if started else (_present(tpu).name, {})
         if outcome in (DONE, MISTAKE, STOPPED):
             return outcome, reports
-        if outcome not in TAKEN:
+        if outcome not in TAKEN_BACK:
             codes = [host.state if host.exit_code is None else host.exit_code for host in reports.values()]
             if not restarts.another(codes or ["a host does not answer"]):
                 return ENDED, reports
             if outcome == ENDED:
                 started = _start(tpu, hosts, "restart", command)
                 continue
-            say("a host is dead: creating the slice again")
+            log("a host is dead: creating the slice again")
             delete(tpu)
         hosts = acquire(tpu, again=True)
-        if not location(tpu.name).exists():  # the run was begun from another machine
+        if not location(tpu.name).exists():  # another machine started the run
             pack(tpu.name)
         started = _install_and_start(tpu, hosts, command)
 
 
 def summary(reports: Mapping[str, Host], hosts: int) -> str:
-    """How many hosts are in which state."""
+    """Returns how many hosts are in each state, as `of 4 hosts 3 running, 1 do not answer`."""
     counts = Counter(
         host.state + ("" if host.exit_code is None else f" with {host.exit_code}")
         for host in reports.values()
@@ -87,27 +109,30 @@ def summary(reports: Mapping[str, Host], hosts: int) -> str:
 
 
 def _install_and_start(tpu: Slice, hosts: int, command: Sequence[str]) -> bool:
-    """Like `_start`; False also when the slice is taken back meanwhile."""
+    """Installs the code and starts the command; returns False if the slice is taken back meanwhile."""
     try:
         install(tpu, str(location(tpu.name)))
     except (NotFound, Unreachable, UserError):
-        if _present(tpu).name in TAKEN:
+        if _present(tpu).name in TAKEN_BACK:
             return False
         raise
     return _start(tpu, hosts, "start", command)
 
 
 def _start(tpu: Slice, hosts: int, verb: str, command: Sequence[str]) -> bool:
-    """Starts the command on all hosts; False if the slice is taken, or some hosts stay silent.
+    """Starts the command on all hosts.
 
-    If none answers, it may be the way there that is broken: that is waited for.
+    If no host answers, the connection may be broken, so this waits.
+
+    Returns:
+      Whether all hosts have started it; False if the slice was taken back or some hosts do not answer.
     """
     patience = PATIENCE
     while patience:
-        reports = ask(tpu, verb, *command)
+        reports = run_on_hosts(tpu, verb, *command)
         if len(reports) == hosts:
             return True
-        if _present(tpu).name in TAKEN:
+        if _present(tpu).name in TAKEN_BACK:
             return False
         patience -= bool(reports)
         time.sleep(tpu.poll_seconds)
@@ -115,50 +140,54 @@ def _start(tpu: Slice, hosts: int, verb: str, command: Sequence[str]) -> bool:
 
 
 def _present(tpu: Slice) -> State:
-    """The slice's state; ACTIVE when Google Cloud is out of reach: no news is no reason to act.
+    """Reads the state of the slice, and takes it for ACTIVE while Google Cloud cannot be reached.
 
     Raises:
-      UserError: somebody has deleted the slice.
+      UserError: The slice was deleted.
     """
     try:
-        state = look(tpu)
+        state = read_state(tpu)
     except Unreachable as error:
-        say(f"no answer, trying on; a training goes on meanwhile: {error}")
+        log(f"no answer, polling again; a training continues meanwhile: {error}")
         return State("ACTIVE")
     if state.name in (None, "DELETING"):
-        raise UserError(f"{tpu.name} was deleted; the same command creates it again and goes on")
+        raise UserError(f"{tpu.name} was deleted; the same command creates it again and continues")
     return state
 
 
 def _watch(tpu: Slice, hosts: int) -> tuple[str, dict[str, Host]]:
-    """Waits for the end of the training or of the slice; returns `judge`'s word or the slice's, and reports.
+    """Waits until the training ends or the slice is taken back.
 
-    Processes that hang when others have failed are killed. ENDING comes back when a host stays silent after
-    the others have ended: it counts as dead.
+    It kills processes that still run long after others have failed. A host that does not answer after the
+    others have ended counts as dead.
+
+    Returns:
+      The combined state of the hosts (ENDING for a dead host) or the state of the slice that was taken back;
+      and the last reports.
     """
-    patience, said = PATIENCE, ""
+    patience, previous = PATIENCE, ""
     with Console().status("watching") as watching:
         while True:
-            reports = ask(tpu, "poll")
-            verdict = judge(reports)
+            reports = run_on_hosts(tpu, "poll")
+            state_of_run = combined_state(reports)
             counts = summary(reports, hosts)
-            if counts != said:
-                say(counts)
-                said = counts
+            if counts != previous:
+                log(counts)
+                previous = counts
             line = f"{counts}: {reports['0'].last_line}" if "0" in reports else counts
-            watching.update(Text(line))  # [/job:host] in it is no markup
-            if len(reports) < hosts and verdict not in (DONE, MISTAKE, STOPPED):
+            watching.update(Text(line))  # "[/job:host]" in it is not markup
+            if len(reports) < hosts and state_of_run not in (DONE, MISTAKE, STOPPED):
                 state = _present(tpu)
-                if state.name in TAKEN:
-                    say(f"the slice was taken back: {state.name} {state.message}".rstrip())
+                if state.name in TAKEN_BACK:
+                    log(f"the slice was taken back: {state.name} {state.message}".rstrip())
                     return state.name, reports
-                if reports and verdict == ENDED:
-                    verdict = ENDING
-            if verdict not in (RUNNING, ENDING):
-                return verdict, reports
-            patience = patience - 1 if verdict == ENDING else PATIENCE
+                if reports and state_of_run == ENDED:
+                    state_of_run = ENDING
+            if state_of_run not in (RUNNING, ENDING):
+                return state_of_run, reports
+            patience = patience - 1 if state_of_run == ENDING else PATIENCE
             if patience < 0:
                 if len(reports) < hosts:
                     return ENDING, reports
-                ask(tpu, "kill")
+                run_on_hosts(tpu, "kill")
             time.sleep(tpu.poll_seconds)

@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from biggan_jax.config import ConfigError, validate
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, shipped
 from biggan_jax.runtime.config_file import did_you_mean, field_names
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sweeps.naming import NAME, differing_fields, run_name
@@ -46,7 +46,7 @@ def read_sweep(path: str, only: Sequence[str] = ()) -> list[Run]:
     """Reads the runs of a sweep file.
 
     Args:
-      path: Path of the sweep file.
+      path: Path of a sweep file, or name of a shipped one, as `shipped.find` takes it.
       only: Names of the runs to keep; empty keeps all.
 
     Returns:
@@ -80,14 +80,18 @@ def read_sweep(path: str, only: Sequence[str] = ()) -> list[Run]:
 
 
 def _load(path: str) -> tuple[str, list[Any]]:
-    if not os.path.isfile(path):
-        raise UserError(f"--sweep={path}: {os.getcwd()} has no such file; see configs/sweeps/")
+    file = shipped.find(path, shipped.SWEEPS)
+    if file is None:
+        raise UserError(
+            f"--sweep={path}: no such file in {os.getcwd()}, and no sweep of this name"
+            f"{shipped.suggestion(path, shipped.SWEEPS)}"
+        )
     try:
-        module = runpy.run_path(path)
+        module = runpy.run_path(str(file))
         base, sweep = module.get("BASE_CONFIG"), module.get("sweep")
         overrides = sweep() if callable(sweep) else None
     except Exception as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         place = f"line {frames[-1].lineno}: " if frames else ""
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         raise UserError(f"--sweep={path}: {place}{kind}{error}") from error

@@ -66,7 +66,7 @@ def test_a_preempted_run_comes_to_its_end_through_the_real_gcloud_with_every_wor
             429,
             "RESOURCE_EXHAUSTED",
             "Quota limit 'TPUV3s' has been exceeded. Limit: 0",
-            "ask for more TPU quota",
+            "request more TPU quota",
         ),
         (403, "PERMISSION_DENIED", "Permission 'tpu.queuedResources.create' denied", "roles/tpu.admin"),
         (403, "PERMISSION_DENIED", "Cloud TPU API has not been used in project 1", "gcloud services enable"),

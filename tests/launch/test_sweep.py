@@ -115,8 +115,8 @@ def wait_for_row(directory: Path, step: int) -> None:
 
 @pytest.fixture
 def one_by_one(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "launch")
-    import one_by_one
+    monkeypatch.syspath_prepend(ROOT)
+    from launch import one_by_one
 
     return one_by_one
 
@@ -200,14 +200,13 @@ def test_a_killed_sweep_leaves_its_run_alone_until_that_has_ended(one_by_one, jo
     (job,) = jobs(a=["import time; print('here', flush=True); time.sleep(60)"])
     script = (
         "import sys; from etils import epath; from biggan_jax.sweeps.jobs import Job, Task\n"
-        "from biggan_jax.sweeps.sweep_file import read_sweep; from one_by_one import run_one_by_one\n"
+        "from biggan_jax.sweeps.sweep_file import read_sweep; from launch.one_by_one import run_one_by_one\n"
         f"(run,) = read_sweep({str(tmp_path / 'sweep.py')!r})\n"
         f"job = Job(run, epath.Path({str(job.directory)!r}), [Task('train', [])])\n"
         f"run_one_by_one([job], job.directory.parent, lambda *_: {python(job, job.tasks[0])!r}, 0)"
     )
-    path = os.pathsep.join([str(ROOT), str(ROOT / "launch")])
     sweep = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": path}
+        [sys.executable, "-c", script], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     log, deadline = Path(job.directory) / "log.txt", time.monotonic() + 60
     while not log.exists() or "\nhere\n" not in log.read_text():
@@ -299,7 +298,7 @@ def test_what_is_printed_becomes_the_same_words_in_a_shell_whatever_they_hold(tm
             "--runner_flags=--comment='x: No closing quotation",
         ),
         (["--runner=slurm", "--evaluate"], "trains only"),
-        (["--runner=slurm"], "there is no squeue here"),
+        (["--runner=slurm"], "squeue is not installed"),
         (["--only=seed=7"], "no such run; there are seed=0"),
         (["--summary"], "no run of this sweep has begun"),
         (["--runner=cloud"], "cloud"),

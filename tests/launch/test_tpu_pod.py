@@ -347,7 +347,7 @@ QUOTA = (
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        (QUOTA, "ask for more TPU quota"),
+        (QUOTA, "request more TPU quota"),
         ("ERROR: You do not currently have an active account selected.", "gcloud auth login"),
         ("ERROR: Failed to find attribute [project].", "--project=PROJECT"),
         ("ERROR: PERMISSION_DENIED: Permission tpu.nodes.create denied", "roles/tpu.admin"),
@@ -382,7 +382,7 @@ def test_a_request_that_fails_in_the_queue_is_made_again_unless_the_quota_is_the
     cloud.call("delete")
     cloud.plays(states=["FAILED"], failure="Quota 'TPUV3sPreemptible' exhausted. Limit 0")
     code, out = cloud.call("create", *SLICE)
-    assert code == 2 and "Limit 0\nask for more TPU quota" in out and cloud.story()[-1] == "create"
+    assert code == 2 and "Limit 0\nrequest more TPU quota" in out and cloud.story()[-1] == "create"
 
 
 FULL = (
@@ -401,7 +401,7 @@ def test_a_full_zone_is_asked_for_as_long_as_it_takes(cloud):
         time.sleep(0.05)
     cloud.plays(failure=FULL)
     out, _ = asking.communicate(timeout=60)
-    assert asking.returncode == 0 and "try another --zone" in out and "asking for it again" in out, out
+    assert asking.returncode == 0 and "try another --zone" in out and "requesting the slice again" in out, out
 
 
 def test_quota_that_a_slice_which_was_taken_back_still_holds_does_not_end_the_run(cloud):
