@@ -29,10 +29,8 @@ def find(name: str, folder: Path = CONFIGS) -> Path | None:
     if os.path.isfile(name):
         return Path(name)
     path = Path(name)
-    as_shipped = [
-        str(folder.relative_to(parent)) for parent in (CONFIGS.parent, CONFIGS, SWEEPS.parent, folder)
-    ]
-    if str(path.parent) in as_shipped and path.suffix in ("", ".py") and path.stem in shipped_names(folder):
+    folders = [str(folder.relative_to(parent)) for parent in (CONFIGS.parent, CONFIGS, folder)]
+    if str(path.parent) in folders and path.suffix in ("", ".py") and path.stem in shipped_names(folder):
         return folder / f"{path.stem}.py"
     return None
 
