@@ -4,6 +4,7 @@ Rooms are listed here as they are in the import contract; their modules are thos
 """
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ ROOMS = {
     "sweeps": "Many runs: their names, order and summary.",
     "runtime": "What every room stands on.",
 }
+FIELDS_INTRODUCTION = """# Config fields
+
+This page is made from `biggan_jax/config/fields.py`, as is the output of `python -m biggan_jax.describe
+--fields`. Set a field on the command line as `--config.FIELD=VALUE`, or in a config file as
+`config.FIELD = VALUE`. The defaults are the paper's values for BigGAN at 128×128 on ImageNet."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -65,4 +71,21 @@ def _is_public(file: Path) -> bool:
 
 
 def _config_fields() -> str:
-    return "# Config fields\n"
+    sys.path.insert(0, str(ROOT))
+    from biggan_jax.config.fields import FIELDS, SECTIONS
+
+    parts = [FIELDS_INTRODUCTION]
+    for section, title in SECTIONS.items():
+        rows = [
+            (f"`{name}`", f"`{field.default!r}`", str(field.allowed).replace("*", "\\*"), field.meaning)
+            for name, field in FIELDS.items()
+            if name.rpartition(".")[0] == section
+        ]
+        heading = f"`{section}`: {title[0].lower()}{title[1:]}" if section else title
+        parts += [f"## {heading}", _table(("field", "default", "allowed", "meaning"), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
