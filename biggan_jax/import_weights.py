@@ -1,8 +1,8 @@
-"""Converts the weights of a published BigGAN to an export.
+r"""Converts the weights of a published BigGAN to an export.
 
   python -m biggan_jax.import_weights --format=huggingface --output=exports/deep128 biggan-deep-128
   python -m biggan_jax.import_weights --format=biggan-pytorch --output=exports/mine G_ema.pth
-  python -m biggan_jax.import_weights --format=biggan-pytorch --output=exports/mine G_ema.pth D.pth \\
+  python -m biggan_jax.import_weights --format=biggan-pytorch --output=exports/mine G_ema.pth D.pth \
       --truncations=0.5,1,0 --class_names=names.txt
   python -m biggan_jax.import_weights --format=tfhub --output=exports/biggan256 biggan-256
 

@@ -1,4 +1,4 @@
-"""Writes a data set once at the resolution of training, so that every run reads it fast.
+r"""Writes a data set once at the resolution of training, so that every run reads it fast.
 
   python -m biggan_jax.prepare --source=tfds:imagenet2012 --resolution=128 --output=/data/imagenet128
   python -m biggan_jax.prepare --source=folder:pictures --resolution=64 --output=pictures64
@@ -17,8 +17,8 @@ tfds.builder_from_directory. A bucket needs the extra `gcs`. A run that trains f
 On a cluster, an Apache Beam pipeline writes the same files. Its workers need this package, and a shared disk
 or bucket that holds the source and the output:
 
-  python -m biggan_jax.prepare --source=tfds:imagenet2012 --resolution=128 \\
-      --output=gs://bucket/data/imagenet128 \\
+  python -m biggan_jax.prepare --source=tfds:imagenet2012 --resolution=128 \
+      --output=gs://bucket/data/imagenet128 \
       --beam_pipeline_options=runner=DataflowRunner,project=…,region=…,temp_location=gs://bucket/temporary
 
 Exit codes: 0 written; 2 a user error; 130 after Ctrl-C.

@@ -1,8 +1,8 @@
-"""Trains BigGAN, from the beginning or from the last checkpoint in the workdir.
+r"""Trains BigGAN, from the beginning or from the last checkpoint in the workdir.
 
   python -m biggan_jax.train --config=fashion_mnist --workdir=runs/fashion_mnist
   python -m biggan_jax.train --config=cifar10 --workdir=runs/narrow --config.model.channels=32
-  python -m biggan_jax.train --config=imagenet128 --workdir=runs/imagenet128 \\
+  python -m biggan_jax.train --config=imagenet128 --workdir=runs/imagenet128 \
       --config.batch_size=256 --config.checkpoint_every=500
 
 The run writes config.json, metrics.jsonl, tensorboard/, curves.png, samples/ and checkpoints/ into the
@@ -15,7 +15,7 @@ workdir as the networks would receive them, measures how fast images arrive, and
 On several hosts, run the same command on each. TPU slices and SLURM (srun, one task for each GPU) give JAX
 the place of each process, and on one machine launch/local.py does. Elsewhere give it by flags:
 
-  python -m biggan_jax.train --config=imagenet128 --workdir=gs://bucket/runs/imagenet128 \\
+  python -m biggan_jax.train --config=imagenet128 --workdir=gs://bucket/runs/imagenet128 \
       --coordinator_address=first-host:1234 --num_processes=4 --process_id=0
 
 Only the first process writes into the workdir.

@@ -1,9 +1,9 @@
 """BigGAN on CIFAR-10 at 32×32 (Brock et al. 2019, appendix C: FID 14.73, IS 9.22).
 
-The settings are the ones in common use with the authors' PyTorch release: batch 50, four discriminator steps,
-one rate for both networks, gains and biases by class in each batch norm, an undivided latent, no attention.
-Orthogonal regularisation is off, as in that recipe: its purpose is truncation, which is hardly used on CIFAR.
-125,000 generator steps at 4 batches of 50 each are 500 passes over the 50,000 images.
+The settings are those of the common recipe for the authors' PyTorch release: batch 50, four discriminator
+steps, one learning rate for both networks, gains and biases by class in each batch norm, an undivided latent,
+no attention. Orthogonal regularisation is off, as in that recipe: it serves truncation, which CIFAR hardly
+needs. 125,000 generator steps with 4 batches of 50 images each are 500 epochs of the 50,000 images.
 """
 
 from ml_collections import ConfigDict
@@ -12,6 +12,7 @@ from biggan_jax.config import default_config
 
 
 def get_config() -> ConfigDict:
+    """Returns the config."""
     config = default_config()
     config.batch_size = 50
     config.total_steps = 125_000

@@ -1,8 +1,8 @@
-"""The demo: a small BigGAN learns Fashion-MNIST's ten garments on a laptop CPU in minutes.
+"""The demo: a small BigGAN that learns Fashion-MNIST's ten garments on a laptop's CPU within minutes.
 
-Everything that the full models have (shared embedding, hierarchical latents, projection, spectral norm,
-orthogonal regularisation, an average of the weights) in networks that narrow as they grow in resolution, with
-the rates that so short a run needs. The images are 28×28 grey, padded to 32×32 and copied to three channels.
+It has all parts of the full models (shared embedding, hierarchical latents, projection, spectral norm,
+orthogonal regularisation, averaged weights), in networks that are narrower at higher resolutions, with
+learning rates for a short run. The images of 28×28 grey pixels are padded to 32×32 and copied to three channels.
 """
 
 from ml_collections import ConfigDict
@@ -11,6 +11,7 @@ from biggan_jax.config import default_config
 
 
 def get_config() -> ConfigDict:
+    """Returns the config."""
     config = default_config()
     config.batch_size = 32
     config.total_steps = 3_000
@@ -34,6 +35,6 @@ def get_config() -> ConfigDict:
     config.ema.start_step = 200
 
     config.data.source = "fashion_mnist"
-    config.data.random_flip = False  # every shoe in it points to the left
+    config.data.random_flip = False  # all shoes point to the left
     config.sampling.standing_passes = 20
     return config

@@ -1,7 +1,7 @@
 """BigGAN on ImageNet at 128×128: the paper's main model (Brock et al. 2019, table 1, row 8).
 
-The paper reports FID 8.51 and IS 99.31 untruncated after 165,000 steps on 128 TPU v3 cores. Other rows of
-table 1 are this config with fields changed:
+The paper reports FID 8.51 and IS 99.31 untruncated after 165,000 steps on 128 TPU v3 cores. The other
+rows of table 1 are this config with changed fields:
 
   rows 2 to 5, the baseline (2 to 4 also --config.model.channels=64, at batches of 512, 1024 and 2048):
     --config.model.shared_embedding=false --config.model.hierarchical_latents=false
@@ -21,6 +21,7 @@ from biggan_jax.config import default_config
 
 
 def get_config() -> ConfigDict:
+    """Returns the config."""
     config = default_config()
     config.batch_size = 2048
     config.total_steps = 165_000

@@ -1,6 +1,6 @@
 """BigGAN on ImageNet at 256×256 (Brock et al. 2019, appendix B, table 5), on 256 TPU v3 cores.
 
-The paper gives no number of steps for this size (24 to 48 hours): it is the 128×128 model's here.
+The paper gives no number of steps for this size, but 24 to 48 hours. Here it is that of the 128×128 model.
 """
 
 from ml_collections import ConfigDict
@@ -9,6 +9,7 @@ from biggan_jax.config import default_config
 
 
 def get_config() -> ConfigDict:
+    """Returns the config."""
     config = default_config()
     config.batch_size = 2048
     config.total_steps = 165_000

@@ -1,8 +1,8 @@
 """BigGAN on ImageNet at 512×512 (Brock et al. 2019, appendix B, table 6), on 512 TPU v3 cores.
 
 The latent has 8 chunks of 16, as in the published module; the paper's text says 8 of 20
-(--config.model.latent_dim=160). The paper gives no number of steps for this size (24 to 48 hours): it is the
-128×128 model's here.
+(--config.model.latent_dim=160). The paper gives no number of steps for this size, but 24 to 48 hours. Here it
+is that of the 128×128 model.
 """
 
 from ml_collections import ConfigDict
@@ -11,6 +11,7 @@ from biggan_jax.config import default_config
 
 
 def get_config() -> ConfigDict:
+    """Returns the config."""
     config = default_config()
     config.batch_size = 2048
     config.total_steps = 165_000

@@ -1,7 +1,7 @@
 """BigGAN-deep on ImageNet at 512×512 (Brock et al. 2019, appendix B, table 9).
 
-Both learning rates are 2.5e-5 at this size. The paper gives no number of steps: it is the 128×128 BigGAN's
-here.
+Both learning rates are 2.5e-5 at this size. The paper gives no number of steps: here it is that of
+the 128×128 BigGAN.
 """
 
 from ml_collections import ConfigDict
@@ -10,6 +10,7 @@ from biggan_jax.config import default_config
 
 
 def get_config() -> ConfigDict:
+    """Returns the config."""
     config = default_config()
     config.batch_size = 2048
     config.total_steps = 165_000

@@ -1,8 +1,8 @@
-"""BigGAN on ImageNet at 64×64, for which the paper prints no table: its 128×128 model less one resolution.
+"""BigGAN on ImageNet at 64×64: the 128×128 model with one resolution less, for the paper has no such table.
 
-Widths, ch 64 and the latent of 5 chunks are the ones of the authors' PyTorch release, with self-attention at
-32×32, since 64×64 is the image itself. Batch, rates and averaging are the paper's; the number of steps is
-ours, that of the 128×128 model with ch 64 (table 1, row 9).
+The widths, ch 64 and the latent of 5 chunks are those of the authors' PyTorch release, with self-attention at
+32×32, since 64×64 is the image itself. Batch size, learning rates and weight averaging are the paper's. The
+number of steps is ours: that of the 128×128 model with ch 64 (table 1, row 9).
 """
 
 from ml_collections import ConfigDict
@@ -11,6 +11,7 @@ from biggan_jax.config import default_config
 
 
 def get_config() -> ConfigDict:
+    """Returns the config."""
     config = default_config()
     config.batch_size = 2048
     config.total_steps = 371_000

@@ -1,15 +1,15 @@
 """The ladder of the paper's table 1 (Brock et al. 2019) at Fashion-MNIST's scale, for two CPU cores.
 
-The names are those of ablation_imagenet128.py, and so are the ratios, as far as they go: batches double three
-times, width grows by half, and the baseline has neither shared embedding nor hierarchical latents nor
+The rows have the names of ablation_imagenet128.py and, as far as possible, its ratios: batches double three
+times, width grows by half, and the baseline has no shared embedding, no hierarchical latents and no
 orthogonal regularisation. Learning rates are the same throughout, as in the paper.
 
-Every run takes the same number of steps, not of images: table 1 says what a larger batch makes of a step,
-and its first three rows, too, end at the same step. So a row of larger batches has seen more images, and has
-cost more. The last two runs are row 8 with other seeds: what lies between them is chance, and differences
-between rows that are no larger say nothing.
+Every run takes the same number of steps, not of images: table 1 shows the effect of a larger batch on one
+step, and its first three rows end at the same step too. So a row with larger batches learns from more images,
+and costs more. The last two runs are row 8 with other seeds. They differ by chance alone, so smaller
+differences between rows mean nothing.
 
-  python launch/sweep.py --sweep=configs/sweeps/ablation_fashion_mnist.py --workdir=runs/ablation --evaluate
+  python -m biggan_jax.launch.sweep --sweep=ablation_fashion_mnist --workdir=runs/ablation --evaluate
 """
 
 from typing import Any
@@ -35,6 +35,7 @@ PLAIN = NO_SKIP_Z | {"model.shared_embedding": False}
 
 
 def sweep() -> list[dict[str, Any]]:
+    """Returns the overrides of each run."""
     largest = {"batch_size": 64}
     rows = [
         {"name": "row1-baseline", "batch_size": 8} | PLAIN | WIDTH,

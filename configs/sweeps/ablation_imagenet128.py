@@ -1,6 +1,6 @@
 """The paper's ablation on ImageNet at 128×128: the rows of its table 1 (Brock et al. 2019), by name.
 
-  row                  batch  ch  what is new            iterations    FID      IS
+  row                  batch  ch  change                 iterations    FID      IS
   row1-baseline          256  64  SA-GAN's baseline       1,000,000  18.65   52.52
   row2-batch-512         512  64  larger batches          1,000,000  15.30   58.77
   row3-batch-1024      1,024  64                          1,000,000  14.88   63.03
@@ -9,11 +9,11 @@
   row6-shared          2,048  96  a shared embedding        185,000   9.18   94.94
   row7-skip-z          2,048  96  hierarchical latents      152,000   8.73   98.76
   row8-ortho           2,048  96  orthogonal regularis.     165,000   8.51   99.31
-  row9-channels-64     2,048  64  all, but for the width    371,000  10.48   86.90
+  row9-channels-64     2,048  64  all of it, narrower       371,000  10.48   86.90
 
-FID and IS are the paper's, untruncated, at the iterations where training collapsed or scores no longer rose.
-Those of row 1 are the numbers that Zhang et al. (2019) give for SA-GAN; the run here is row 2 with SA-GAN's
-batch.
+FID and IS are the paper's, untruncated, at the iteration where training collapsed or scores stopped rising.
+The scores of row 1 are those that Zhang et al. (2019) report for SA-GAN; here row 1 is row 2 with SA-GAN's
+batch size.
 """
 
 from typing import Any
@@ -22,6 +22,7 @@ BASE_CONFIG = "configs/imagenet128.py"  # row 8
 
 
 def sweep() -> list[dict[str, Any]]:
+    """Returns the overrides of each run."""
     no_ortho = {"optimizer.orthogonal_regularization": 0.0}
     no_skip_z = no_ortho | {"model.hierarchical_latents": False, "model.latent_dim": 128}
     plain = no_skip_z | {"model.shared_embedding": False}

@@ -324,7 +324,7 @@ def test_what_is_no_export_and_no_run_is_refused_by_name(trained, tmp_path):
     for name in (TRAINING, GENERATOR):
         content = (export / name).read_bytes()
         (export / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        refuse(export, f"{name} is not the file that was exported")
+        refuse(export, f"{name} is not the exported file")
         (export / name).unlink()
         refuse(export, f"cannot read .*{name}")
         (export / name).write_bytes(content)
@@ -396,7 +396,7 @@ def test_the_config_for_fine_tuning_takes_its_networks_from_what_it_is_given(tra
     ):
         validate(parse(monkeypatch, f"--config={FINETUNE}:{trained}"))
     with pytest.raises(
-        UserError, match=r"finetune.py: say what to begin with: --config=configs/finetune.py:E"
+        UserError, match=r"finetune.py: give the networks to begin with: --config=finetune:E"
     ):
         parse(monkeypatch, f"--config={FINETUNE}", *mine)
     with pytest.raises(UserError, match=r"finetune.py:none: config.init_from = 'none': no config.json"):
