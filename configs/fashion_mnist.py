@@ -2,7 +2,8 @@
 
 It has all parts of the full models (shared embedding, hierarchical latents, projection, spectral norm,
 orthogonal regularisation, averaged weights), in networks that are narrower at higher resolutions, with
-learning rates for a short run. The images of 28×28 grey pixels are padded to 32×32 and copied to three channels.
+learning rates for a short run. The images of 28×28 grey pixels are padded to 32×32 and copied to three
+channels.
 """
 
 from ml_collections import ConfigDict

@@ -5,9 +5,9 @@ r"""Fine-tuning on your own pictures: pretrained networks, and other classes.
 
 EXPORT is a folder that biggan_jax.import_weights or biggan_jax.export has written, or the workdir of another
 run. The `model` section is copied from it, except for the number of classes. If an export has no
-discriminator, a new one starts from random weights. Learning rates are the paper's. Batch size, steps and weight averaging are
-ours, for some hundreds to thousands of pictures. Differentiable augmentation (Zhao et al. 2020) keeps the
-discriminator from memorising so few training images.
+discriminator, a new one starts from random weights. Learning rates are the paper's. Batch size, steps and
+weight averaging are ours, for some hundreds to thousands of pictures. Differentiable augmentation (Zhao et
+al. 2020) keeps the discriminator from memorising so few training images.
 """
 
 from ml_collections import ConfigDict
