@@ -1,6 +1,6 @@
 """BigGAN and BigGAN-deep in JAX and Flax (Brock, Donahue, Simonyan 2019, arXiv 1809.11096).
 
-A generator in three lines, of a folder that `python -m biggan_jax.export` or `.import_weights` has written:
+To sample from a folder that `python -m biggan_jax.export` or `.import_weights` has written:
 
     import biggan_jax
     generator = biggan_jax.load("EXPORT")
@@ -33,14 +33,18 @@ def load(
     """Loads an exported generator onto all devices of this process.
 
     Args:
-      export: the folder.
-      batch_size: images that a device draws at once, see `Sampler`; None for as many as fit.
-      devices: JAX devices; all of this process if None.
+      export: Folder of the export.
+      batch_size: Number of images that a device generates at once, as in `Sampler`; None for as many as fit
+        into memory.
+      devices: JAX devices; None for all devices of this process.
+
+    Returns:
+      The sampler.
 
     Raises:
-      UserError: it is no export, or a file of it is missing, damaged or changed.
+      UserError: The folder is not an export, or a file in it is missing, damaged or changed.
     """
-    from pathlib import Path  # here: `import biggan_jax` alone loads nothing
+    from pathlib import Path  # here: `import biggan_jax` alone imports no other module
 
     from biggan_jax.exports.export_files import read_export
     from biggan_jax.sampling.sampler import Sampler
