@@ -1,18 +1,18 @@
-"""FID from features: wall time of this package's way, and of the ways that others go.
+"""Measures the wall time of FID from features, for this package and for other methods.
 
 Examples:
   python -m benchmarks.evaluation
   python -m benchmarks.evaluation --features=64 --samples=10000 --rounds=10 --json
 
-A row for every way, all in one run, in rounds, so that what else the machine does is spread over all rows; a
-time is the median of its rounds. Features are of noise through random layers, as many of real images as of
-samples. Each way ends with one number, and its difference from the first row's stands beside it.
+Each method has a row. All methods run in each round, so that other load of the machine affects all rows; a
+time is the median over the rounds. Features come from noise through random layers, equally many for real
+images and samples. Each row shows the FID and its difference from the first row.
 
-`here` takes mean and covariance in batches and the root by a symmetric eigenvalue problem; `here, next` is a
-second set of samples against the same reference, as in training. `scipy sqrtm` is what pytorch-fid does, and
-what TTUR did: NumPy's mean and covariance of everything, and scipy.linalg.sqrtm of the product of
-covariances. `eigenvalues` is what torch-fidelity and torchmetrics do: the same, with the eigenvalues of that
-product. × is the ratio to the first row.
+`here` computes mean and covariance in batches and the root by a symmetric eigenvalue problem; `here, next` is
+a second set of samples against the same reference, as in training. `scipy sqrtm` is the method of pytorch-fid
+and TTUR: NumPy's mean and covariance of all features, and scipy.linalg.sqrtm of the product of covariances.
+`eigenvalues` is the method of torch-fidelity and torchmetrics: the same, with the eigenvalues of the product.
+× is the ratio to the first row.
 """
 
 import dataclasses
@@ -35,13 +35,13 @@ from biggan_jax.runtime import cli
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A way, and what was found.
+    """The times of a method.
 
     Attributes:
-      way: its name.
-      statistics_s: median seconds for mean and covariance of what it has to take them of.
-      distance_s: median seconds from there to FID.
-      fid: the number.
+      way: Name of the method.
+      statistics_s: Median seconds for mean and covariance.
+      distance_s: Median seconds from there to FID.
+      fid: FID.
     """
 
     way: str
@@ -51,6 +51,7 @@ class Row:
 
     @property
     def seconds(self) -> float:
+        """Total median seconds."""
         return self.statistics_s + self.distance_s
 
 
@@ -58,7 +59,14 @@ Pair = tuple[frechet.FeatureStatistics, frechet.FeatureStatistics]
 
 
 def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[Row]:
-    """Times every way on the same features."""
+    """Measures every method on the same features.
+
+    Args:
+      features: Number of features.
+      samples: Images in each set.
+      batch_size: Images per batch.
+      rounds: Number of rounds.
+    """
     sets = make_features(features, samples)
     kept = streamed(sets[0], batch_size)
 
@@ -77,7 +85,7 @@ def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[R
         "scipy sqrtm": (at_once, by_sqrtm),
         "eigenvalues": (at_once, by_eigenvalues),
     }
-    frechet.distance(*following())  # the reference's own part, which later ones find done
+    frechet.distance(*following())  # computes the part of the reference, which later calls reuse
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     found = {}
     for _ in range(rounds):
@@ -94,7 +102,7 @@ def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[R
 
 
 def make_features(features: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets f32[samples, features] such as a network gives: correlated, none below 0."""
+    """Returns two sets f32[samples, features] that resemble a network's: correlated, none below 0."""
     random = np.random.default_rng(0)
     hidden = min(features, 256)
     mixing = random.standard_normal((hidden, features), np.float32) / np.sqrt(hidden)
@@ -106,7 +114,7 @@ def make_features(features: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def streamed(rows: np.ndarray, batch_size: int) -> frechet.FeatureStatistics:
-    """Statistics by batches."""
+    """Computes statistics by batches."""
     moments = Moments()
     for start in range(0, len(rows), batch_size):
         moments.update(rows[start : start + batch_size])
@@ -114,13 +122,13 @@ def streamed(rows: np.ndarray, batch_size: int) -> frechet.FeatureStatistics:
 
 
 def by_sqrtm(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics) -> float:
-    """FID with SciPy's matrix root."""
+    """Computes FID with SciPy's matrix root."""
     root = scipy.linalg.sqrtm(first.covariance @ second.covariance)
     return _fid(first, second, np.trace(root.real))
 
 
 def by_eigenvalues(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics) -> float:
-    """FID with the eigenvalues of the product, which is not symmetric."""
+    """Computes FID with the eigenvalues of the product, which is not symmetric."""
     eigenvalues = np.linalg.eigvals(first.covariance @ second.covariance)
     return _fid(first, second, np.sqrt(eigenvalues.astype(complex)).real.sum())
 
@@ -131,7 +139,7 @@ def _fid(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics, ro
 
 
 def table(rows: Sequence[Row], title: str) -> Table:
-    """The rows as a table."""
+    """Returns the rows as a table."""
     page = Table(title=title, box=box.SIMPLE, title_justify="left")
     for column in ("way", "statistics", "distance", "total", "×", "FID", "off by"):
         page.add_column(column, justify="left" if column == "way" else "right", no_wrap=True)
@@ -165,6 +173,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("features", 2048, "numbers an image, as a network gives them", lower_bound=2)
     flags.DEFINE_integer("samples", 10_000, "images in each of the two sets", lower_bound=2)
     flags.DEFINE_integer("batch_size", 256, "images in a batch of features", lower_bound=1)
-    flags.DEFINE_integer("rounds", 3, "how often each way is timed", lower_bound=1)
+    flags.DEFINE_integer("rounds", 3, "how often each method is timed", lower_bound=1)
     flags.DEFINE_bool("json", False, "print JSON in place of the table")
     cli.run(main)

@@ -1,17 +1,18 @@
-"""Five samplers that fool the Inception Score or FID, made of real images, and what the judge says of them.
+"""Evaluates five sets of samples that fool the Inception Score or FID, made of real images.
 
 Examples:
   python -m benchmarks.fooling
   python -m benchmarks.fooling --json
 
-Each cheats in one of the ways that the Inception Score lets pass (Barratt & Sharma 2018, arXiv 1801.01973,
-section 4), with all of its images (full) and with every other one (half), the rest being honest: real images
-of Fashion-MNIST that no network has learnt. They are judged as `biggan_jax.evaluate` judges samples, by the
-networks that they fool: the classifier; one that has learnt eight of the ten classes; and one that averages
-what it sees of 8×8 patches. `section` is the one that was made for this way of cheating, `look here` those
-that are flagged. By the last two networks honest images are flagged too: there the network is what is wrong.
+Each set cheats in a way that the Inception Score does not punish (Barratt & Sharma 2018, arXiv 1801.01973,
+section 4), with all of its images (full) or with every other image (half). The other half is honest: real
+images of Fashion-MNIST that no network has learnt. The evaluation is that of `biggan_jax.evaluate`, by the
+networks that the sets fool: the classifier, a classifier that has learnt eight of the ten classes, and one
+that averages the features of 8×8 patches. The column `section` names the section of the report for this way
+of cheating, and `look here` names the flagged sections. The last two networks flag honest images too, because
+the fault is in the network.
 
-It takes three to five minutes of CPU time.
+The benchmark takes three to five minutes of CPU time.
 """
 
 import dataclasses
@@ -26,24 +27,31 @@ from rich.console import Console
 from rich.table import Table
 
 from biggan_jax.data import ArraySource, open_source
-from biggan_jax.evaluation import assessment, scoring, shuffled_patches
+from biggan_jax.evaluation import assessment, shuffled_patches
 from biggan_jax.evaluation.image_sets import ImageSet, ImagesInMemory, RealImages
 from biggan_jax.evaluation.networks import classifier, feature_network
 from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
 from biggan_jax.evaluation.networks.extraction import extract_features
 from biggan_jax.evaluation.networks.feature_network import FeatureNetwork, NetworkOutput
 from biggan_jax.evaluation.reference import Reference
-from biggan_jax.evaluation.report.terminal import percent, ratio
+from biggan_jax.evaluation.scores.features import ExtractedFeatures
+from biggan_jax.evaluation.scores.formats import percent, ratio
+from biggan_jax.evaluation.scores.moments import feature_statistics
 from biggan_jax.evaluation.scores.patch_shuffling import GRID, shuffle_patches
 from biggan_jax.runtime import cli
 
-MOST = 10_000  # images of each split; half of the test split's pose as samples
-LACKING = (1, 8)  # trousers and bags, which one network never learns
+MOST = 10_000  # images of each split; half of the test split takes the place of samples
+LACKING = (1, 8)  # trousers and bags, which one network does not learn
 TWO = (1, 9)  # trousers and ankle boots
 
 
 class LabelledImages(NamedTuple):
-    """Images u8[N, H, W, 3] and their labels i32[N]."""
+    """Images with labels.
+
+    Attributes:
+      images: u8[N, H, W, 3].
+      labels: i32[N].
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -51,33 +59,33 @@ class LabelledImages(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is said of one sampler.
+    """The evaluation of one set of samples.
 
     Attributes:
-      sampler: its name.
-      strength: full, half, or nothing for the honest one.
-      network: by which it is judged.
-      inception_score: of its images…
-      share_of_real: …and as a share of what as many real images score.
-      fid: of its images…
-      held_out_fid: …and of real ones that were held out.
-      section: that was made for it, or None for the honest one.
-      flagged: the sections that are flagged.
+      sampler: Name of the set.
+      strength: Strength of the cheating: full, half, or empty for honest images.
+      network: Name of the feature network.
+      inception_score: IS of the images.
+      share_of_real: IS as a share of the IS of as many real images.
+      fid: FID of the images.
+      held_out_fid: FID of held-out images.
+      section: Number of the section for this way of cheating, or None for honest images.
+      flagged: Numbers of the flagged sections.
     """
 
     sampler: str
     strength: str
     network: str
-    inception_score: float
+    inception_score: float | None
     share_of_real: float
-    fid: float
-    held_out_fid: float
+    fid: float | None
+    held_out_fid: float | None
     section: int | None
     flagged: tuple[int, ...]
 
 
 def measure(console: Console) -> Iterator[Row]:
-    """Judges the honest images and every sampler; progress bars go to `console`."""
+    """Yields the evaluation of the honest images and of every set; `console` shows progress."""
     splits = (open_source("fashion_mnist", split, resolution=32).in_memory() for split in ("train", "test"))
     training, test = (_rows(split, slice(MOST)) for split in splits)
     half = test.num_examples // 2
@@ -85,21 +93,21 @@ def measure(console: Console) -> Iterator[Row]:
     real = LabelledImages(honest.images, honest.labels)
     reference = Reference(training, held_out)
     networks = _networks(training, console)
-    judges = {name: _judge(network, reference, console) for name, network in networks.items()}
+    evaluate = {name: _evaluator(network, reference, console) for name, network in networks.items()}
 
-    for network, judge in judges.items():
-        yield _row("honest", "", network, None, judge(real))
+    for network in networks:
+        yield _row("honest", "", network, None, evaluate[network](real))
     for name, network, section, cheated in _samplers(training, real):
         mixed = LabelledImages(cheated.images.copy(), cheated.labels.copy())
         mixed.images[::2], mixed.labels[::2] = real.images[::2], real.labels[::2]
         for strength, samples in (("full", cheated), ("half", mixed)):
-            yield _row(name, strength, network, section, judges[network](samples))
+            yield _row(name, strength, network, section, evaluate[network](samples))
 
 
 def _samplers(
     training: ArraySource, honest: LabelledImages
 ) -> Iterator[tuple[str, str, int, LabelledImages]]:
-    """Name, network that is fooled, section that is not, and as many samples as there are honest images."""
+    """Yields name, fooled network, section that detects it, and as many samples as honest images."""
     count = len(honest.labels)
 
     def only(labels: Sequence[int]) -> LabelledImages:
@@ -118,23 +126,26 @@ def _samplers(
 
 
 def _networks(training: ArraySource, console: Console) -> dict[str, FeatureNetwork]:
-    def learn(images: np.ndarray, labels: np.ndarray, classes: int) -> Classifier:
-        some = (images[:1000], labels[:1000])  # whose accuracy nobody asks for
+    def train(images: np.ndarray, labels: np.ndarray, classes: int) -> Classifier:
+        some = (images[:1000], labels[:1000])  # the accuracy is not used
         return classifier.train_classifier((images, labels), some, classes, ClassifierSettings(), console)
 
     console.print("training three networks")
     known = np.setdiff1d(np.arange(training.num_classes), LACKING)
     rows = np.isin(training.labels, known)
-    eight = learn(training.images[rows], np.searchsorted(known, training.labels[rows]), len(known))
-    patches = learn(_patches(training.images), np.repeat(training.labels, GRID**2), training.num_classes)
+    eight = train(training.images[rows], np.searchsorted(known, training.labels[rows]), len(known))
+    patches = train(_patches(training.images), np.repeat(training.labels, GRID**2), training.num_classes)
 
     def bag(images: np.ndarray) -> NetworkOutput:
-        logits, seen = patches.logits_and_features(_patches(images))
-        return tuple(part.reshape(len(images), GRID**2, -1).mean(axis=1) for part in (seen, logits))
+        logits, features = patches.logits_and_features(_patches(images))
+        features, logits = (
+            part.reshape(len(images), GRID**2, -1).mean(axis=1) for part in (features, logits)
+        )
+        return features, logits
 
     return {
         "classifier": feature_network.from_classifier(
-            learn(training.images, training.labels, training.num_classes)
+            train(training.images, training.labels, training.num_classes)
         ),
         "eight classes": dataclasses.replace(feature_network.from_classifier(eight), name="eight classes"),
         "patches": feature_network.from_function("patches", bag, training.resolution),
@@ -142,45 +153,48 @@ def _networks(training: ArraySource, console: Console) -> dict[str, FeatureNetwo
 
 
 def _patches(images: np.ndarray) -> np.ndarray:
-    """The GRID² patches of each image, one after another: u8[N · GRID², H / GRID, W / GRID, 3]."""
+    """Returns the GRID² patches of each image in turn: u8[N · GRID², H / GRID, W / GRID, 3]."""
     n, size = len(images), images.shape[1] // GRID
     return images.reshape(n, GRID, size, GRID, size, 3).swapaxes(2, 3).reshape(-1, size, size, 3)
 
 
-def _judge(
+def _evaluator(
     network: FeatureNetwork, reference: Reference, console: Console
 ) -> Callable[[LabelledImages], assessment.Assessment]:
-    """What judges samples by a network, which has looked at the real images already."""
+    """Returns a function that evaluates samples by a network; features of real images are extracted once."""
+    assert reference.held_out is not None
 
-    def seen(images: ImageSet, seed: int) -> tuple:
-        watcher = shuffled_patches.ShuffledPatchesCollector(network, images.resolution, seed)
-        return extract_features(network, images, "looking", console, watcher), watcher.statistics()
+    def extract(images: ImageSet, seed: int) -> tuple[ExtractedFeatures, shuffled_patches.Statistics]:
+        collector = shuffled_patches.ShuffledPatchesCollector(network, images.resolution, seed)
+        return extract_features(network, images, "features", console, collector), collector.statistics()
 
-    training = extract_features(network, RealImages(reference.training, 0), "looking", console)
-    statistics = scoring.features_statistics(training.features)
-    held_out, real_wholes = seen(RealImages(reference.held_out, 0), 0)
+    training = extract_features(network, RealImages(reference.training, 0), "features", console)
+    statistics = feature_statistics(training.features)
+    held_out, real_patches = extract(RealImages(reference.held_out, 0), 0)
 
-    def judge(samples: LabelledImages) -> assessment.Assessment:
-        found, sample_wholes = seen(ImagesInMemory(*samples), 1)
-        shapes = shuffled_patches.compare_shuffled_patches(network.name, real_wholes, sample_wholes)
-        compared = assessment.Comparison(statistics, training, held_out, found, shapes)
-        return assessment.assess(compared, reference, network.name, network.name == "classifier")
+    def evaluate(samples: LabelledImages) -> assessment.Assessment:
+        features, sample_patches = extract(ImagesInMemory(*samples), 1)
+        patches = shuffled_patches.compare_shuffled_patches(network.name, real_patches, sample_patches)
+        comparison = assessment.Comparison(statistics, training, held_out, features, patches)
+        return assessment.assess(comparison, reference, network.name, network.name == "classifier")
 
-    return judge
+    return evaluate
 
 
-def _row(sampler: str, strength: str, network: str, section: int | None, said: assessment.Assessment) -> Row:
-    score, fid = said.scores[f"is@{network}"], said.scores[f"fid@{network}"]
+def _row(
+    sampler: str, strength: str, network: str, section: int | None, result: assessment.Assessment
+) -> Row:
+    score, fid = result.scores[f"is@{network}"], result.scores[f"fid@{network}"]
     return Row(
         sampler,
         strength,
         network,
-        score["value"],
-        score["share_of_real"],
-        fid["value"],
-        fid["held_out"]["value"],
+        score.value,
+        score.details["share_of_real"],
+        fid.value,
+        fid.held_out.value if fid.held_out else None,
         section,
-        tuple(found["blind_spot"] for found in said.sections if found["flagged"]),
+        tuple(section.number for section in result.blind_spots if section.flagged),
     )
 
 
@@ -190,7 +204,7 @@ def _rows(source: ArraySource, rows: slice) -> ArraySource:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The rows as a table."""
+    """Returns the rows as a table."""
     page = Table(box=box.SIMPLE)
     for column in ("samples", "", "by", "IS", "of real", "FID", "of real", "section", "look here"):
         page.add_column(column, justify="left" if column in ("samples", "", "by") else "right", no_wrap=True)
@@ -210,7 +224,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Judges and prints; returns the exit code."""
+    """Evaluates and prints; returns the exit code."""
     del argv
     console = Console(highlight=False, stderr=flags.FLAGS.json)
     rows = list(measure(console))

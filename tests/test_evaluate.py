@@ -45,6 +45,14 @@ def run(*arguments, program=("-m", "biggan_jax.evaluate")):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """An empty cache, which holds no classifier yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BIGGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     """A run of a tiny generator on Fashion-MNIST, at step 30."""
@@ -73,7 +81,7 @@ def workdir(tmp_path_factory):
     return folder
 
 
-def test_a_run_is_judged_from_its_workdir_alone(workdir):
+def test_a_run_is_evaluated_from_its_workdir_alone(workdir):
     arguments = (f"--workdir={workdir}", "--num_samples=40", "--truncation=0.8", "--truncations=0.5,0")
     done = run(*arguments, program=("-c", QUICK))
     assert done.returncode == 0, done.stderr
@@ -84,7 +92,7 @@ def test_a_run_is_judged_from_its_workdir_alone(workdir):
     assert "training the classifier on 8,000 real images" in done.stdout
     shown = ("Ankle boot", "step 30", "truncation 0.8", report["classifier"]["hash"], "fid@classifier")
     files = ("report.html", "evaluation.png", "nearest.png", "truncations.png")
-    for word in (*shown, "5. Training images by heart", *files):
+    for word in (*shown, "5. Memorised training images", *files):
         assert word in done.stdout, word
     content = (workdir / "report.html").read_text()
     assert_needs_no_other_file(content)
@@ -103,7 +111,7 @@ def test_a_run_is_judged_from_its_workdir_alone(workdir):
     assert json.loads((workdir / "evaluation.json").read_text()) == report
 
 
-def test_samples_of_a_file_are_judged_beside_it_by_a_function_of_ones_own(tmp_path):
+def test_samples_of_a_file_are_evaluated_beside_it_by_a_users_function(tmp_path):
     (tmp_path / "mine.py").write_text("def means(images):\n    return images.mean(axis=(1, 2))\n")
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
     np.savez(tmp_path / "drawn.npz", images, np.arange(40) % 10)
@@ -113,9 +121,9 @@ def test_samples_of_a_file_are_judged_beside_it_by_a_function_of_ones_own(tmp_pa
     report = json.loads((tmp_path / "drawn" / "evaluation.json").read_text())
     assert report["scores"]["fid@mine:means"]["value"] > 1_000
     assert report["file"] == f"{tmp_path}/drawn.npz" and len(report["classes"]) == 10
-    assert "mine:means gives no logits, so there is no IS" in done.stdout
+    assert "mine:means has no logits, so IS cannot be computed" in done.stdout
     page = Page((tmp_path / "drawn" / "report.html").read_text())
-    assert "mine:means gives no logits, so there is no IS." in page.texts("p", "note")
+    assert "mine:means has no logits, so IS cannot be computed." in page.texts("p", "note")
     assert page.texts("h1") == [f"Evaluation of {tmp_path}/drawn.npz"]
 
 

@@ -1,4 +1,4 @@
-"""The classifier and the run that this room's tests share: each made once."""
+"""The classifier and the run that these tests share. Each is made once."""
 
 import shutil
 
@@ -11,6 +11,14 @@ from biggan_jax.evaluation import evaluator, reference
 from biggan_jax.evaluation.networks import classifier
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """An empty cache for each test: a classifier in it would not be trained again."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("BIGGAN_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def blobs():
     """Training and test images with labels."""
@@ -21,7 +29,9 @@ def blobs():
 def kept(tmp_path_factory, blobs):
     """A folder, and the classifier that was trained into it with `SETTINGS`."""
     folder = tmp_path_factory.mktemp("kept")
-    return folder, classifier.obtain(*blobs, 3, folder, SETTINGS, Console(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BIGGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return folder, classifier.obtain(*blobs, 3, folder, SETTINGS, Console(quiet=True))
 
 
 @pytest.fixture

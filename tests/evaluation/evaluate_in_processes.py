@@ -1,4 +1,4 @@
-"""One process of several that judge a run on blobs; test_several_processes.py starts it.
+"""One process of several that evaluate a run on blobs; test_several_processes.py starts it.
 
 evaluate_in_processes.py WORKDIR OUTPUT ADDRESS PROCESSES PROCESS_ID
 """
@@ -41,4 +41,4 @@ if __name__ == "__main__":
         assert twice[0] == twice[1]
         Path(output, f"training-{index}.json").write_text(json.dumps(twice[0]))
         if result:
-            Path(output, "report.json").write_text(json.dumps(result.report))
+            Path(output, "report.json").write_text(json.dumps(result.report.to_json()))

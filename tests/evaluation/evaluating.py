@@ -1,4 +1,6 @@
-"""Judging the run on blobs that the fixture `run` writes, or images that pose as what it draws."""
+"""Evaluates the run on blobs that the fixture `run` writes, or images in place of its samples."""
+
+from typing import Any, NamedTuple
 
 from etils import epath
 from rich.console import Console
@@ -6,9 +8,15 @@ from rich.console import Console
 from biggan_jax.evaluation import evaluator, sample_sources
 
 
+class Result(NamedTuple):
+    report: dict[str, Any]  # the contents of evaluation.json
+    pictures: dict[str, bytes]
+
+
 def evaluate_run(run, **fields):
     request = {"workdir": epath.Path(run), "folder": epath.Path(run), "num_samples": 30}
-    return evaluator.evaluate(evaluator.EvaluationRequest(**request | fields), Console(quiet=True))
+    result = evaluator.evaluate(evaluator.EvaluationRequest(**request | fields), Console(quiet=True))
+    return Result(result.report.to_json(), result.pictures)
 
 
 def value(report, name):
@@ -21,7 +29,7 @@ def section(report, number):
 
 
 class Posing:
-    """A sampler that draws given images, whatever it is asked for."""
+    """A sampler that returns given images for all labels and latents."""
 
     def __init__(self, images):
         self.images, self.resolution = images, images.shape[1]
@@ -34,13 +42,13 @@ class Posing:
 
 
 def evaluate_images(run, monkeypatch, images, **fields):
-    """Judges images in the order of labels 0, 1, 2, 0, … as if the run had drawn them."""
+    """Evaluates images in the order of labels 0, 1, 2, 0, … in place of the samples of the run."""
     monkeypatch.setattr(sample_sources, "Sampler", Posing(images))
     return evaluate_run(run, num_samples=len(images), **fields).report
 
 
 def thumbnails_of_two(images):
-    """A feature network of the tests' own."""
+    """A feature network of these tests."""
     means = images.reshape(len(images), 4, -1).mean(axis=2)
     return means, means
 

@@ -1,4 +1,4 @@
-"""One process of several that look through Inception; test_several_processes.py starts it.
+"""One process of several that extract features by Inception; test_several_processes.py starts it.
 
 extract_in_processes.py OUTPUT ADDRESS PROCESSES PROCESS_ID
 """

@@ -1,4 +1,4 @@
-"""A report as `judge` gives it, made up: for the tests of what is shown of it."""
+"""A made-up report as in evaluation.json, for the tests of what shows it."""
 
 import numpy as np
 

@@ -73,9 +73,12 @@ def test_it_gives_the_same_on_one_device_and_on_four(kept, monkeypatch):
         np.testing.assert_array_equal(one, four)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path):
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path, monkeypatch):
     settings = dataclasses.replace(SETTINGS, widths=(8,), images_seen=200)
-    first, second = (get(tmp_path / name, settings=settings) for name in ("first", "second"))
+    monkeypatch.setenv("BIGGAN_CACHE", str(tmp_path / "cache of the first"))
+    first = get(tmp_path / "first", settings=settings)
+    monkeypatch.setenv("BIGGAN_CACHE", str(tmp_path / "cache of the second"))
+    second = get(tmp_path / "second", settings=settings)
     assert first.hash == second.hash
     assert get(tmp_path, settings=dataclasses.replace(settings, seed=1)).hash != first.hash
 
@@ -89,6 +92,36 @@ def test_what_was_kept_is_used_again_and_gives_identical_logits(kept, no_trainin
         trained.test_accuracy,
         trained.test_images,
     )
+
+
+def test_what_is_in_the_cache_is_copied_to_a_new_folder_and_not_trained_again(
+    tmp_path, own_cache, training_count
+):
+    first = get(tmp_path / "first")
+    (kept,), (cached,) = (tmp_path / "first").iterdir(), (own_cache / "classifiers").iterdir()
+    again = get(tmp_path / "second")
+    (copy,) = (tmp_path / "second").iterdir()
+    assert len(training_count) == 1 and again.hash == first.hash
+    assert kept.name == cached.name == copy.name
+    assert kept.read_bytes() == cached.read_bytes() == copy.read_bytes()
+
+
+def test_a_damaged_classifier_beside_the_run_is_replaced_from_the_cache(tmp_path, caplog, training_count):
+    first = get(tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[:100])
+    assert get(tmp_path).hash == first.hash and path.read_bytes() == content
+    assert len(training_count) == 1 and path.name in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch, caplog, training_count):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BIGGAN_CACHE", str(tmp_path / "file"))
+    get(tmp_path / "folder")
+    assert "not kept in the cache" in caplog.text
+    get(tmp_path / "folder")
+    assert len(training_count) == 1
 
 
 def test_one_changed_pixel_label_or_setting_trains_anew(kept, training_count):
@@ -122,9 +155,10 @@ def test_a_broken_file_is_trained_anew_with_a_warning(kept, tmp_path, caplog, tr
         content = next(tmp_path.iterdir()).read_bytes()
         training_count.clear()
     (tmp_path / good.name).write_bytes(content)
+    training_count.clear()
     with caplog.at_level(logging.WARNING):
         get(tmp_path)
-    assert good.name in caplog.text and "anew" in caplog.text
+    assert good.name in caplog.text and "trained again" in caplog.text
     assert len(training_count) == 1
     caplog.clear()
     get(tmp_path)  # the broken file was replaced
@@ -192,5 +226,5 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_training(tmp_path, 
 
 
 def test_an_empty_split_is_refused_by_name(tmp_path):
-    with pytest.raises(UserError, match="no test images"):
+    with pytest.raises(UserError, match="split of test images .* is empty"):
         get(tmp_path, test=(TEST[0][:0], TEST[1][:0]))

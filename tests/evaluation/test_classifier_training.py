@@ -50,6 +50,11 @@ def wait_for(condition, seconds=60):
         time.sleep(0.1)
 
 
+@pytest.fixture(scope="module")
+def learned():
+    return learn()
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -58,11 +63,10 @@ def wait_for(condition, seconds=60):
         {"JAX_PLATFORMS": "no_such_accelerator", "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16"},
     ],
 )
-def test_what_it_learns_is_the_same_bit_for_bit_whatever_the_runs_devices(monkeypatch, environment):
-    expected = learn()
+def test_what_it_learns_is_the_same_bit_for_bit_whatever_the_runs_devices(learned, monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    jax.tree.map(np.testing.assert_array_equal, learn(), expected)
+    jax.tree.map(np.testing.assert_array_equal, learn(), learned)
 
 
 def test_a_process_that_fails_is_an_error_with_what_it_said(monkeypatch):

@@ -1,4 +1,4 @@
-"""Scores while a run trains: those of the judge, with the classifier and the real images' statistics kept."""
+"""Evaluation during training: the scores of the evaluator, with kept classifier and statistics."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def test_the_numbers_are_those_of_the_judge_with_as_many_samples(workdir):
     assert scores(workdir, **{"sampling.truncation": 0.5}) == found
     write_run(workdir, config)
     request = evaluator.EvaluationRequest(workdir=workdir, folder=workdir, num_samples=40)
-    report = evaluator.evaluate(request, Console(quiet=True)).report
+    report = evaluator.evaluate(request, Console(quiet=True)).report.to_json()
     assert found == {
         name: pytest.approx(report["scores"][name]["value"], rel=1e-9)
         for name in ("fid@classifier", "is@classifier")
@@ -61,7 +61,7 @@ def test_a_second_evaluation_and_a_resumed_run_look_at_no_real_image_again(workd
     state = random_state(make_config())
     first = evaluation(workdir)
     found = first.scores(state.ema_params, state.generator.u)
-    monkeypatch.setattr(during_training, "statistics", None)
+    monkeypatch.setattr(during_training, "extract_statistics", None)
     assert first.scores(state.ema_params, state.generator.u) == found
     assert scores(workdir) == pytest.approx(found, rel=1e-12)
 
@@ -76,7 +76,7 @@ def test_statistics_of_other_images_or_damaged_ones_are_taken_anew(workdir, capl
     for path in kept:
         path.write_bytes(path.read_bytes()[:100])
     assert scores(workdir) == pytest.approx(found, rel=1e-12)
-    assert "looking at the real images anew" in caplog.text
+    assert "recomputing the statistics of the real images" in caplog.text
 
 
 def test_other_weights_have_other_scores(workdir):
@@ -98,9 +98,9 @@ def means(images):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"evaluation.num_samples": 9}, "config.evaluation.num_samples = 9: give 10 or more"),
+        ({"evaluation.num_samples": 9}, "config.evaluation.num_samples = 9: give at least 10"),
         ({"data.split": "train[:90%]"}, r"no split validation or test: train with --config.data.split"),
-        ({"evaluation.network": "inceptoin"}, "there is no feature network 'inceptoin'"),
+        ({"evaluation.network": "inceptoin"}, "unknown feature network 'inceptoin'"),
         ({"evaluation.network": "inception:/nowhere.pth"}, "cannot read Inception's weights /nowhere.pth"),
         ({"evaluation.network": "no_such:module"}, "no_such:module cannot be imported"),
     ],

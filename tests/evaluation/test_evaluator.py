@@ -1,4 +1,4 @@
-"""Judging a run: samplers whose faults are known, and what every score carries."""
+"""Evaluation of a run: generators whose faults are known, and the origin that every score carries."""
 
 import dataclasses
 import json
@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from blob_runs import NAMES, STEP, make_config, random_state, write_run
 from blobs import SIZE, make_blobs
+from etils import epath
 from evaluating import evaluate_images, evaluate_run, section, value
 
 from biggan_jax.evaluation import shuffled_patches
+from biggan_jax.evaluation.report.schema import Report
 from biggan_jax.evaluation.report.terminal import provenance
 from biggan_jax.evaluation.scores.patch_shuffling import shuffle_patches
 from biggan_jax.exports.export_files import write_export
@@ -135,7 +137,7 @@ def test_samples_of_two_classes_only_are_flagged_by_section_2(run, monkeypatch):
     images = make_blobs(300, seed=6)[0]
     images[2::3] = images[0::3]
     found = section(evaluate_images(run, monkeypatch, images), 2)
-    assert found["flagged"] and found["meaningful"] and "leave classes out" in found["sentence"]
+    assert found["flagged"] and found["meaningful"] and "miss classes" in found["sentence"]
 
 
 def test_shuffled_patches_are_flagged_by_section_3_and_whole_images_are_not(run, monkeypatch):
@@ -199,11 +201,11 @@ def test_statistics_as_reference_give_fid_and_is_and_say_that_there_is_no_more(r
     assert report["scores"].keys() == {f"fid@{network}", f"is@{network}"}
     for name, score in report["scores"].items():
         assert score["value"] == pytest.approx(expected[name]["value"], rel=1e-9)
-    assert "FID and IS are all that can be had" in report["notes"][0]
+    assert "only FID and IS can be computed" in report["notes"][0]
     assert not any(item["measured"] for item in report["beyond_is"])
-    with pytest.raises(UserError, match="--cas tests on real images"):
+    with pytest.raises(UserError, match="--cas tests on held-out images"):
         evaluate_run(run, network=network, reference=str(statistics), cas=True)
-    with pytest.raises(UserError, match="of another network|is of the network"):
+    with pytest.raises(UserError, match="another network|comes from the network"):
         evaluate_run(run, network="evaluating:features_alone", reference=str(statistics))
 
 
@@ -228,17 +230,37 @@ def test_truncations_give_a_point_each_which_is_that_of_the_truncation_alone(run
     assert result.pictures.keys() == {"evaluation.png", "nearest.png", "truncations.png"}
 
 
-def test_an_export_is_judged_as_the_run_that_it_came_of_whose_images_must_be_named(run, tmp_path):
+def test_an_export_is_evaluated_as_the_run_that_it_came_of_whose_images_must_be_named(run, tmp_path):
     config, state = make_config(), random_state(make_config())
     exported = prepare_generator(config, state.ema_params, state.generator.u, [0.3, 0.0])
     write_export(tmp_path / "export", dataclasses.replace(exported, provenance={"format": "biggan_jax"}))
     fields = {"workdir": None, "weights": tmp_path / "export"}
-    with pytest.raises(UserError, match="--weights=.*export: say what to compare them with"):
+    with pytest.raises(UserError, match="--weights=.*export: name real images to compare with"):
         evaluate_run(run, **fields)
     report = evaluate_run(run, **fields, reference="blobs", truncations=(0.3,)).report
     assert report["truncation"] == 0 and report["truncations"][0]["truncation"] == 0.3
     assert report["statistics"]["truncations"] == [0.3, 0.0]
     assert value(report, "fid") == pytest.approx(value(evaluate_run(run).report, "fid"), rel=1e-4)
-    assert "of the export" in provenance(report) and "untruncated" in provenance(report)
+    origin = provenance(Report.from_json(report))
+    assert "of the export" in origin and "untruncated" in origin
     with pytest.raises(UserError, match="truncation = 0.1: batch norm has statistics at 0.3, 0"):
         evaluate_run(run, **fields, reference="blobs", truncation=0.1)
+
+
+def test_a_second_evaluation_with_another_output_does_not_train_the_classifier_again(
+    run, tmp_path_factory, own_cache, no_training
+):
+    first = evaluate_run(run).report
+    assert [path.name for path in (own_cache / "classifiers").iterdir()] == [
+        path.name for path in (run / "evaluation").iterdir()
+    ]
+    other = epath.Path(tmp_path_factory.mktemp("other"))
+    again = evaluate_run(run, folder=other).report
+    assert again == first
+    (kept,) = (other / "evaluation").iterdir()  # the folder holds all that it needs
+    assert kept.read_bytes() == next((run / "evaluation").iterdir()).read_bytes()
+
+
+def test_a_report_is_read_back_as_it_was_written(run):
+    report = evaluate_run(run, truncations=(0.5,), cas=True).report
+    assert Report.from_json(report).to_json() == report

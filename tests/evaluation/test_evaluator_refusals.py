@@ -1,4 +1,4 @@
-"""What cannot be judged is refused with the reason and the remedy, and before anything is trained."""
+"""Impossible evaluations are refused with the reason and the remedy, before any training."""
 
 import json
 import shutil
@@ -15,14 +15,14 @@ from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run.saved_run import saved_config
 
 
-def test_the_checkpoint_of_a_step_can_be_judged_and_one_that_is_not_there_is_refused(run):
+def test_the_checkpoint_of_a_step_can_be_evaluated_and_one_that_is_not_there_is_refused(run):
     write_run(run, make_config(), step=STEP + 1)
     assert evaluate_run(run, step=STEP).report["step"] == STEP
     with pytest.raises(UserError, match=r"--step=3: the checkpoints in .* are of the steps 7, 8"):
         evaluate_run(run, step=3)
 
 
-def test_the_best_checkpoint_can_be_judged_where_the_run_keeps_it(run):
+def test_the_best_checkpoint_can_be_evaluated_where_the_run_keeps_it(run):
     with pytest.raises(UserError, match="--best: this run does not keep its best checkpoints"):
         evaluate_run(run, step="best")
     best = {"checkpoints.best": 1, "checkpoints.metric": "fid@x", "evaluation.every": 1_000}
@@ -88,7 +88,7 @@ def test_a_misspelt_split_is_refused_by_the_name_of_its_flag(run):
 
 
 def test_too_few_samples_to_compare_two_of_a_class_are_refused(run):
-    with pytest.raises(UserError, match=r"--num_samples=9: .* give 10 or more"):
+    with pytest.raises(UserError, match=r"--num_samples=9: .* give at least 10"):
         evaluate_run(run, num_samples=9)
     evaluate_run(run, num_samples=10)
 
@@ -134,13 +134,13 @@ def test_samples_without_labels_have_no_scores_by_class_and_the_report_says_so(r
     report = evaluate_run(run, **fields).report
     assert report["classes"] == [] and "recognised@classifier" not in report["scores"]
     assert not section(report, 4)["measured"] and "no labels" in section(report, 4)["sentence"]
-    with pytest.raises(UserError, match="--cas learns from the samples' labels"):
+    with pytest.raises(UserError, match="--cas trains on the labels of the samples"):
         evaluate_run(run, **fields, cas=True)
-    with pytest.raises(UserError, match="--truncation=0.5: samples of a file are drawn already"):
+    with pytest.raises(UserError, match="--truncation=0.5: the samples of a file cannot be truncated"):
         evaluate_run(run, **fields, truncation=0.5)
-    with pytest.raises(UserError, match="--save_samples=.*they are in .*samples.npz already"):
+    with pytest.raises(UserError, match="--save_samples=.*the samples are in .*samples.npz already"):
         evaluate_run(run, **fields, save_samples=tmp_path / "again.npz")
-    with pytest.raises(UserError, match="say what to compare them with: --reference"):
+    with pytest.raises(UserError, match="name real images to compare with: --reference"):
         evaluate_run(run, **fields | {"reference": None})
 
 
@@ -162,7 +162,7 @@ def test_a_source_without_held_out_images_is_refused_by_the_classifier_and_serve
         evaluate_run(run)
     report = evaluate_run(run, network="evaluating:thumbnails_of_two").report
     assert [item["measured"] for item in report["beyond_is"]] == [True, True, False, True, False]
-    assert "no real images were held out" in section(report, 5)["sentence"]
+    assert "no held-out images" in section(report, 5)["sentence"]
 
 
 def test_a_workdir_that_cannot_be_written_is_refused_before_any_training(untouched_run):

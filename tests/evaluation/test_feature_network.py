@@ -87,13 +87,13 @@ def test_a_function_may_say_its_size_resize_rule_and_hash():
 
     function.input_size, function.resize, function.weights_hash = 224, "bicubic", "abc"
     network = from_function("name", function, 8)
-    assert network.identity == {
+    assert network.identity.to_json() == {
         "network": "name",
         "input_size": 224,
         "resize": "bicubic",
         "weights_hash": "abc",
     }
-    assert json.loads(json.dumps(network.identity)) == network.identity
+    assert json.loads(json.dumps(network.identity.to_json())) == network.identity.to_json()
 
 
 def test_a_network_as_an_object_is_called_like_a_function(module):
@@ -115,7 +115,7 @@ def test_a_network_as_an_object_is_called_like_a_function(module):
     ],
 )
 def test_a_function_that_gives_something_else_is_found_out_at_once(function, words):
-    with pytest.raises(UserError, match=f"the network name (gives )?{words}"):
+    with pytest.raises(UserError, match=f"the network name (returns )?{words}"):
         from_function("name", function, 8)
 
 
@@ -135,16 +135,16 @@ def test_features_that_are_not_finite_are_refused_but_only_those_of_real_images(
 
     network = from_function("name", inverse, 8)  # tried out on black images
     assert network(IMAGES)[0].shape == (150, 3)
-    with pytest.raises(UserError, match="network name gives features that are not finite"):
+    with pytest.raises(UserError, match="network name returns features that are not finite"):
         network(np.zeros((1, 8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
     "spec, words",
     [
-        ("incepton", "there is no feature network 'incepton': choose inception,"),
-        ("a b:c", "there is no feature network"),
-        ("classifier", "there is no feature network"),
+        ("incepton", "unknown feature network 'incepton': choose inception,"),
+        ("a b:c", "unknown feature network"),
+        ("classifier", "unknown feature network"),
         ("no_such_module:function", "cannot be imported: ModuleNotFoundError.*PYTHONPATH"),
         ("numpy:no_such_function", "cannot be imported: AttributeError"),
         ("numpy:pi", "is a float, not a function"),
@@ -177,7 +177,7 @@ def test_the_classifier_gives_its_features_and_logits(kept):
     np.testing.assert_array_equal(found, trained.features(images))
     np.testing.assert_array_equal(logits, trained.predict(images))
     assert (network.features_dim, network.logits_classes) == (found.shape[1], 3)
-    assert network.identity["weights_hash"] == trained.hash
+    assert network.identity.weights_hash == trained.hash
 
 
 @pytest.fixture(scope="module")

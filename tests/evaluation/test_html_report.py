@@ -16,6 +16,7 @@ from reports import HASH, make_report
 
 from biggan_jax.config import config_to_json
 from biggan_jax.evaluation.report.html_report import SHEETS, render_html
+from biggan_jax.evaluation.report.schema import Report
 
 POINTS = [
     {
@@ -51,7 +52,7 @@ def workdir(tmp_path):
 
 
 def rendered(report, workdir=None, pictures=("evaluation.png", "nearest.png")):
-    content = render_html(report, {name: sheet(40) for name in pictures}, workdir)
+    content = render_html(Report.from_json(report), {name: sheet(40) for name in pictures}, workdir)
     assert_needs_no_other_file(content)
     return Page(content)
 
@@ -62,11 +63,11 @@ def test_all_that_is_known_of_a_run_is_on_the_page(workdir):
     assert page.texts("h2") == [
         "Scores",
         "Samples by class",
-        "What the Inception Score cannot see",
+        "Blind spots of the Inception Score",
         "The nearest training images",
         "Classes",
         "Truncations",
-        "Samples over time, of the same latents",
+        "Samples of the same latents over time",
         "Training",
         "How it was made",
     ]
@@ -89,11 +90,11 @@ def test_all_that_is_known_of_a_run_is_on_the_page(workdir):
 def test_scores_stand_beside_those_of_held_out_images_and_under_the_network_and_its_weights_hash(workdir):
     page = rendered(make_report(), workdir)
     rows = page.texts("tr")
-    assert "fid@classifierabout 1.50 of it is bias, FID∞ 10.7512.342.00" in rows
+    assert "fid@classifierbias about 1.50, FID∞ 10.7512.342.00" in rows
     assert "is@classifier6.00 ± 0.257.00" in rows
     assert "recall@classifier25.0 %–" in rows
     dim = " ".join(page.texts("p", "dim"))
-    assert f"the network classifier, weights {HASH}" in dim
+    assert f"the feature network classifier with the weights {HASH}" in dim
     assert "12 samples of step 1,234, 16 px, untruncated" in dim and "Blobs; test: 150" in dim
 
 
@@ -117,7 +118,7 @@ def test_names_that_look_like_markup_are_text(workdir):
     page = rendered(report)
     assert not page.all("b") and not page.all("u") and not page.all("i")
     assert "<b>class 1</b>" in page.texts("td") and page.texts("h1") == ["Evaluation of <i>samples</i>.npz"]
-    assert page.texts("summary") == ["The least varied classes"]
+    assert page.texts("summary") == ["The least diverse classes"]
     assert "<b>class 1</b>0.00001.002.50" in page.texts("tr")
 
 
@@ -126,7 +127,7 @@ def test_samples_of_a_file_have_a_report_without_what_only_a_run_has():
     for name in ("step", "classifier", "weights"):
         del report[name]
     page = rendered(report, pictures=())
-    assert page.texts("h2") == ["Scores", "What the Inception Score cannot see", "How it was made"]
+    assert page.texts("h2") == ["Scores", "Blind spots of the Inception Score", "How it was made"]
     assert not page.all("img") and not page.all("svg") and not page.texts("summary")
 
 
@@ -134,7 +135,7 @@ def test_what_a_run_has_not_written_yet_is_left_out(workdir):
     (workdir / "metrics.jsonl").unlink()
     (workdir / "samples").rmtree()
     headings = rendered(make_report(), workdir, pictures=()).texts("h2")
-    assert headings == ["Scores", "What the Inception Score cannot see", "Classes", "How it was made"]
+    assert headings == ["Scores", "Blind spots of the Inception Score", "Classes", "How it was made"]
     (workdir / "samples").mkdir()
     (workdir / "metrics.jsonl").write_text('{"step": 3, "d_lo')  # a row that is being written
     assert rendered(make_report(), workdir, pictures=()).texts("h2") == headings
@@ -190,3 +191,14 @@ def test_the_page_says_what_made_it_and_by_which_config(workdir):
     ):
         assert row in rows, row
     assert any(row.startswith("biggan-jax0.") for row in rows)
+
+
+def test_the_report_explains_why_scores_during_training_differ(workdir):
+    (workdir / "evaluation").mkdir()
+    about = {"num_samples": 5_000, "reference_images": 8_000}
+    (workdir / "evaluation" / "during_training.json").write_text(json.dumps(about))
+    words = " ".join(rendered(make_report(), workdir).texts("p", "dim"))
+    assert "5,000 samples and 8,000 real images" in words and "12 samples and 300 real images" in words
+    assert "fid@classifier and is@classifier" in words
+    (workdir / "metrics.jsonl").write_text('{"step": 10, "d_loss": 1.0, "g_loss": 0.5}\n' * 3)
+    assert "during training" not in " ".join(rendered(make_report(), workdir).texts("p", "dim"))

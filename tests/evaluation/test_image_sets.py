@@ -99,5 +99,5 @@ def test_more_images_than_memory_is_for_are_refused_before_any_is_made(monkeypat
     monkeypatch.setattr(image_sets, "IN_MEMORY_BYTES", 49 * 16 * 16 * 3)
     nobody = types.SimpleNamespace(resolution=16, sample=lambda *_: pytest.fail("drew"))
     for whole_set in (load_images, gather_images):
-        with pytest.raises(UserError, match="50 images of 16 px are too many.*take 49 at most"):
+        with pytest.raises(UserError, match="50 images of 16 px do not fit in memory.*take at most 49"):
             whole_set(GeneratedImages(nobody, 50, 3, 0))

@@ -120,7 +120,9 @@ def both(tmp_path_factory):
     state = {name: torch.from_numpy(array) for name, array in random_state(seed=0).items()}
     path = tmp_path_factory.mktemp("weights") / "random.pth"
     torch.save(state, path, _use_new_zipfile_serialization=False)  # as the published file is
-    network = feature_network.from_inception(inception_weights.obtain(path, Console(quiet=True)), batch_size=4)
+    network = feature_network.from_inception(
+        inception_weights.obtain(path, Console(quiet=True)), batch_size=4
+    )
     doubled = {name: tensor.double() for name, tensor in state.items()}
     return network, lambda images: torch_inception(doubled, images)
 

@@ -6,12 +6,13 @@ import pytest
 from reports import make_report
 from rich.console import Console
 
+from biggan_jax.evaluation.report.schema import Report
 from biggan_jax.evaluation.report.terminal import provenance, render_report, truncation_rows
 
 
 def printed(report, width=130):
     console = Console(file=io.StringIO(), width=width, record=True)
-    console.print(render_report(report))
+    console.print(render_report(Report.from_json(report)))
     return console.export_text()
 
 
@@ -23,14 +24,15 @@ def test_the_tables_have_each_score_beside_what_held_out_images_get_and_all_that
     assert ("all", "classes", "85.3", "%", "91.2", "%", "0.77", "–") in cells
     words = " ".join(text.split())
     for shown in (
-        "fid@classifier 12.34 2.00 about 1.50 of it is bias, FID∞ 10.75",
+        "fid@classifier 12.34 2.00 bias about 1.50, FID∞ 10.75",
         "is@classifier 6.00 ± 0.25 7.00",
         "recall 25.0 % –".replace("recall", "recall@classifier"),
-        "12 samples of step 1,234, 16 px, untruncated; average (EMA) weights; standing statistics (20 × 64)",
-        "against 300 images: Blobs; train: 300",
-        "held out 150: Blobs; test: 150",
+        "12 samples of step 1,234, 16 px, untruncated; average (EMA) weights",
+        "standing statistics (20 passes of 64)",
+        "compared with 300 training images: Blobs; train: 300",
+        "held out: 150 images: Blobs; test: 150",
         "network classifier 0123456789ab",
-        "recognises 91.2 % of 10,000 real test images",
+        "recognises 91.2 % of 10,000 held-out images",
     ):
         assert shown in words, shown
     assert "truncation 0.5" in printed(make_report(truncation=0.5))
@@ -52,7 +54,7 @@ def test_of_a_file_and_of_statistics_the_report_says_what_is_known():
         del report[name]
     words = " ".join(printed(report).split())
     assert "12 samples in samples.npz, 16 px" in words
-    assert "against statistics of an unknown number of images in reference.npz" in words
+    assert "compared with the statistics of an unknown number of images in reference.npz" in words
 
 
 def test_of_many_classes_the_table_shows_the_least_recognised():
@@ -78,10 +80,10 @@ def test_only_the_truncation_that_is_none_is_called_so(kind, untruncated, other)
         {"truncation": value, "truncation_kind": kind, "fid@classifier": {"value": 3.0}}
         for value in (untruncated, other)
     ]
-    labels = [row[0] for row in truncation_rows(make_report(truncations=points))]
+    labels = [row[0] for row in truncation_rows(Report.from_json(make_report(truncations=points)))]
     assert labels == ["truncation", "none", f"{other:g}"]
     export = {"file": "export", "weights": {}, "truncation": untruncated, "truncation_kind": kind}
     report = make_report(**export)
     del report["step"]
-    assert "of the export export, 16 px, untruncated" in provenance(report)
-    assert f"truncation {other:g}" in provenance(report | {"truncation": other})
+    assert "of the export export, 16 px, untruncated" in provenance(Report.from_json(report))
+    assert f"truncation {other:g}" in provenance(Report.from_json(report | {"truncation": other}))

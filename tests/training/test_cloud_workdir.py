@@ -27,6 +27,7 @@ import biggan_jax
 from biggan_jax.config import config_to_json, default_config
 from biggan_jax.data import ArraySource
 from biggan_jax.evaluation.report.html_report import render_html
+from biggan_jax.evaluation.report.schema import Report
 from biggan_jax.exports.export_files import write_export
 from biggan_jax.runtime.errors import EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.files import resolve_directory, write_file
@@ -364,7 +365,7 @@ def test_the_report_of_a_run_in_a_bucket_shows_what_the_run_has_kept_there(emula
         "reference": {"source": "statistics.npz", "images": 10},
         "scores": {},
     } | dict.fromkeys(("notes", "beyond_is", "classes", "truncations"), ())
-    content = render_html(report, {}, workdir)
+    content = render_html(Report.from_json(report), {}, workdir)
     for shown in (
         "Evaluation of reported",
         "step 1",

@@ -10,12 +10,14 @@ MISSING = "–"
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Formats a share, `97.3 %`."""
-    return MISSING if is_missing(share) else f"{100 * share:.{digits}f} %"
+    return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
 
 
 def ratio(value: float | None) -> str:
     """Formats a number of any magnitude, `12.87` or `0.0012`."""
-    return MISSING if is_missing(value) else f"{value:.{2 if abs(value) >= 0.1 else 4}f}"
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:.{2 if abs(value) >= 0.1 else 4}f}"
 
 
 def decimals(digits: int) -> Format:

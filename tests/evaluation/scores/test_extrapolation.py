@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from biggan_jax.evaluation.scores.extrapolation import extrapolated
-from biggan_jax.evaluation.scores.frechet import FeatureStatistics, distance, expected_bias
+from biggan_jax.evaluation.scores.frechet import FeatureStatistics, distance, expected_bias, extrapolated
 from biggan_jax.evaluation.scores.moments import Moments
 from biggan_jax.runtime.errors import UserError
 

@@ -65,7 +65,7 @@ def test_too_few_samples_for_full_rank_are_named():
     few = frechet.fid(reference, statistics(draw(40, width=40, seed=1)))
     assert few.too_few
     assert "40 images with 40 features" in few.sentence
-    assert "more than 40, better 400" in few.sentence
+    assert "more than 40 images, better 400" in few.sentence
     enough = frechet.fid(reference, statistics(draw(41, width=40, seed=1)))
     assert not enough.too_few
     assert frechet.fid(statistics(draw(30, width=40)), statistics(draw(300, width=40, seed=1))).too_few
@@ -112,5 +112,5 @@ def test_each_class_is_compared_with_its_own_real_images():
 
 
 def test_statistics_of_two_networks_are_refused():
-    with pytest.raises(ValueError, match="of two networks"):
+    with pytest.raises(ValueError, match="from two networks"):
         distance(statistics(draw(50)), statistics(draw(50, width=5)))

@@ -75,12 +75,12 @@ def test_what_is_packed_for_other_hosts_comes_out_as_it_was_even_of_a_host_that_
 def test_samples_that_are_missing_or_come_twice_are_noticed():
     sums = InceptionScoreSums(20)
     sums.update(np.arange(19), draw(19))
-    with pytest.raises(ValueError, match="saw 19 samples"):
+    with pytest.raises(ValueError, match="got 19 samples"):
         sums.score()
     sums.update(np.array([0]), draw(1))
-    with pytest.raises(ValueError, match="saw 20 samples"):
+    with pytest.raises(ValueError, match="got 20 samples"):
         sums.score()
-    with pytest.raises(ValueError, match="other totals"):
+    with pytest.raises(ValueError, match="differ in total"):
         sums.merge(InceptionScoreSums(21))
 
 

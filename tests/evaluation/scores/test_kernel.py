@@ -60,5 +60,5 @@ def test_the_same_features_give_the_same_number():
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(UserError, match="3 samples, but this score takes 4"):
+    with pytest.raises(UserError, match="needs at least 4 samples, got 3"):
         kid(draw(60), draw(3))

@@ -52,5 +52,5 @@ def test_one_image_repeated_recalls_nothing():
 
 
 def test_too_few_images_for_five_neighbours_are_refused():
-    with pytest.raises(UserError, match="5 samples, but this score takes 6"):
+    with pytest.raises(UserError, match="needs at least 6 samples, got 5"):
         manifold(draw(20), draw(5))

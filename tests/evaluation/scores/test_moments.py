@@ -83,7 +83,7 @@ def test_numbers_that_are_none_are_refused_with_the_share_of_images():
 
 
 def test_what_has_no_covariance_or_another_width_is_refused():
-    with pytest.raises(UserError, match="1 images have no covariance"):
+    with pytest.raises(UserError, match="at least 2 images, got 1"):
         collect(draw(1)).statistics()
     with pytest.raises(ValueError, match="3 numbers after features of 7"):
         collect(draw(5), draw(5, width=3))

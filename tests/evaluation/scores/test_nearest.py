@@ -43,5 +43,5 @@ def test_a_copy_is_at_distance_zero_however_far_from_the_origin(block):
 
 
 def test_more_neighbours_than_there_are_others_are_refused():
-    with pytest.raises(ValueError, match="3 nearest of 2"):
+    with pytest.raises(ValueError, match="3 nearest neighbours among 2"):
         nearest.radii(draw(3), 3)

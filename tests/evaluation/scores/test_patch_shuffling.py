@@ -72,7 +72,7 @@ def test_a_network_that_finds_the_control_nearer_than_the_samples_is_blind():
     found = patch_sensitivity("net", gaussian(0), gaussian(1), gaussian(2), gaussian(3))
     assert (found.control_fid, found.samples_fid, found.share) == pytest.approx((1, 4, 4))
     assert found.blind and found.flagged
-    assert "does not tell" in found.sentence
+    assert "does not show" in found.sentence
 
 
 def test_samples_that_shuffling_moves_as_far_as_real_images_have_a_whole():
@@ -112,7 +112,7 @@ def test_two_networks_that_disagree_name_the_one_that_does_not_see():
     found = network_agreement(does_not, sees)
     assert found.flagged
     assert (found.first_share, found.second_share) == pytest.approx((0.0025, 0.5625))
-    assert "that cannot be seen by first" in found.sentence
-    assert "that cannot be seen by first" in network_agreement(sees, does_not).sentence
+    assert "that first cannot detect" in found.sentence
+    assert "that first cannot detect" in network_agreement(sees, does_not).sentence
     assert not network_agreement(sees, sees).flagged
     assert "agree" in network_agreement(does_not, does_not).sentence

@@ -67,7 +67,7 @@ def test_of_an_adm_reference_batch_the_statistics_of_pooled_features_are_read(sa
         ({"sigma": np.eye(5) + np.eye(5, k=1)}, "not symmetric"),
         ({"sigma": np.diag([1.0, 1, 1, 1, -1])}, "eigenvalue -1"),
         ({"network": np.array("other 4567")}, "other 4567, not inception 0123"),
-        ({"mu": np.zeros(3), "sigma": np.eye(3)}, "3 features, the network gives 5"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3)}, "3 features and the network has 5"),
         ({"mu": np.array([None])}, "'mu' cannot be read"),
     ],
 )
