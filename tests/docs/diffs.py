@@ -31,17 +31,17 @@ def apply(diff: str, folder: Path) -> list[Path]:
       ValueError: The lines that a hunk changes do not stand in its file exactly once.
     """
     changed = []
-    for part in re.split(r"^--- .*\n\+\+\+ b/", diff, flags=re.MULTILINE)[1:]:
-        name, _, hunks = part.partition("\n")
+    parts = re.split(r"^--- (.*)\n\+\+\+ b/(.*)\n", diff, flags=re.MULTILINE)[1:]
+    for before, name, hunks in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         path = folder / name.strip()
-        text = path.read_text()
+        text = "" if before.strip() == "/dev/null" else path.read_text()
         for hunk in re.split(r"^@@.*\n", hunks, flags=re.MULTILINE)[1:]:
             lines = [line or " " for line in hunk.rstrip("\n").split("\n")]
-            old = "\n".join(line[1:] for line in lines if line[0] in " -")
-            new = "\n".join(line[1:] for line in lines if line[0] in " +")
-            if text.count(old) != 1:
+            old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+            new = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+            if text and text.count(old) != 1:
                 raise ValueError(f"{name} holds these lines {text.count(old)} times, not once:\n{old}")
-            text = text.replace(old, new)
+            text = text.replace(old, new, 1) if text else new
         path.write_text(text)
         changed.append(path)
     return changed

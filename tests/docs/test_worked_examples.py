@@ -1,6 +1,7 @@
 """The worked examples of docs/contributing.md: each diff is applied to a copy of the package and used."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -46,8 +47,6 @@ def run(*arguments: str, folder: Path) -> str:
 
 def environment(folder: Path) -> dict[str, str]:
     """The environment of the tests, with the folder in place of the installed package."""
-    import os
-
     return os.environ | {"PYTHONPATH": str(folder), "BIGGAN_CACHE": str(folder / "cache")}
 
 
@@ -72,6 +71,25 @@ print(float(metrics["d_loss"]), float(metrics["d_real"]), float(metrics["d_fake"
     assert d_loss >= 0.5 * (d_real - 1) ** 2 + 0.5 * d_fake**2 - 1e-6
     assert d_loss < 2, "at the start, logits are small: the loss is near that of logits 0, which is 0.5"
     assert moved > 0
+
+
+def test_source_of_the_page_gives_a_batch(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", arr_0=images, arr_1=np.arange(6) % 2)
+    script = """
+import numpy as np
+from biggan_jax.data.catalogue import open_source
+from biggan_jax.data.pipeline import batches
+
+source = open_source("npz:set.npz", resolution=8, num_classes=2)
+batch = next(batches(source, batch_size=6, d_steps=1, seed=0, random_flip=False))
+np.savez("batch.npz", **batch)
+"""
+    in_copy(tmp_path, "A data source", script)
+    batch = np.load(tmp_path / "batch.npz")
+    order = [int(np.flatnonzero((images == image).all(axis=(1, 2, 3)))[0]) for image in batch["images"][0]]
+    assert sorted(order) == list(range(6)), "each image once in an epoch"
+    assert batch["labels"][0].tolist() == [number % 2 for number in order]
 
 
 def test_score_of_the_page_stands_in_the_evaluation(tmp_path):
