@@ -1,1 +1,1 @@
-"""Training: the step as one pure function, the run that repeats it, and what the run shows of itself."""
+"""Training: the step as one pure function, the run that repeats it, and the monitoring of the run."""

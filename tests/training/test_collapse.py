@@ -20,14 +20,15 @@ from biggan_jax.training.monitoring.collapse import (
     Collapse,
     CollapseError,
     Watch,
+    check_row,
     collapse_error,
     not_finite,
     rates_after,
     rng_after,
     rollback_step,
-    see,
     seed_after,
 )
+from biggan_jax.training.step.losses import LOSSES
 
 RECORDED = Path(__file__).parent / "recorded"
 HEALTHY = {"d_loss": 1.5, "g_loss": 0.3, "d_gradient_norm": 10.0, "g_gradient_norm": 20.0}
@@ -45,12 +46,12 @@ def make_rules(**fields):
     return rules
 
 
-def follow(rules, rows, watch=None):
+def follow(rules, rows, watch=None, loss="hinge"):
     """The first verdict on (step, row) or (step, row, {path: σ}), with the watch that it leaves."""
     watch, verdict = watch or Watch(), None
     for step, row, *sigmas in rows:
         top = {path: np.array([sigma, 0, 0]) for path, sigma in (sigmas[0] if sigmas else {}).items()}
-        watch, verdict = see(rules, watch, step, row, top)
+        watch, verdict = check_row(rules, LOSSES[loss], watch, step, row, top)
         if verdict:
             break
     return watch, verdict
@@ -85,7 +86,7 @@ def test_a_recorded_run_with_far_too_high_a_rate_for_d_is_caught_soon_after_d_di
     verdict = follow(rules, recorded("dead_discriminator.csv"))[1]
     assert verdict.step == 160, "the gradients are 0 from the row of step 70 on"
     assert str(verdict).startswith(
-        "collapsed at step 160: D's gradient has norm 0, below 0.0001, for 10 rows on end; G's gradient"
+        "collapsed at step 160: D's gradient has norm 0, below 0.0001, for 10 consecutive rows; G's gradient"
     )
 
 
@@ -103,19 +104,28 @@ def test_a_rate_not_known_yet_is_no_collapse():
 
 def test_a_weight_of_either_network_that_is_not_finite_is_a_collapse():
     verdict = follow(make_rules(), [(10, HEALTHY, {"discriminator/linear/kernel": math.nan})])[1]
-    assert verdict.seen == "σ of discriminator/linear/kernel is nan"
+    assert verdict.reason == "σ of discriminator/linear/kernel is nan"
 
 
 def test_a_row_full_of_nan_is_summed_up():
     verdict = follow(make_rules(), [(10, dict.fromkeys("abcdef", math.nan))])[1]
-    assert verdict.seen == "a is nan, b is nan, c is nan, d is nan and 2 more"
+    assert verdict.reason == "a is nan, b is nan, c is nan, d is nan and 2 more"
 
 
 @pytest.mark.parametrize(("seen", "sign"), SIGNS.items())
 def test_a_sign_must_last_for_the_patience_and_then_is_named_with_value_and_threshold(seen, sign):
     rules = make_rules()
     assert follow(rules, steps(200, 210, **sign))[1] is None
-    assert follow(rules, steps(200, 900, **sign))[1] == Collapse(220, f"{seen}, for 3 rows on end")
+    assert follow(rules, steps(200, 900, **sign))[1] == Collapse(220, f"{seen}, for 3 consecutive rows")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("d_loss", [-50.0, 1e-3, 60.0])
+def test_bounds_on_the_discriminators_loss_hold_for_losses_with_a_floor_at_zero_alone(loss, d_loss):
+    verdict = follow(make_rules(), steps(200, 900, d_loss=d_loss), loss=loss)[1]
+    assert (verdict is not None) == (loss != "wasserstein")
+    dead = follow(make_rules(), steps(200, 900, d_loss=d_loss, d_gradient_norm=0.0), loss=loss)[1]
+    assert "D's gradient has norm 0" in dead.reason
 
 
 @pytest.mark.parametrize("sign", SIGNS.values())
@@ -149,20 +159,21 @@ def test_a_generator_weight_that_explodes_is_named_with_its_value_and_its_usual(
     verdict = follow(make_rules(), [*quiet, burst])[1]
     assert verdict == Collapse(
         230,
-        f"the largest singular value of {FIRST} is 30, 15 times its usual 2 (and so for 1 other weight)",
+        f"the largest singular value of {FIRST} is 30, 15 times its median 2 (1 other weight exploded too)",
     )
 
 
 @pytest.mark.parametrize(
-    ("weights", "others"), [(1, ""), (2, " (and so for 1 other weight)"), (3, "2 other weights)")]
+    ("weights", "others"),
+    [(1, ""), (2, " (1 other weight exploded too)"), (3, "2 other weights exploded too)")],
 )
 def test_one_is_not_called_many(weights, others):
     paths = [f"generator/block_{i}/conv_1/kernel" for i in range(weights)]
     watch = Watch(sigmas={path: [1.0] for path in paths})
     grown = follow(make_rules(), [(200, HEALTHY, dict.fromkeys(paths, 5.0))], watch)[1]
-    assert grown.seen.endswith(f"its usual 1{others}" if weights < 3 else others)
+    assert grown.reason.endswith(f"its median 1{others}" if weights < 3 else others)
     lasting = follow(make_rules(patience=weights), steps(200, 900, d_loss=0.0))[1]
-    assert lasting.seen.endswith(f"for {weights} {'row' if weights == 1 else 'rows'} on end")
+    assert lasting.reason.endswith("for 1 row" if weights == 1 else f"for {weights} consecutive rows")
     stopped = str(collapse_error(lasting, weights, [], "/run"))
     assert f", after {weights} {'rollback' if weights == 1 else 'rollbacks'}: D's loss" in stopped
 
@@ -271,4 +282,4 @@ def test_a_run_that_stops_says_what_was_seen_what_is_left_and_what_can_be_done()
     ):
         assert part in str(found)
     nothing_left = str(collapse_error(Collapse(7, "d_loss is nan"), 0, [], "/run"))
-    assert "collapsed at step 7: d_loss is nan. There is no checkpoint yet in /run" in nothing_left
+    assert "collapsed at step 7: d_loss is nan. /run holds no checkpoint yet" in nothing_left

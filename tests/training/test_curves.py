@@ -12,7 +12,16 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from PIL import Image
 
-from biggan_jax.training.monitoring.curves import POINTS, draw_curves, draw_panels, events, read_rows, thin
+from biggan_jax.training.monitoring.curves import (
+    FEW_POINTS,
+    POINTS,
+    draw_curves,
+    draw_panels,
+    events,
+    read_rows,
+    thin,
+)
+from biggan_jax.training.step.losses import LOSSES
 
 LOOK = {
     f"singular_values/{network}/{place}": sigma
@@ -92,6 +101,19 @@ def test_singular_values_are_drawn_where_there_was_a_look_from_input_to_output(d
     ]
     ((steps, values),) = curves[name.format("generator"), "linear"]  # the largest of each weight alone
     assert steps.tolist() == [3, 6, 9] and values.tolist() == [9, 9, 9]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_panel_of_the_losses_is_named_after_the_loss(name):
+    (title,) = draw_panels([{"step": 1, "d_loss": 1.0}], name)
+    assert title == f"{LOSSES[name].label} losses"
+
+
+@pytest.mark.parametrize(("count", "marked"), [(1, True), (3, True), (FEW_POINTS, True), (50, False)])
+def test_a_curve_of_few_points_shows_each_of_them(count, marked):
+    rows = [{"step": step, "singular_values/generator/linear/1": 2.0} for step in range(1, count + 1)]
+    (figure,) = draw_panels(rows).values()
+    assert (figure.axes[0].lines[0].get_marker() == ".") == marked
 
 
 def test_scores_that_few_rows_have_are_drawn_in_a_panel_each(drawn):

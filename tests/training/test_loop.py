@@ -90,7 +90,7 @@ def test_stopping_and_resuming_equals_not_stopping_bit_for_bit(
         stop_after(3, number, patch)  # between two rows of metrics
         code = loop.train(config, tmp_path)
     assert code == {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_RESUMABLE}[number]
-    assert "saved at step 3 of 6; to go on:" in capsys.readouterr().out
+    assert "saved at step 3 of 6; to resume:" in capsys.readouterr().out
     assert saved(tmp_path, config).step == 3
     assert loop.train(config, tmp_path) == 0
     assert "resuming at step 3" in capsys.readouterr().out
@@ -150,7 +150,7 @@ def test_several_steps_a_call_give_the_same_rows_and_state_wherever_the_run_is_t
 
 
 def test_rows_may_come_more_often_than_calls(tmp_path):
-    config = make_config(steps_per_call=4, log_every=1, total_steps=5, sample_every=0)
+    config = make_config(steps_per_call=2, log_every=1, total_steps=5, sample_every=0)
     assert loop.train(config, tmp_path) == 0
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5]
     assert len({row["d_loss"] for row in rows(tmp_path)}) == 5
@@ -277,7 +277,7 @@ def test_the_command_saves_on_a_signal_and_tells_the_launcher_and_the_person(tmp
         out, err = run.communicate(timeout=120)
     assert run.returncode == code, err
     assert "stopping after this step, then saving" in err and "Traceback" not in err
-    step = re.search(r"saved at step (\d+) of 1000000; to go on:\n  (.*)\n", out)
+    step = re.search(r"saved at step (\d+) of 1000000; to resume:\n  (.*)\n", out)
     assert step, out + err
     assert step[2].split()[1:3] == ["-m", "biggan_jax.train"] and f"--workdir={tmp_path}" in step[2]
     assert os.listdir(tmp_path / "checkpoints") == [f"{int(step[1]):08d}"]

@@ -12,7 +12,13 @@ from biggan_jax.data import ArraySource
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run import saved_run
 from biggan_jax.training.run.record import Record
-from biggan_jax.training.run.saved_run import best_step, class_names, recorded_class_names, restore
+from biggan_jax.training.run.saved_run import (
+    best_step,
+    class_names,
+    recorded_class_names,
+    recorded_loss,
+    restore,
+)
 
 BEST = {"checkpoints.best": 1, "checkpoints.metric": "fid@x", "checkpoints.keep": 1}
 
@@ -121,3 +127,20 @@ def test_without_the_source_there_are_no_names_but_a_warning(tmp_path, source, m
     with caplog.at_level(logging.WARNING):
         assert class_names(epath.Path(tmp_path), make_run_config(**{"data.source": source})) == ()
     assert "the classes will go by numbers, for their names were not found" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "loss"),
+    [
+        ('{"loss": "wasserstein"}', "wasserstein"),
+        ("{}", "hinge"),
+        ('{"loss": "own"}', "hinge"),
+        ("{", "hinge"),
+    ],
+)
+def test_the_loss_of_a_run_is_known_from_its_workdir_and_was_the_hinge_loss_in_older_ones(
+    tmp_path, text, loss
+):
+    assert recorded_loss(tmp_path) == "hinge"
+    (tmp_path / "config.json").write_text(text)
+    assert recorded_loss(tmp_path) == loss

@@ -1,6 +1,7 @@
 """The step against plain numpy in float64: losses, gradients by finite differences, Adam, average, order.
 
-Three steps of two D updates each are run once, with optimizers that also keep the gradients they were given.
+Three steps of two D updates each are run once with the hinge loss, and one step with each other loss, with
+optimizers that also keep the gradients they were given.
 """
 
 from typing import Any, NamedTuple
@@ -109,10 +110,50 @@ def draw(key):
     return np.asarray(z), np.asarray(sample_labels(label_key, indices, CLASSES))
 
 
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+# D's and G's loss as functions of real and fake logits.
+FORMULAS = {
+    "hinge": (
+        lambda real, fake: np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean(),
+        lambda real, fake: -fake.mean(),
+    ),
+    "non_saturating": (
+        lambda real, fake: softplus(-real).mean() + softplus(fake).mean(),
+        lambda real, fake: softplus(-fake).mean(),
+    ),
+    "wasserstein": (lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean()),
+    "relativistic": (
+        lambda real, fake: softplus(fake - real).mean(),
+        lambda real, fake: softplus(real - fake).mean(),
+    ),
+}
+PENALTIES = {"wasserstein": {"r1": 0.3}, "relativistic": {"r1": 0.5, "r2": 0.25}}
+
+
+def half_squared_slope(weights, images, labels):
+    """½ E‖∇D(x)‖² by finite differences over every pixel: D is piecewise linear in it."""
+    pixels, size = images[0].size, 1e-5
+    moves = size * np.eye(pixels).reshape(pixels, *images.shape[1:])
+    squares = []
+    for image, label in zip(images, labels, strict=True):
+        up, down = (
+            plain.discriminator(weights, image + side * moves, np.repeat(label, pixels), DOWNSAMPLE)
+            for side in (1, -1)
+        )
+        squares.append(np.square((up - down) / (2 * size)).sum())
+    return 0.5 * np.mean(squares)
+
+
 class FirstStep:
     """The first step's updates one by one in numpy, from the state before it and the D after it."""
 
     def __init__(self, config, before, after, batch):
+        self.of_discriminator, self.of_generator = FORMULAS[config.loss]
+        self.r1, self.r2 = config.remedies.r1, config.remedies.r2
+        self.paired = config.loss == "relativistic"
         d_key, g_key = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(before.rng), 0))
         self.d_draws = [draw(jax.random.fold_in(d_key, index)) for index in range(2)]
         self.g_draw = draw(g_key)
@@ -130,27 +171,39 @@ class FirstStep:
         second = Network(nested(d_params), first.right)
         self.discriminators = [first, second, Network(after.discriminator.params, second.right)]
 
+    def real(self, index):
+        """Real images and labels of D update `index`."""
+        images = self.batch["images"][index] / np.float32(127.5) - np.float32(1)
+        return images, self.batch["labels"][index]
+
+    def fake(self, draws, index, params=None):
+        """Generated images and their labels; of a paired loss, labels are those of the real images."""
+        z, labels = draws
+        labels = self.real(index)[1] if self.paired else labels
+        return plain.Generator(self.generator.weights(params))(z, labels), labels
+
     def logits(self, index, params=None):
         """Real and fake logits of D update `index`."""
         weights = self.discriminators[index].weights(params)
-        z, labels = self.d_draws[index]
-        fakes = plain.Generator(self.generator.weights())(z, labels)
-        images = self.batch["images"][index] / np.float32(127.5) - np.float32(1)
-        return (
-            plain.discriminator(weights, images, self.batch["labels"][index], DOWNSAMPLE),
-            plain.discriminator(weights, fakes, labels, DOWNSAMPLE),
-        )
+        both = self.real(index), self.fake(self.d_draws[index], index)
+        return tuple(plain.discriminator(weights, *images, DOWNSAMPLE) for images in both)
 
     def d_loss(self, index, params=None):
-        real, fake = self.logits(index, params)
-        return np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean()
+        return self.of_discriminator(*self.logits(index, params))
+
+    def d_loss_with_penalties(self, index, params=None):
+        loss, weights = self.d_loss(index, params), self.discriminators[index].weights(params)
+        if self.r1:
+            loss += self.r1 * half_squared_slope(weights, *self.real(index))
+        if self.r2:
+            loss += self.r2 * half_squared_slope(weights, *self.fake(self.d_draws[index], index))
+        return loss
 
     def g_loss(self, params=None, discriminator=2):
-        z, labels = self.g_draw
-        images = plain.Generator(self.generator.weights(params))(z, labels)
-        return -plain.discriminator(
-            self.discriminators[discriminator].weights(), images, labels, DOWNSAMPLE
-        ).mean()
+        weights = self.discriminators[discriminator].weights()
+        fake = plain.discriminator(weights, *self.fake(self.g_draw, 1, params), DOWNSAMPLE)
+        real = plain.discriminator(weights, *self.real(1), DOWNSAMPLE) if self.paired else None
+        return self.of_generator(real, fake)
 
     def orthogonal_penalty(self, params=None):
         total = 0.0
@@ -167,7 +220,7 @@ def first(config, run):
     return FirstStep(config, states[0], states[1], batches[0])
 
 
-def assert_gradient(gradient, loss, params):
+def assert_gradient(gradient, loss, params, rtol=1e-6, atol=1e-7):
     """Compares the slope along a random direction of every leaf with central differences."""
     gradient, rng = flat(gradient), np.random.default_rng(0)
     scale = np.sqrt(sum(np.square(leaf).sum() for leaf in gradient.values()))
@@ -178,7 +231,7 @@ def assert_gradient(gradient, loss, params):
         up, down = (loss(params | {path: params[path] + side * STEP * direction}) for side in (1, -1))
         slope = (up - down) / (2 * STEP)
         np.testing.assert_allclose(
-            np.sum(gradient[path] * direction), slope, rtol=1e-6, atol=1e-7 * scale, err_msg=path
+            np.sum(gradient[path] * direction), slope, rtol=rtol, atol=atol * scale, err_msg=path
         )
 
 
@@ -195,6 +248,40 @@ def test_gradient_of_a_generator_update_equals_finite_differences_in_every_param
         return first.g_loss(params) + first.strength * first.orthogonal_penalty(params)
 
     assert_gradient(run[0][1].generator.opt_state[0].last, loss, first.generator.params)
+
+
+@pytest.mark.parametrize("loss", [name for name in FORMULAS if name != "hinge"])
+def test_one_update_with_every_other_loss_equals_the_reference(loss):
+    penalties = {f"remedies.{name}": gamma for name, gamma in PENALTIES.get(loss, {}).items()}
+    config = make_config(loss=loss, **penalties)
+    before, batch = make_state(config, keeping_optimizers(config.optimizer)), make_batch(config, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(update_module, "make_optimizers", keeping_optimizers)
+        after, metrics = jax.jit(make_update(config))(before, batch)
+    after = jax.tree.map(np.asarray, after)
+    first = FirstStep(config, before, after, batch)
+
+    # Finite differences of finite differences, with a penalty, are good to fewer digits.
+    tolerances = {"rtol": 1e-3, "atol": 1e-4} if penalties else {}
+    kept = after.discriminator.opt_state[0]
+    for index, gradient in enumerate((kept.before, kept.last)):
+        params = first.discriminators[index].params
+        assert_gradient(gradient, lambda p, i=index: first.d_loss_with_penalties(i, p), params, **tolerances)
+    assert_gradient(
+        after.generator.opt_state[0].last,
+        lambda p: first.g_loss(p) + first.strength * first.orthogonal_penalty(p),
+        first.generator.params,
+    )
+    expected = {"d_loss": np.mean([first.d_loss(index) for index in range(2)]), "g_loss": first.g_loss()}
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-9, err_msg=name)
+    for name, images in (("r1", first.real), ("r2", lambda index: first.fake(first.d_draws[index], index))):
+        if name in PENALTIES.get(loss, {}):
+            values = [
+                half_squared_slope(first.discriminators[index].weights(), *images(index))
+                for index in range(2)
+            ]
+            np.testing.assert_allclose(metrics[name], np.mean(values), rtol=1e-5)
 
 
 def test_metrics_are_the_losses_mean_logits_and_gradient_norms_of_the_step(run, first):

@@ -1,1 +1,1 @@
-"""What a run shows of itself: metrics, curves, samples, singular values and the collapse watch."""
+"""Monitoring of a run: metrics, curves, sheets of samples, singular values and the collapse rule."""

@@ -1,17 +1,18 @@
-"""The collapse watch: when a run counts as collapsed, and what is different after it was taken back.
+"""The collapse rule: when a run counts as collapsed, and what changes after a rollback.
 
 A BigGAN that trains well can fail within a few hundred steps, for good (Brock et al. 2019, section 4): the
 largest singular values of G's weights explode, and D's loss goes to 0 and jumps. At a row of metrics a run
 has collapsed if
 
-1. any number in it is not finite; or, after `warmup_steps`,
-2. for `patience` rows on end D's loss is below `d_loss_floor` or above `d_loss_ceiling`, or the norm of
-   D's or of G's gradient is below `gradient_floor`; or
-3. the largest singular value of a weight of G is above `sigma_ratio` times the median of those seen at the
-   `sigma_window` looks before, or times 1 (where orthogonal weights start) if that is more.
+1. any number in the row is not finite; or, after `warmup_steps`,
+2. for `patience` consecutive rows D's loss is below `d_loss_floor` or above `d_loss_ceiling`, or the norm of
+   D's or of G's gradient is below `gradient_floor`. The bounds on D's loss hold for losses that are
+   `non_negative` (`step/losses.py`); or
+3. the largest singular value of a weight of G is above `sigma_ratio` times its median over the `sigma_window`
+   measurements before. A median below 1, where orthogonal weights start, counts as 1.
 
-D's weights are looked at but not judged: theirs jump about in healthy runs. All of it is a function of what
-was seen, in values that JSON holds, so that every host and every resumed run comes to the same verdict.
+The rule ignores the singular values of D, which jump in healthy runs too. The verdict is a function of the
+rows, and its memory is of values that JSON holds, so every host and every resumed run comes to the same one.
 """
 
 import dataclasses
@@ -25,34 +26,46 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from biggan_jax.runtime.errors import UserError
-
-RESPONSES = ("stop", "rollback")  # to a collapse, by the config's `on_collapse`
+from biggan_jax.training.step.losses import Loss
 
 
 class CollapseError(UserError):
-    """The run has collapsed, and may not or cannot go back."""
+    """The run has collapsed, and no rollback is allowed or possible."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Collapse:
-    """A verdict: the step whose row gave it, and what was seen there."""
+    """The verdict that a run has collapsed.
+
+    Attributes:
+      step: Step of the row that led to the verdict.
+      reason: Numbers that led to it, and their thresholds, in words.
+    """
 
     step: int
-    seen: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"collapsed at step {self.step}: {self.seen}"
+        """Returns step and reason as one clause."""
+        return f"collapsed at step {self.step}: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """What the rule remembers from one row to the next; `to_json` of it belongs in every checkpoint."""
+    """The rule's memory between rows; every checkpoint holds it as `to_json` gives it.
 
-    rollbacks: int = 0  # times that the run has gone back so far
-    rows: Mapping[str, int] = dataclasses.field(default_factory=dict)  # on end, by the sign they show
-    sigmas: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)  # oldest first, by weight
+    Attributes:
+      rollbacks: Number of rollbacks so far.
+      rows: Number of consecutive rows that show a sign of collapse, by the sign's name.
+      sigmas: Largest singular values of each weight, oldest first, by path.
+    """
+
+    rollbacks: int = 0
+    rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    sigmas: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """Returns the memory as values that JSON holds."""
         return {
             "rollbacks": self.rollbacks,
             "rows": dict(self.rows),
@@ -61,73 +74,81 @@ class Watch:
 
     @staticmethod
     def from_json(saved: Mapping[str, Any]) -> "Watch":
-        """The watch that `to_json` gave; a fresh one for `{}`, what a checkpoint without one holds."""
+        """Returns the memory that `to_json` saved, or an empty one for `{}`."""
         return Watch(**saved)
 
     def after_rollback(self, rollbacks: int) -> "Watch":
-        """That of the checkpoint gone back to, in a run that has now gone back so many times.
+        """Returns the memory of a checkpoint that the run has gone back to.
 
-        The rows on end start from 0, or the run would be given less than its patience.
+        Consecutive rows are counted from 0 again, or the run would be given less than its patience.
+
+        Args:
+          rollbacks: Number of rollbacks, with this one.
         """
         return dataclasses.replace(self, rollbacks=rollbacks, rows={})
 
 
-def see(
+def check_row(
     rules: ConfigDict,
+    loss: Loss,
     watch: Watch,
     step: int,
     row: Mapping[str, float | None],
     singular_values: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Watch, Collapse | None]:
-    """Takes in one row of metrics, and the singular values where this row has a look at them.
+    """Applies the rule to one row of metrics.
 
     Args:
       rules: `config.collapse`.
-      watch: what the row before left.
-      step: the row's.
-      row: the means of what the step returns; None stands for what is not known, such as the first rate.
-      singular_values: descending, by path; only those in "generator/…" are judged.
+      loss: Loss of the run, which decides whether the bounds on D's loss hold.
+      watch: Memory after the row before.
+      step: Step of the row.
+      row: Means of the step's metrics. None stands for an unknown number, such as the first rate.
+      singular_values: Singular values in descending order, by path, if this row has any. Only weights of G,
+        "generator/…", are compared with their past.
 
     Returns:
-      The watch for the next row, and the verdict: None if the run is in order.
+      The memory for the next row, and the verdict: None if the run is healthy.
     """
     top = {path: float(three[0]) for path, three in (singular_values or {}).items()}
     broken = _not_finite({**row, **{f"σ of {path}": sigma for path, sigma in top.items()}})
     if broken:
         return watch, Collapse(step, broken)
     top = {path: sigma for path, sigma in top.items() if path.startswith("generator/")}
-    grown, shown = None, {}
+    explosion, signs = None, {}
     if step > rules.warmup_steps:
-        grown = _outgrown(rules, watch.sigmas, top)
-        shown = dict(_signs(rules, row))
-    rows = {sign: watch.rows.get(sign, 0) + 1 for sign in shown}
+        explosion = _explosion(rules, watch.sigmas, top)
+        signs = dict(_signs(rules, loss, row))
+    rows = {sign: watch.rows.get(sign, 0) + 1 for sign in signs}
     lasting = [
-        f"{shown[sign]}, for {_counted(n, 'row')} on end" for sign, n in rows.items() if n >= rules.patience
+        f"{signs[sign]}, for {n} {'row' if n == 1 else 'consecutive rows'}"
+        for sign, n in rows.items()
+        if n >= rules.patience
     ]
     sigmas = dict(watch.sigmas)
     for path, sigma in top.items():
         sigmas[path] = [*sigmas.get(path, ()), sigma][-rules.sigma_window :]
-    seen = [*([grown] if grown else []), *lasting]
-    verdict = Collapse(step, "; ".join(seen)) if seen else None
+    reasons = [*([explosion] if explosion else []), *lasting]
+    verdict = Collapse(step, "; ".join(reasons)) if reasons else None
     return Watch(watch.rollbacks, rows, sigmas), verdict
 
 
 def not_finite(step: int, row: Mapping[str, float | None]) -> Collapse | None:
-    """The first rule alone, of any step's metrics: a state that fails it is not worth a checkpoint."""
+    """Applies the first part of the rule alone, to any step: a state that fails it deserves no checkpoint."""
     broken = _not_finite(row)
     return Collapse(step, broken) if broken else None
 
 
 def rollback_step(rules: ConfigDict, rollbacks: int, saved_steps: Sequence[int]) -> int | None:
-    """The checkpoint to go back to: the `rollback_checkpoints`-th newest, or the oldest if there are fewer.
+    """Chooses the checkpoint to go back to: the `rollback_checkpoints`-th newest, or the oldest.
 
     Args:
       rules: `config.collapse`.
-      rollbacks: how many times the run has gone back before.
-      saved_steps: those of the checkpoints there are.
+      rollbacks: Number of rollbacks before this one.
+      saved_steps: Steps of the saved checkpoints.
 
     Returns:
-      None if the run has gone back `max_rollbacks` times, or there is nothing to go back to.
+      The checkpoint's step; None after `max_rollbacks` rollbacks, or without checkpoints.
     """
     if rollbacks >= rules.max_rollbacks or not saved_steps:
         return None
@@ -135,17 +156,17 @@ def rollback_step(rules: ConfigDict, rollbacks: int, saved_steps: Sequence[int])
 
 
 def seed_after(seed: int, rollbacks: int) -> int:
-    """The seed of data order and latents after so many rollbacks, below 2**32; `seed` itself after none."""
+    """Returns the seed of data order and latents after some rollbacks, below 2**32; `seed` after none."""
     return int(np.random.SeedSequence([seed, rollbacks]).generate_state(1)[0]) if rollbacks else seed
 
 
 def rng_after(seed: int, rollbacks: int) -> np.ndarray:
-    """What takes the place of `TrainState.rng` when the run goes back: u32[2], of `seed_after` alone."""
+    """Returns the `TrainState.rng` for a run after some rollbacks: u32[2], a function of `seed_after`."""
     return np.asarray(jax.random.key_data(jax.random.key(seed_after(seed, rollbacks))))
 
 
 def rates_after(config: ConfigDict, rollbacks: int) -> ConfigDict:
-    """The config with both rates multiplied by their factors once for each rollback."""
+    """Returns the config with both learning rates multiplied by their factors once for each rollback."""
     changed, rules = config.copy_and_resolve_references(), config.collapse
     changed.optimizer.g_learning_rate *= rules.g_rate_factor**rollbacks
     changed.optimizer.d_learning_rate *= rules.d_rate_factor**rollbacks
@@ -155,22 +176,29 @@ def rates_after(config: ConfigDict, rollbacks: int) -> ConfigDict:
 def collapse_error(
     collapse: Collapse, rollbacks: int, saved_steps: Sequence[int], directory: Any
 ) -> CollapseError:
-    """For the person at the keyboard, when the run stops: what was seen, what is left, what can be done."""
+    """Returns the error for a run that stops: the reason, the checkpoints left, the remedies.
+
+    Args:
+      collapse: The verdict.
+      rollbacks: Number of rollbacks before it.
+      saved_steps: Steps of the saved checkpoints.
+      directory: Directory of the checkpoints.
+    """
     again = f", after {_counted(rollbacks, 'rollback')}" if rollbacks else ""
     if saved_steps:
         listed = ", ".join(map(str, sorted(saved_steps)))
-        left = (
-            f"Checkpoints left in {directory}: step {listed}. Sample from one as it is; or delete those made "
-            "too late, and go on with lower rates, config.remedies.r1, or config.on_collapse='rollback' and "
-            "a higher config.collapse.max_rollbacks"
+        remedy = (
+            f"Checkpoints left in {directory}: step {listed}. Sample from one of them; or delete those that "
+            "were saved too late and resume with lower learning rates, with config.remedies.r1, or with "
+            "config.on_collapse='rollback' and a higher config.collapse.max_rollbacks"
         )
     else:
-        left = (
-            f"There is no checkpoint yet in {directory}: begin again with lower rates or config.remedies.r1, "
-            "and a smaller config.checkpoint_every"
+        remedy = (
+            f"{directory} holds no checkpoint yet: start again with lower learning rates or "
+            "config.remedies.r1, and a smaller config.checkpoint_every"
         )
     return CollapseError(
-        f"the run has collapsed at step {collapse.step}{again}: {collapse.seen}. {left}. If this is no "
+        f"the run has collapsed at step {collapse.step}{again}: {collapse.reason}. {remedy}. If this is no "
         "collapse, change the threshold in config.collapse"
     )
 
@@ -182,37 +210,37 @@ def _not_finite(row: Mapping[str, float | None]) -> str:
     return ", ".join(broken[:4]) + (f" and {len(broken) - 4} more" if len(broken) > 4 else "")
 
 
-def _signs(rules: ConfigDict, row: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
-    """The signs of collapse that a row shows: a name to count it by, and what was seen."""
+def _signs(rules: ConfigDict, loss: Loss, row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields name and description of each sign of collapse that a row shows."""
     d_loss = row["d_loss"]
-    if d_loss < rules.d_loss_floor:
+    if loss.non_negative and d_loss < rules.d_loss_floor:
         yield "d_loss_low", f"D's loss is {d_loss:.3g}, below {rules.d_loss_floor:g}"
-    if d_loss > rules.d_loss_ceiling:
+    if loss.non_negative and d_loss > rules.d_loss_ceiling:
         yield "d_loss_high", f"D's loss is {d_loss:.3g}, above {rules.d_loss_ceiling:g}"
     for network in ("d", "g"):
         norm = row[f"{network}_gradient_norm"]
         if norm < rules.gradient_floor:
-            seen = f"{network.upper()}'s gradient has norm {norm:.3g}, below {rules.gradient_floor:g}"
-            yield f"{network}_gradient_low", seen
+            description = f"{network.upper()}'s gradient has norm {norm:.3g}, below {rules.gradient_floor:g}"
+            yield f"{network}_gradient_low", description
 
 
-def _outgrown(
+def _explosion(
     rules: ConfigDict, before: Mapping[str, Sequence[float]], top: Mapping[str, float]
 ) -> str | None:
-    """The weight that has grown most, if beyond the rule, with how many others have too."""
+    """Describes the weight that has grown most, if any is beyond the rule; counts the others that are."""
     usual = {path: max(1.0, statistics.median(before[path])) for path in top if before.get(path)}
     ratios = {path: top[path] / usual[path] for path in usual}
     over = [path for path, ratio in ratios.items() if ratio > rules.sigma_ratio]
     if not over:
         return None
-    worst = max(over, key=ratios.get)
-    others = f" (and so for {_counted(len(over) - 1, 'other weight')})" if len(over) > 1 else ""
+    worst = max(over, key=ratios.__getitem__)
+    others = f" ({_counted(len(over) - 1, 'other weight')} exploded too)" if len(over) > 1 else ""
     return (
-        f"the largest singular value of {worst} is {top[worst]:.4g}, {ratios[worst]:.3g} times its usual "
+        f"the largest singular value of {worst} is {top[worst]:.4g}, {ratios[worst]:.3g} times its median "
         f"{usual[worst]:.4g}{others}"
     )
 
 
 def _counted(number: int, thing: str) -> str:
-    """`1 row`, `2 rows`."""
+    """Returns `1 row`, `2 rows`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

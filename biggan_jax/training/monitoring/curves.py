@@ -1,7 +1,7 @@
-"""The curves of a run: losses, logits, gradients, speed, scores and singular values against the step.
+"""The curves of a run: losses, logits, gradients, speed, scores and singular values over the steps.
 
-What a collapse looks like beforehand (Brock et al. 2019, section 4 and appendix F): the largest singular
-values of G's weights leave their slow growth, then D's loss falls to 0 and the gradients jump.
+They show a collapse coming (Brock et al. 2019, section 4 and appendix F): the largest singular values of G's
+weights leave their slow growth, then D's loss falls to 0 and the gradients jump.
 """
 
 import dataclasses
@@ -17,17 +17,21 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+
+from biggan_jax.training.step.losses import LOSSES
 
 Row = Mapping[str, float | None]
 Column = tuple[np.ndarray, np.ndarray]  # steps and values, f64[n] each
 
-POINTS = 400  # of a curve, at most; longer ones are drawn as means of equal parts within a band of extremes
+POINTS = 400  # at most in a curve; longer ones are drawn as means of equal parts within a band of extremes
+FEW_POINTS = 20  # up to so many, each point has a marker
 PANEL = (6.0, 2.9)  # inches
 DPI = 110
 NEVER_UNKNOWN = ("d_loss", "g_loss", "d_gradient_norm", "g_gradient_norm")  # None means not finite
 BLUE, ORANGE, RED, GREY = "#2f6db3", "#e0812b", "#c23b31", "#6b6b6b"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -48,15 +52,22 @@ STYLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One set of axes: `curves` is the label and colour of each, by its key in the rows."""
+    """One set of axes.
+
+    Attributes:
+      title: Title of the panel.
+      curves: Label and colour of each curve, by its key in the rows.
+      log: Whether the vertical axis is logarithmic.
+    """
 
     title: str
     curves: Mapping[str, tuple[str, Any]]
     log: bool = False
 
 
+LOSS_CURVES = {"d_loss": ("D", BLUE), "g_loss": ("G", ORANGE)}
 PANELS = (
-    Panel("Hinge losses", {"d_loss": ("D", BLUE), "g_loss": ("G", ORANGE)}),
+    Panel("Losses", LOSS_CURVES),
     Panel("D's mean logits", {"d_real": ("real images", BLUE), "d_fake": ("samples", ORANGE)}),
     Panel("Gradient norms", {"d_gradient_norm": ("D", BLUE), "g_gradient_norm": ("G", ORANGE)}, log=True),
     Panel("Images a second", {"images_per_second": ("", GREY)}),
@@ -68,29 +79,30 @@ NO_COLUMN = (np.zeros(0), np.zeros(0))
 
 
 def read_rows(path: Path) -> list[dict[str, float | None]]:
-    """The rows of a `metrics.jsonl`, without a last line that is still being written."""
+    """Reads the rows of a `metrics.jsonl`, without a last line that is still being written."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def draw_curves(rows: Sequence[Row]) -> bytes:
+def draw_curves(rows: Sequence[Row], loss: str = "hinge") -> bytes:
     """Draws the rows of a run.
 
     Args:
-      rows: as in `metrics.jsonl`, oldest first. Each has `step`, and any of the numbers that PANELS names, of
-        scores (`fid@…`) and of `singular_values/…/1`; None is a gap. Where the count in `rollbacks` goes up,
-        or a loss or norm becomes None, which stands for NaN and infinities, a vertical line says so.
+      rows: Rows as in `metrics.jsonl`, oldest first. Each has `step`, and any of the numbers that PANELS
+        names, of scores (`fid@…`) and of `singular_values/…/1`; None is a gap. A vertical line marks a row
+        where `rollbacks` goes up, or where a loss or norm becomes None, which stands for NaN and infinities.
+      loss: Value of `config.loss`, for the title of the losses' panel.
 
     Returns:
       A PNG file.
     """
     columns = _columns(rows)
-    shown = _panels_with_curves(columns) or list(PANELS)
+    shown = _panels_with_curves(columns, loss) or _plain_panels(loss)
     height = -(-len(shown) // 2)
     with rc_context(STYLE):
-        figure = Figure((2 * PANEL[0], height * PANEL[1]), dpi=DPI, layout="constrained")
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+        figure = Figure((2 * PANEL[0], height * PANEL[1]), dpi=DPI, layout=layout)
         FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
         grid = figure.subplots(height, 2, squeeze=False).flat
         for axes, panel in zip(grid, shown, strict=False):
             _draw_panel(axes, panel, columns, rows)
@@ -101,22 +113,31 @@ def draw_curves(rows: Sequence[Row]) -> bytes:
     return buffer.getvalue()
 
 
-def draw_panels(rows: Sequence[Row]) -> dict[str, Figure]:
-    """The same, but each panel that has curves as a figure of its own, by its title. Save them in STYLE."""
-    columns, found = _columns(rows), {}
+def draw_panels(rows: Sequence[Row], loss: str = "hinge") -> dict[str, Figure]:
+    """Draws each panel that has curves as a figure of its own; returns them by title. Save them in STYLE.
+
+    Args:
+      rows: See `draw_curves`.
+      loss: See `draw_curves`.
+    """
+    columns, figures = _columns(rows), {}
     with rc_context(STYLE):
-        for panel in _panels_with_curves(columns):
-            found[panel.title] = figure = Figure(PANEL, layout="constrained")
+        for panel in _panels_with_curves(columns, loss):
+            figures[panel.title] = figure = Figure(PANEL, layout="constrained")
             _draw_panel(figure.subplots(), panel, columns, rows)
-    return found
+    return figures
 
 
 def thin(steps: np.ndarray, values: np.ndarray, points: int = POINTS) -> tuple[np.ndarray, ...]:
-    """First step, mean, minimum and maximum of at most `points` equal parts; NaN where a part has no number.
+    """Reduces a curve to at most `points` equal parts.
 
     Args:
-      steps: f64[n].
-      values: f64[n].
+      steps: Steps, f64[n].
+      values: Values, f64[n].
+      points: Largest number of parts.
+
+    Returns:
+      First step, mean, minimum and maximum of each part; NaN where a part has no finite value.
     """
     length = max(1, -(-len(values) // points))
     padding = np.full(-len(values) % length, np.nan)
@@ -126,21 +147,21 @@ def thin(steps: np.ndarray, values: np.ndarray, points: int = POINTS) -> tuple[n
 
 
 def events(rows: Sequence[Row]) -> list[tuple[float, str, str]]:
-    """Step, text and colour of what happened to the run as a whole."""
-    found, rollbacks, broken = [], 0, False
+    """Returns step, text and colour of each event of the run as a whole: rollbacks and broken numbers."""
+    marks, rollbacks, broken = [], 0, False
     for row in rows:
         now = row.get("rollbacks") or 0
         if now > rollbacks:
-            found.append((row["step"], f"rollback {now:g}", GREY))
+            marks.append((row["step"], f"rollback {now:g}", GREY))
         was_broken, broken = broken, any(row.get(key, 0.0) is None for key in NEVER_UNKNOWN)
         if broken and not was_broken:
-            found.append((row["step"], "not finite", RED))
+            marks.append((row["step"], "not finite", RED))
         rollbacks = now
-    return found
+    return marks
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, Column]:
-    """Steps and values of each number that can be drawn, from the rows that have it; NaN for None."""
+    """Returns steps and values of each number that panels show, from the rows that have it; NaN for None."""
     lists: dict[str, tuple[list, list]] = {}
     for row in rows:
         for key, value in row.items():
@@ -148,25 +169,35 @@ def _columns(rows: Sequence[Row]) -> dict[str, Column]:
                 steps, values = lists.setdefault(key, ([], []))
                 steps.append(row["step"])
                 values.append(value)
-    return {key: tuple(np.array(x, np.float64) for x in column) for key, column in lists.items()}
+    return {
+        key: (np.array(steps, np.float64), np.array(values, np.float64))
+        for key, (steps, values) in lists.items()
+    }
 
 
-def _panels_with_curves(columns: Mapping[str, Column]) -> list[Panel]:
+def _plain_panels(loss: str) -> list[Panel]:
+    """Returns the panels that every run has."""
+    return [Panel(f"{LOSSES[loss].label} losses", LOSS_CURVES), *PANELS[1:]]
+
+
+def _panels_with_curves(columns: Mapping[str, Column], loss: str) -> list[Panel]:
     scores = (Panel(key, {key: ("", BLUE)}) for key in sorted(columns) if "@" in key)
-    panels = (*PANELS, *scores, *_singular_value_panels(columns))
+    panels = (*_plain_panels(loss), *scores, *_singular_value_panels(columns))
     return [panel for panel in panels if panel.curves.keys() & columns.keys()]
 
 
 def _draw_panel(axes: Axes, panel: Panel, columns: Mapping[str, Column], rows: Sequence[Row]) -> None:
     axes.set_title(panel.title)
-    axes.set_xlim(0, 1.01 * max((row["step"] for row in rows), default=1))
+    axes.set_xlim(0, 1.01 * max((row["step"] or 0 for row in rows), default=1))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("step", loc="right")
     drawn = []
     for key, (label, color) in panel.curves.items():
         steps, values = columns.get(key, NO_COLUMN)
         points, (steps, means, lows, highs) = len(steps), thin(steps, values)
-        axes.plot(steps, means, color=color, label=label or None, marker="." if len(steps) == 1 else None)
+        # A line through a handful of points would look like a broken plot: show the points.
+        marker = "." if len(steps) <= FEW_POINTS else None
+        axes.plot(steps, means, color=color, label=label or None, marker=marker)
         if points > len(steps):
             axes.fill_between(steps, lows, highs, color=color, alpha=0.18, linewidth=0)
         drawn += [lows[np.isfinite(lows)], highs[np.isfinite(highs)]]
@@ -200,7 +231,7 @@ def _draw_panel(axes: Axes, panel: Panel, columns: Mapping[str, Column], rows: S
 
 
 def _scale_linear(axes: Axes, values: np.ndarray, from_zero: bool) -> None:
-    """Limits that all values fit between, but for those which would flatten all others."""
+    """Sets limits that hold all values except those that would flatten all others."""
     low, high = np.quantile(values, (0.01, 0.99))
     reach = 2 * (high - low)
     low, high = max(values.min(), low - reach), min(values.max(), high + reach)
@@ -209,7 +240,7 @@ def _scale_linear(axes: Axes, values: np.ndarray, from_zero: bool) -> None:
 
 
 def _scale_log(axes: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis with numbers written out; what is 0 falls out of it at the bottom."""
+    """Makes the axis logarithmic, with numbers written out; zeros lie below its lower end."""
     if not len(values):
         return
     low, high = values.min() / 1.15, values.max() * 1.15
@@ -225,10 +256,10 @@ def _scale_log(axes: Axes, values: np.ndarray) -> None:
 
 
 def _singular_value_panels(keys: Collection[str]) -> Iterator[Panel]:
-    """A panel for each network, its weights coloured by the block they are in, from input to output."""
+    """Yields a panel for each network, with weights coloured by their block, from input to output."""
     for network, first in {"generator": "linear", "discriminator": "conv"}.items():
-        found = re.compile(rf"singular_values/{network}/([^/]+)(?:/.+)?/1")
-        places = {key: match[1] for key in keys if (match := found.fullmatch(key))}
+        pattern = re.compile(rf"singular_values/{network}/([^/]+)(?:/.+)?/1")
+        places = {key: match[1] for key in keys if (match := pattern.fullmatch(key))}
 
         def depth(place: str, first: str = first) -> tuple[int, str]:
             block = re.fullmatch(r"block_(\d+)", place)

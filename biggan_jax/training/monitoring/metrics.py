@@ -1,11 +1,11 @@
-"""The numbers of a run: `metrics.jsonl`, one JSON object a row, and the same for TensorBoard.
+"""The metrics of a run: `metrics.jsonl`, one JSON object a row, and the same numbers for TensorBoard.
 
-A row has `step`, whatever the step returns (`d_loss`, `g_loss`, …; each the mean over the steps since the row
-before), `steps_per_second` and `images_per_second`. Every row is strict JSON: NaN and infinities, and rates
-not known yet, are `null`; TensorBoard's events keep them as they are.
+A row has `step`, the metrics of the step (`d_loss`, `g_loss`, …; each the mean over the steps since the row
+before), `steps_per_second` and `images_per_second`. Every row is strict JSON: NaN, infinities and unknown
+rates are `null`. TensorBoard's events keep NaN and infinities.
 
-In a bucket nothing can be appended to: there both files grow in a temporary directory of this machine, and
-are uploaded whole, at `flush`, at `close`, and with the first row after `UPLOAD_SECONDS`.
+Objects in a bucket cannot be appended to. There both files grow in a temporary directory of this machine and
+are uploaded in full by `flush`, by `close`, and with the first row after `UPLOAD_SECONDS`.
 """
 
 import json
@@ -15,28 +15,33 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from etils import epath
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto import event_pb2, summary_pb2
 
 from biggan_jax.runtime.files import is_object_store, write_file, writing
 
+# Generated classes, which exist at run time only.
+Event: Any = getattr(event_pb2, "Event")  # noqa: B009
+SessionLog: Any = getattr(event_pb2, "SessionLog")  # noqa: B009
+Summary: Any = getattr(summary_pb2, "Summary")  # noqa: B009
+
 FILE_NAME = "metrics.jsonl"
-UPLOAD_SECONDS = 60.0  # between uploads of everything so far, for which the steps wait
+UPLOAD_SECONDS = 60.0  # between uploads of both files, for which the steps wait
 
 
 class Metrics:
     """Appends rows to `workdir/metrics.jsonl` and to event files in `workdir/tensorboard/`.
 
     Args:
-      workdir: the run's directory, local or `gs://BUCKET/…`.
-      step: the step at which this process takes the run up. Rows after it, and a last line that a killed
-        process left half written, are dropped, so that the file becomes that of a run which never stopped.
+      workdir: Directory of the run, local or `gs://BUCKET/…`.
+      step: Step at which this process resumes the run. Rows after it, and a last line that a killed process
+        left incomplete, are dropped, so that the file equals that of a run that never stopped.
 
     Raises:
-      UserError: a file cannot be written, here or in any method.
+      UserError: A file cannot be written, here or in any method.
     """
 
     def __init__(self, workdir: str | os.PathLike, step: int):
@@ -56,12 +61,19 @@ class Metrics:
             self._events_directory.mkdir(parents=True, exist_ok=True)
             # Not SummaryWriter: its thread dies of a full disk in silence, and the run hangs on its queue.
             self._events = EventsWriter(os.fspath(self._events_directory / "events"), f".{step:08d}")
-            if step:  # tells TensorBoard to forget what an earlier process wrote from here on
+            if step:  # makes TensorBoard drop what an earlier process wrote from here on
                 self._write_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
         self._uploaded_all, self._uploaded_at = False, time.monotonic()
 
     def write(self, step: int, row: Mapping[str, float | None]) -> None:
-        """Writes one row; when it returns, a kill of the process no longer loses it, but from a bucket."""
+        """Writes one row.
+
+        A kill of the process after the call does not lose the row, except in a bucket (see `flush`).
+
+        Args:
+          step: Step of the row.
+          row: Numbers by name.
+        """
         finite = {name: value if _is_finite(value) else None for name, value in row.items()}
         with writing(self._path):
             self._file.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
@@ -75,7 +87,7 @@ class Metrics:
             self.flush()
 
     def flush(self) -> None:
-        """Call it before a checkpoint is saved: then no row up to a checkpoint is ever lost."""
+        """Uploads all rows to a bucket; call it before each save, so that no checkpoint outlives its rows."""
         if self._spool is None or self._uploaded_all:
             return
         for path in (self._path, *self._events_directory.iterdir()):
@@ -92,34 +104,34 @@ class Metrics:
         if self._spool:
             self._spool.cleanup()
 
-    def _write_event(self, event: Event) -> None:
+    def _write_event(self, event: Any) -> None:
         event.wall_time = time.time()
         self._events.write_event(event)
         self._events.flush()
 
 
 class Stopwatch:
-    """Steps per second of stepping alone. It starts at the end of the first step, which compiles."""
+    """Measures steps per second, without pauses. It starts at the end of the first step, which compiles."""
 
     def __init__(self) -> None:
         self._steps, self._seconds = 0, 0.0
         self._since: float | None = None
 
     def step(self, count: int = 1) -> None:
-        """Counts finished steps, those of one call."""
+        """Counts the finished steps of one call."""
         if self._since is not None:
             self._steps += count
         self._read()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Around what is not stepping."""
+        """Leaves out the time of the block."""
         self._read()
         yield
         self._since = time.perf_counter()
 
     def lap(self) -> float | None:
-        """Steps per second since the last lap; None if no step was timed."""
+        """Returns steps per second since the last lap; None if no step was timed."""
         rate = self._steps / self._seconds if self._steps else None
         self._steps, self._seconds = 0, 0.0
         return rate
@@ -132,7 +144,7 @@ class Stopwatch:
 
 
 def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each number over the rows, in float64."""
+    """Returns the mean of each number over the rows, in float64."""
     return {name: math.fsum(float(row[name]) for row in rows) / len(rows) for name in rows[0]}
 
 
@@ -141,7 +153,7 @@ def _is_finite(value: float | None) -> bool:
 
 
 def _drop_rows_after(path: epath.Path, step: int) -> bytes:
-    """Returns the rows that are left."""
+    """Drops later and incomplete rows from the file; returns the remaining bytes."""
     if not path.exists():
         return b""
     lines = path.read_bytes().splitlines(keepends=True)
@@ -152,7 +164,7 @@ def _drop_rows_after(path: epath.Path, step: int) -> bytes:
 
 
 def _step_of(line: bytes) -> float:
-    """The row's step; infinity for what is no row, such as the last words of a killed process."""
+    """Returns the row's step; infinity for an incomplete row, such as the last line of a killed process."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The pictures that a run draws of itself: sheets of samples and of real images, and its curves."""
+"""Sheets of samples and of real images of a run."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,11 +13,20 @@ from biggan_jax.sampling.sheets import png, sheet
 from biggan_jax.sampling.standing_statistics import prepare_generator
 from biggan_jax.training.step.state import TrainState
 
-MOST_BATCHES_LOOKED_AT = 64  # of 256 real images, for the sheet of real ones
+MAX_BATCHES = 64  # of 256 real images, to find images of all classes shown
 
 
 def samples_sheet(config: ConfigDict, state: TrainState, source: Source) -> bytes:
-    """A sheet of the averaged generator's samples as PNG, a class a column, of the same latents each time."""
+    """Draws samples of the averaged generator, one class a column, always of the same latents.
+
+    Args:
+      config: The whole config.
+      state: State of the run.
+      source: Images of the run, for the names of the classes.
+
+    Returns:
+      A PNG file.
+    """
     classes, rows = shown_classes(config, source), config.sampling.samples_per_class
     params, u = jax.device_get((state.ema_params, state.generator.u))
     sampler = Sampler(prepare_generator(config, params, u), batch_size=config.sampling.batch_size)
@@ -27,16 +36,23 @@ def samples_sheet(config: ConfigDict, state: TrainState, source: Source) -> byte
 
 
 def real_sheet(config: ConfigDict, source: Source) -> bytes:
-    """A sheet of real images as PNG, in the columns of the samples' sheets.
+    """Draws real images in the columns of the samples' sheets.
 
-    Of a class that is rare, or comes late in the order, some places may stay white.
+    Places may stay white in the column of a class that is rare or comes late in the order.
+
+    Args:
+      config: The whole config.
+      source: Images of the run.
+
+    Returns:
+      A PNG file.
     """
     classes, rows = shown_classes(config, source), config.sampling.samples_per_class
     size = config.model.resolution
     images = np.full((rows, len(classes), size, size, 3), 255, np.uint8)
     filled = dict.fromkeys(classes, 0)
     stream = batches(source, batch_size=256, d_steps=1, seed=config.seed, random_flip=False)
-    for batch in itertools.islice(stream, MOST_BATCHES_LOOKED_AT):
+    for batch in itertools.islice(stream, MAX_BATCHES):
         for image, label in zip(batch["images"][0], batch["labels"][0].tolist(), strict=True):
             if filled.get(label, rows) < rows:
                 images[filled[label], classes.index(label)] = image
@@ -47,7 +63,7 @@ def real_sheet(config: ConfigDict, source: Source) -> bytes:
 
 
 def shown_classes(config: ConfigDict, source: Source) -> list[int]:
-    """The labels of a sheet's columns: all of them, or `sampling.max_classes` spread evenly over them."""
+    """Returns the labels of a sheet's columns: all labels, or `sampling.max_classes` evenly spread ones."""
     columns = min(source.num_classes, config.sampling.max_classes)
     return np.linspace(0, source.num_classes - 1, columns).astype(int).tolist()
 

@@ -16,7 +16,7 @@ class Progress:
 
     Args:
       total_steps: Last step of the run.
-      step: Step at which this process takes up the run.
+      step: Step at which this process resumes the run.
       images_per_step: Number of real images in one step.
       console: Console to write to; by default standard output.
     """

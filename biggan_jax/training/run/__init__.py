@@ -1,1 +1,1 @@
-"""A run: the loop, its workdir, its checkpoints, where it starts and what it exports."""
+"""A run: its loop, workdir, checkpoints, initial weights and exports."""

@@ -1,16 +1,16 @@
-"""The loop: takes a run up where its workdir left it, and brings it to its last step.
+"""The training loop: resumes a run from its workdir and trains to the last step.
 
-An interval of 0 means never: no samples at all, no checkpoints but the last. A run that is stopped and
-started again ends with the weights and metrics, bit for bit, of one that never stopped. All processes of a
-run do the same steps and come to the same decisions, from numbers that the step gives to all of them; the
-first alone reads and writes the workdir (record.py).
+A run that is stopped and started again ends with the weights and metrics, bit for bit, of one that never
+stopped. All processes of a run do the same steps and come to the same decisions, from numbers that the step
+gives to all of them. The first process alone reads and writes the workdir (`record.py`).
 """
 
 import collections
+import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -28,35 +28,42 @@ from biggan_jax.training.monitoring.collapse import (
     Collapse,
     CollapseError,
     Watch,
+    check_row,
     collapse_error,
-    not_finite,
     rates_after,
     rng_after,
     rollback_step,
-    see,
     seed_after,
 )
-from biggan_jax.training.monitoring.metrics import Stopwatch, mean
+from biggan_jax.training.monitoring.metrics import Stopwatch
 from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.monitoring.singular_values import as_metrics, top_singular_values
 from biggan_jax.training.run.initialization import first_state
 from biggan_jax.training.run.record import Record
+from biggan_jax.training.run.schedule import Due, checks_singular_values, due_after, steps_of_call
+from biggan_jax.training.run.step_metrics import Row, StepMetrics
+from biggan_jax.training.step.losses import LOSSES
 from biggan_jax.training.step.program import make_call
 from biggan_jax.training.step.state import TrainState, abstract_state
 from biggan_jax.training.step.update import make_update
 
 CALLS_IN_FLIGHT = 2  # dispatched and not yet done: the device never idles, and the host never runs away
 
-Row = dict[str, float | None]
-
 
 class Evaluation(Protocol):
-    """Scores of the averaged generator, by their names; every process calls it at the same steps."""
+    """An evaluation of the averaged generator during training."""
 
-    def scores(self, params: Any, u: dict[str, Any]) -> dict[str, float]: ...
+    def scores(self, params: Any, u: dict[str, Any]) -> dict[str, float]:
+        """Returns scores by name; every process calls it at the same steps.
+
+        Args:
+          params: Parameters of the averaged generator.
+          u: Vectors of spectral norm.
+        """
+        ...
 
 
-# Evaluation stands above training: whoever calls `train` brings it (evaluation/during_training.py).
+# Evaluation stands above training, so the caller of `train` provides it (evaluation/during_training.py).
 OpenEvaluation = Callable[[ConfigDict, Source, epath.Path | None, Console], Evaluation]
 
 
@@ -66,15 +73,15 @@ def train(
     """Trains until `config.total_steps`, or until SIGINT or SIGTERM, when it saves its state.
 
     Args:
-      config: the whole config.
-      workdir: a directory, or `gs://BUCKET/…`; only the first process looks at it.
-      open_evaluation: makes the evaluation of `config.evaluation.every`; needed if that is not 0.
+      config: The whole config.
+      workdir: Directory or `gs://BUCKET/…`; only the first process reads and writes it.
+      open_evaluation: Function that makes the evaluation; needed if `config.evaluation.every` is not 0.
 
     Returns:
       The process's exit code: 0 if the run is finished, else `Interruption.exit_code`.
 
     Raises:
-      UserError: the config is impossible, the data is missing, the workdir cannot be written or holds a run
+      UserError: The config is impossible, the data is missing, the workdir cannot be written or holds a run
         of another architecture, or the run has collapsed.
     """
     validate(config, replicas=jax.device_count())
@@ -89,50 +96,81 @@ def train(
         )
         record = Record(directory, config, source) if jax.process_index() == 0 else None
         run = _Run(config, source, record, interruption, open_evaluation)
-        start = run.take_up()
+        start = run.resume()
         if start.step >= config.total_steps:
-            run.say(f"already finished: {workdir} is at step {start.step}; to go on, raise total_steps")
+            run.print(f"already finished: {workdir} is at step {start.step}; to continue, raise total_steps")
             return 0
-        while True:
-            end = run.go_on(start)
-            if end.collapse is None:
-                break
-            start = run.go_back(end.collapse, start.rollbacks)
+        end = run.train(start)
+        while end.collapse is not None:
+            start = run.roll_back(end.collapse, start.rollbacks)
+            end = run.train(start)
         if record:
             record.checkpoints.close()
         if end.step == config.total_steps:
-            run.say(f"finished: step {end.step}; the run is in {workdir}")
+            run.print(f"finished: step {end.step}; the run is in {workdir}")
             return 0
-        run.say(f"saved at step {end.step} of {config.total_steps}; to go on:\n  {shlex.join(sys.orig_argv)}")
+        command = shlex.join(sys.orig_argv)
+        run.print(f"saved at step {end.step} of {config.total_steps}; to resume:\n  {command}")
         return interruption.exit_code(end.signal)
 
 
 class _Start(NamedTuple):
-    """Where a run is taken up."""
+    """Where a run begins or resumes.
+
+    Attributes:
+      step: Number of steps done.
+      state: State on the devices.
+      unlogged: Metrics of the steps since the last row, a dictionary for each step.
+      watch: Memory of the collapse rule.
+      rollbacks: Number of rollbacks so far.
+    """
 
     step: int
-    state: TrainState  # on the devices
-    unlogged: list[Row]  # numbers of the steps since the last row, a row each
+    state: TrainState
+    unlogged: list[Row]
     watch: Watch
     rollbacks: int
 
 
 class _End(NamedTuple):
-    """Why a run was left, all checkpoints written: at its last step, or one of the two reasons."""
+    """Where and why the steps ended, with all checkpoints written.
+
+    Attributes:
+      step: Number of steps done.
+      signal: Signal that stopped the run, or 0.
+      collapse: Verdict that stopped the run, or None.
+    """
 
     step: int
     signal: int = 0
     collapse: Collapse | None = None
 
 
-class _Due(NamedTuple):
-    """What is to be done after a call that ends at `step`."""
+@dataclasses.dataclass
+class _Position:
+    """The run between two calls of the compiled program.
+
+    Attributes:
+      step: Number of steps dispatched.
+      state: State on the devices.
+      metrics: Metrics of the steps since the last row.
+      watch: Memory of the collapse rule.
+      rollbacks: Number of rollbacks so far.
+      in_flight: Outputs of the calls that may not be done.
+      signal: Signal that stops the run, or 0.
+      scores: Last row of metrics, which ranks the next checkpoint.
+      collapse: Verdict that stops the run, or None.
+    """
 
     step: int
-    row: bool
-    sheet: bool
-    evaluation: bool
-    checkpoint: bool
+    state: TrainState
+    metrics: StepMetrics
+    watch: Watch
+    rollbacks: int
+    in_flight: collections.deque[Any] = dataclasses.field(default_factory=collections.deque)
+    signal: int = 0
+    scores: Row = dataclasses.field(default_factory=dict)
+    collapse: Collapse | None = None
 
 
 class _Run:
@@ -150,103 +188,80 @@ class _Run:
         self._replicas = Replicas(config.replicas.mapping)
         self._images_per_step = config.batch_size * config.d_steps
         self._evaluation = self._open_evaluation(open_evaluation) if config.evaluation.every else None
-        for line in self._announcement():
-            self.say(line)
+        self.print(self._announcement())
 
-    def say(self, line: str) -> None:
-        """Prints a line, in one process."""
+    def print(self, line: str) -> None:
+        """Prints a line, in the first process alone."""
         if self._record:
             print(line, flush=True)
 
-    def take_up(self) -> _Start:
-        """The state of the newest checkpoint that can be read, or of the beginning, on all devices."""
-        state, told = abstract_state(self._config), None
+    def resume(self) -> _Start:
+        """Puts the state of the newest readable checkpoint, or the initial state, on all devices."""
+        state, saved = abstract_state(self._config), None
         if self._record:
             restored, rollbacks = self._record.restore(state), self._record.rollbacks
-            told = {"rollbacks": rollbacks, "step": 0, "loop": {}}
+            saved = {"rollbacks": rollbacks, "step": 0, "loop": {}}
             if restored:
-                self.say(f"resuming at step {restored.step}")
+                self.print(f"resuming at step {restored.step}")
                 for field, values in differences(restored.config, config_to_json(self._config)).items():
-                    self.say(f"  changed since then: {field} {values}")
-                told |= {"step": restored.step, "loop": restored.loop}
-            state = restored.state if restored else self._first_state()
+                    self.print(f"  changed since then: {field} {values}")
+                saved |= {"step": restored.step, "loop": restored.loop}
+                state = restored.state
+            else:
+                workdir, class_names = self._record.workdir, self._source.class_names
+                state = first_state(self._config, workdir, class_names, self.print)
             if rollbacks:
                 state = state.replace(rng=rng_after(self._config.seed, rollbacks))
-        told = self._replicas.broadcast(told)
-        rollbacks, watch = told["rollbacks"], Watch.from_json(told["loop"].get("watch", {}))
+        saved = self._replicas.broadcast(saved)
+        rollbacks, watch = saved["rollbacks"], Watch.from_json(saved["loop"].get("watch", {}))
         if watch.rollbacks < rollbacks:
             watch = watch.after_rollback(rollbacks)
-        unlogged = told["loop"].get("unlogged", [])
-        return _Start(told["step"], self._replicas.put_state(state), unlogged, watch, rollbacks)
+        unlogged = saved["loop"].get("unlogged", [])
+        return _Start(saved["step"], self._replicas.put_state(state), unlogged, watch, rollbacks)
 
-    def _first_state(self) -> TrainState:
-        return first_state(self._config, self._record.workdir, self._source.class_names, self.say)
-
-    def go_on(self, start: _Start) -> _End:
-        """Does the steps from `start` on: to the last, or to a signal or collapse."""
-        config, replicas, record = self._config, self._replicas, self._record
-        step, state, unlogged, watch, rollbacks = start
-        step_function, stream = self._step_function(rollbacks), self._batches(step, rollbacks)
-        in_flight: collections.deque[tuple[Any, jax.Array]] = collections.deque()
-        pending: list[Any] = []  # on the devices: numbers of the steps since `unlogged`
-        stopwatch, signal, scores = Stopwatch(), 0, {}
+    def train(self, start: _Start) -> _End:
+        """Trains from `start` to the last step, or to a signal or a collapse."""
+        config, record = self._config, self._record
+        now = _Position(start.step, start.state, StepMetrics(start.unlogged), start.watch, start.rollbacks)
+        call, stream, stopwatch = self._compile(now.rollbacks), self._batches(start), Stopwatch()
         if record:
-            record.begin(step)
+            record.begin(now.step)
         console = None if record else Console(quiet=True)
-        progress = Progress(config.total_steps, step, self._images_per_step, console)
+        progress = Progress(config.total_steps, now.step, self._images_per_step, console)
         self._interruption.stepping = True
         try:
-            while step < config.total_steps and not signal:
+            while now.step < config.total_steps and not now.signal:
                 batch = next(stream)
-                due = self._due(step, step + batch["labels"].shape[0])
-                first, step = step == start.step, due.step
-                wish = replicas.put_scalar(self._interruption.signal)
-                state, (numbers, wishes) = step_function(state, (replicas.put_batch(batch), wish))
-                pending.append(numbers)
-                in_flight.append((numbers, wishes))
-                wait = replicas.must_wait or first or due.row or due.sheet or due.checkpoint
-                while len(in_flight) > (0 if wait else CALLS_IN_FLIGHT):
-                    # A wish counts when its call is done, not when it is uttered: in all processes that is
-                    # the same call.
-                    signal = max(signal, int(jax.block_until_ready(in_flight.popleft())[1]))
-                stopwatch.step(batch["labels"].shape[0])
+                count = batch["labels"].shape[0]
+                due = due_after(config, now.step, now.step + count)
+                first = now.step == start.step
+                self._dispatch(call, batch, now)
+                self._wait(now, calls_left=0 if first or due.anything else CALLS_IN_FLIGHT)
+                stopwatch.step(count)
 
-                row, collapse = None, None
-                if due.row or due.checkpoint or signal:
-                    unlogged += [row for call in jax.device_get(pending) for row in _unstack(call)]
-                    pending = []
-                    collapse = _first_not_finite(unlogged, step)
-                if due.row:
-                    rows, unlogged = _rows(unlogged, step, config)
-                    rate = stopwatch.lap()
-                    with stopwatch.paused():
-                        for at, row in rows:
-                            look = self._singular_values(state) if self._is_look(at) else {}
-                            row |= self._speed(rate) | as_metrics(look)
-                            row |= {"rollbacks": rollbacks} if rollbacks else {}
-                            if due.evaluation and at == step and not collapse:
-                                row |= self._evaluate(state)
-                            if record:
-                                record.row(at, row)
-                            watch, seen = see(config.collapse, watch, at, row, look)
-                            collapse, scores = collapse or seen, row
-                progress.update(step, row)
-                if collapse:
-                    return self._leave(_End(step, collapse=collapse))
+                if due.row or due.checkpoint or now.signal:
+                    now.metrics.fetch()
+                    now.collapse = now.metrics.first_not_finite(now.step)
+                row = self._log(now, due, stopwatch) if due.row else None
+                progress.update(now.step, row)
+                if now.collapse:
+                    break
                 with stopwatch.paused():
-                    if due.sheet and record:
-                        record.draw(step, state)
-                    if (due.checkpoint or signal) and record:
-                        loop = {"unlogged": unlogged, "watch": watch.to_json()}
-                        record.save(step, state, loop, scores)
-            return self._leave(_End(step, signal))
+                    self._save(now, due)
+            if record:
+                record.checkpoints.wait()
+            return _End(now.step, now.signal, now.collapse)
         finally:
             progress.close()
             if record:
                 record.end()
 
-    def go_back(self, collapse: Collapse, rollbacks: int) -> _Start:
-        """The run before a collapse, with another seed and rates; an error if that is not wanted."""
+    def roll_back(self, collapse: Collapse, rollbacks: int) -> _Start:
+        """Resumes from before a collapse with another seed and other learning rates.
+
+        Raises:
+          CollapseError: The config wants no rollback, or none is left.
+        """
         config, record, to, error = self._config, self._record, None, ""
         if record:
             steps = record.checkpoints.steps
@@ -256,116 +271,104 @@ class _Run:
         to, error = self._replicas.broadcast((to, error))
         if to is None:
             raise CollapseError(error)
-        self.say(f"{collapse}\ngoing back to step {to} (rollback {rollbacks + 1})")
+        self.print(f"{collapse}\ngoing back to step {to} (rollback {rollbacks + 1})")
         if record:
             record.note_rollback(collapse, to)
             record.checkpoints.delete_after(to)
-        return self.take_up()
+        return self.resume()
 
-    def _leave(self, end: _End) -> _End:
-        """Returns `end` when the last save is on disk."""
-        if self._record:
-            self._record.checkpoints.wait()
-        return end
+    def _dispatch(self, call: Callable[..., Any], batch: dict[str, np.ndarray], now: _Position) -> None:
+        """Starts one call of the compiled program, without waiting for its results."""
+        signal = self._replicas.put_scalar(self._interruption.signal)
+        now.state, (metrics, signals) = call(now.state, (self._replicas.put_batch(batch), signal))
+        now.step += batch["labels"].shape[0]
+        now.metrics.add(metrics)
+        now.in_flight.append((metrics, signals))
 
-    def _step_function(self, rollbacks: int) -> Callable[..., Any]:
-        """`steps_per_call` steps as one program, which also returns the strongest wish of any process."""
+    def _wait(self, now: _Position, calls_left: int) -> None:
+        """Waits until at most `calls_left` calls are in flight, and notes any process's stop signal."""
+        while len(now.in_flight) > (0 if self._replicas.must_wait else calls_left):
+            # A signal counts when the call that carried it is done: in all processes that is the same call.
+            _, signals = jax.block_until_ready(now.in_flight.popleft())
+            now.signal = max(now.signal, int(signals))
+
+    def _log(self, now: _Position, due: Due, stopwatch: Stopwatch) -> Row:
+        """Writes the rows that are due and checks each for a collapse; returns the last."""
+        row, rate = {}, stopwatch.lap()
+        rows = now.metrics.take_rows(now.step, self._config)
+        with stopwatch.paused():
+            for step, row in rows:
+                checked = checks_singular_values(self._config, step)
+                singular_values = self._singular_values(now.state) if checked else {}
+                row |= {"steps_per_second": rate, "images_per_second": rate and rate * self._images_per_step}
+                row |= as_metrics(singular_values)
+                row |= {"rollbacks": now.rollbacks} if now.rollbacks else {}
+                if due.evaluation and step == now.step and not now.collapse:
+                    row |= self._evaluate(now.state)
+                if self._record:
+                    self._record.row(step, row)
+                loss, rules = LOSSES[self._config.loss], self._config.collapse
+                now.watch, collapse = check_row(rules, loss, now.watch, step, row, singular_values)
+                now.collapse, now.scores = now.collapse or collapse, row
+        return row
+
+    def _save(self, now: _Position, due: Due) -> None:
+        """Writes the sheet of samples and the checkpoint, if due; a stop signal makes a checkpoint due."""
+        if not self._record:
+            return
+        if due.sheet:
+            self._record.draw(now.step, now.state)
+        if due.checkpoint or now.signal:
+            loop = {"unlogged": now.metrics.unlogged, "watch": now.watch.to_json()}
+            self._record.save(now.step, now.state, loop, now.scores)
+
+    def _compile(self, rollbacks: int) -> Callable[..., Any]:
+        """Makes the program of one call, which also returns the strongest signal of any process."""
         unroll = self._replicas.devices[0].platform == "cpu"
         update = make_update(rates_after(self._config, rollbacks), AXIS, unroll)
         return make_call(update, self._replicas, unroll)
 
-    def _batches(self, step: int, rollbacks: int) -> Iterator[dict[str, np.ndarray]]:
-        """This process's part of each call's batches, `[steps, d_steps, …]`."""
-        config = self._config
+    def _batches(self, start: _Start) -> Iterator[dict[str, np.ndarray]]:
+        """Yields this process's part of each call's batches, `[steps, d_steps, …]`."""
+        config, step = self._config, start.step
         stream = batches(
             self._source,
             batch_size=config.batch_size,
             d_steps=config.d_steps,
-            seed=seed_after(config.seed, rollbacks),
+            seed=seed_after(config.seed, start.rollbacks),
             start_step=step,
             random_flip=config.data.random_flip,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
         while step < config.total_steps:
-            # Calls end at multiples of steps_per_call, wherever the run was taken up.
-            count = min(config.steps_per_call - step % config.steps_per_call, config.total_steps - step)
+            count = steps_of_call(config, step)
             parts = [next(stream) for _ in range(count)]
             yield {name: np.stack([part[name] for part in parts]) for name in parts[0]}
             step += count
 
-    def _due(self, before: int, step: int) -> "_Due":
-        """What is to be done after the call from `before` to `step`."""
-        config, finished = self._config, step == self._config.total_steps
-
-        def at(every: int) -> bool:
-            return every > 0 and (finished or step % every == 0)
-
-        evaluation = at(config.evaluation.every)
-        return _Due(
-            step,
-            row=finished or step // config.log_every > before // config.log_every,
-            sheet=at(config.sample_every),
-            evaluation=evaluation,
-            # A state that has been evaluated must be there to be kept, if it is among the best.
-            checkpoint=finished
-            or at(config.checkpoint_every)
-            or (evaluation and config.checkpoints.best > 0),
-        )
-
-    def _speed(self, rate: float | None) -> Row:
-        return {"steps_per_second": rate, "images_per_second": rate and rate * self._images_per_step}
-
     def _open_evaluation(self, open_evaluation: OpenEvaluation | None) -> Evaluation:
         if open_evaluation is None:
-            raise ValueError("config.evaluation.every needs `open_evaluation`")
+            raise ValueError("config.evaluation.every is not 0: give `open_evaluation`")
         workdir = self._record.workdir if self._record else None
         console = Console(quiet=not self._record, highlight=False, markup=False)
         return open_evaluation(self._config, self._source, workdir, console)
 
-    def _evaluate(self, state: TrainState) -> Row:
-        """Scores of the averaged generator, the same in all processes."""
+    def _evaluate(self, state: TrainState) -> dict[str, float]:
+        """Returns scores of the averaged generator, the same in all processes."""
+        assert self._evaluation is not None
         return self._evaluation.scores(*jax.device_get((state.ema_params, state.generator.u)))
 
-    def _is_look(self, step: int) -> bool:
-        """Whether the row of this step is the first since a multiple of `check_every`."""
-        every, before = self._config.collapse.check_every, (step - 1) // self._config.log_every
-        return every > 0 and step // every > before * self._config.log_every // every
-
     def _singular_values(self, state: TrainState) -> dict[str, np.ndarray]:
-        """Those of both networks' weights, as the first process finds them."""
-        found = None
+        """Computes those of both networks' weights in the first process and broadcasts them."""
+        values = None
         if self._record:
             params = {"generator": state.generator.params, "discriminator": state.discriminator.params}
-            found = {path: values.tolist() for path, values in top_singular_values(params).items()}
-        return {path: np.array(values) for path, values in self._replicas.broadcast(found).items()}
+            values = {path: top.tolist() for path, top in top_singular_values(params).items()}
+        return {path: np.array(top) for path, top in self._replicas.broadcast(values).items()}
 
-    def _announcement(self) -> Iterator[str]:
+    def _announcement(self) -> str:
         replicas, processes = self._replicas, jax.process_count()
         devices = f"{replicas.count} × {replicas.devices[0].device_kind}"
         spread = f" in {processes} processes" if processes > 1 else ""
-        yield f"{self._source.description}; batches of {self._config.batch_size} on {devices}{spread}"
-
-
-def _unstack(call: Mapping[str, np.ndarray]) -> Iterator[Row]:
-    """The numbers of a call's steps, `[steps]` each, as one row for each step."""
-    for values in zip(*call.values(), strict=True):
-        yield {name: float(value) for name, value in zip(call, values, strict=True)}
-
-
-def _rows(steps: list[Row], last: int, config: ConfigDict) -> tuple[list[tuple[int, Row]], list[Row]]:
-    """Rows of metrics with their steps, of the numbers of the steps up to `last`, and what is left."""
-    rows, part = [], []
-    for step, numbers in enumerate(steps, start=last - len(steps) + 1):
-        part.append(numbers)
-        if step % config.log_every == 0 or step == config.total_steps:
-            rows.append((step, mean(part)))
-            part = []
-    return rows, part
-
-
-def _first_not_finite(steps: list[Row], last: int) -> Collapse | None:
-    for step, numbers in enumerate(steps, start=last - len(steps) + 1):
-        if collapse := not_finite(step, numbers):
-            return collapse
-    return None
+        return f"{self._source.description}; batches of {self._config.batch_size} on {devices}{spread}"

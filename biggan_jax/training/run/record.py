@@ -90,7 +90,9 @@ class Record:
             self.workdir / "samples" / f"{step:08d}.png", samples_sheet(self._config, state, self._source)
         )
         self._metrics.flush()
-        write_file(self.workdir / "curves.png", draw_curves(read_rows(self.workdir / FILE_NAME)))
+        write_file(
+            self.workdir / "curves.png", draw_curves(read_rows(self.workdir / FILE_NAME), self._config.loss)
+        )
 
     def save(
         self, step: int, state: TrainState, loop: dict[str, Any], scores: dict[str, float | None]
@@ -101,7 +103,7 @@ class Record:
 
     def note_rollback(self, collapse: Collapse, to: int) -> None:
         """Notes, for good, that the run goes back to step `to`, and puts its rows so far aside."""
-        self._rollbacks.append({"step": collapse.step, "seen": collapse.seen, "to": to})
+        self._rollbacks.append({"step": collapse.step, "seen": collapse.reason, "to": to})
         rows = self.workdir / FILE_NAME
         write_file(self.workdir / f"metrics-{self.rollbacks}.jsonl", rows.read_bytes())
         write_file(self.workdir / "rollbacks.json", json.dumps(self._rollbacks, indent=2).encode())

@@ -11,6 +11,7 @@ from biggan_jax.data import DataError, open_source
 from biggan_jax.data.tfds_images import is_prepared
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run.checkpoints import Checkpoints, Restored
+from biggan_jax.training.step.losses import LOSSES
 from biggan_jax.training.step.state import abstract_state
 
 CLASSES = "classes.json"
@@ -41,6 +42,15 @@ def saved_config(workdir: epath.Path) -> ConfigDict:
         raise UserError(f"{path} is of another version of this package: {error}") from error
     validate(config)
     return config
+
+
+def recorded_loss(workdir: epath.Path) -> str:
+    """Returns the run's `config.loss`; "hinge" if its config is missing, damaged or of an older version."""
+    try:
+        name = json.loads((workdir / "config.json").read_bytes())["loss"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "hinge"
+    return name if name in LOSSES else "hinge"
 
 
 def restore(workdir: epath.Path, config: ConfigDict, step: int | None) -> Restored:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from biggan_jax.training.step.augmentation import augment
 
@@ -70,6 +71,6 @@ def dropout_mask(keys: jax.Array, features: int, rate: float) -> jax.Array:
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout rate = {rate}: give a chance of at least 0 and below 1; 0 drops nothing")
-    chance = jax.numpy.float32(1 - rate)
+    chance = jnp.float32(1 - rate)
     kept = jax.vmap(lambda key: jax.random.bernoulli(key, chance, (features,)))(keys)
     return kept / chance

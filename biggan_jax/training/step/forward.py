@@ -1,7 +1,7 @@
 """The networks in a step, and their forward passes on one micro-batch of one replica."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class StepSettings:
         return 0 if self.axis_name is None else lax.axis_index(self.axis_name)
 
     @property
-    def replicas(self) -> jax.Array | int:
+    def replicas(self) -> int:
         """Number of replicas."""
         return 1 if self.axis_name is None else lax.psum(1, self.axis_name)
 
@@ -57,7 +57,7 @@ class StepSettings:
         """Returns the positions of this replica's `count` images in the global batch: i32[count]."""
         return self.replica * count + jnp.arange(count)
 
-    def mean_gradient(self, loss: LossFunction, weights: Tree, batch: "RealBatch") -> tuple[Tree, Metrics]:
+    def mean_gradient(self, loss: LossFunction, weights: Tree, batch: Any) -> tuple[Tree, Metrics]:
         """Calls `gradients.mean_gradient` with the settings here."""
         return mean_gradient(loss, weights, batch, self.config.micro_batches, self.axis_name, self.unroll)
 
@@ -83,13 +83,13 @@ class RealBatch(NamedTuple):
 
     Attributes:
       indices: i32[N], positions in the global batch.
-      images: f32[N, H, W, 3] in [-1, 1]; None where the update needs no real images.
-      labels: i32[N]; None where the update needs no real images.
+      images: f32[N, H, W, 3] in [-1, 1].
+      labels: i32[N].
     """
 
     indices: jax.Array
-    images: jax.Array | None = None
-    labels: jax.Array | None = None
+    images: jax.Array
+    labels: jax.Array
 
 
 def real_batch(settings: StepSettings, images: jax.Array, labels: jax.Array) -> RealBatch:
@@ -141,13 +141,13 @@ def generate(
     z = sample_latents(keys.latents, indices, model.latent_dim, model.latent_distribution)
     if labels is None:
         labels = sample_labels(keys.labels, indices, model.num_classes)
-    images = settings.generator.apply({"params": weights}, z, labels)
+    images = cast(jax.Array, settings.generator.apply({"params": weights}, z, labels))
     return as_input(settings, images, labels, keys.fakes, indices)
 
 
 def logits_of(settings: StepSettings, weights: Tree, given: DiscriminatorInput) -> jax.Array:
     """Returns D's logits [N], each a function of its own image alone."""
-    return settings.discriminator.apply({"params": weights}, *given)
+    return cast(jax.Array, settings.discriminator.apply({"params": weights}, *given))
 
 
 def as_input(

@@ -6,7 +6,7 @@ regularisation (Brock et al. 2019, equation 3) on G's weights.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,8 @@ def update_averages(
       fake_mean: D's mean logit of the generated images, over the global batch.
       decay: Decay in [0, 1); may be traced.
     """
-    return optax.incremental_update(LogitAverages(real_mean, fake_mean), averages, 1 - decay)
+    means = LogitAverages(real_mean, fake_mean)
+    return cast(LogitAverages, optax.incremental_update(means, averages, 1 - decay))
 
 
 def orthogonal_penalty(params: Tree) -> jax.Array:
@@ -93,7 +94,7 @@ def orthogonal_penalty(params: Tree) -> jax.Array:
     Filters are the columns of W. The penalty pushes their mutual inner products to 0 and leaves their norms
     free. Embeddings are not included.
     """
-    return sum(_off_diagonal_energy(matrix) for matrix in weights(params).values())
+    return cast(jax.Array, sum(_off_diagonal_energy(matrix) for matrix in weights(params).values()))
 
 
 def _off_diagonal_energy(matrix: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The program that a run calls until its last step, on all replicas: one or several steps a call."""
+"""The compiled program of a run: one or several steps a call, on all replicas."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from ml_collections import ConfigDict
 
 from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.step.gradients import scan
@@ -14,28 +15,28 @@ from biggan_jax.training.step.update import Update
 
 
 def make_call(update: Update, replicas: Replicas, unroll: bool = False) -> Callable[..., Any]:
-    """Maps as many steps as its batches have over replicas.
+    """Maps over replicas as many steps as one call's batches hold.
 
     Args:
-      update: the step of one replica.
-      replicas: what it runs on.
-      unroll: see `make_update`.
+      update: Step of one replica.
+      replicas: Devices to run on.
+      unroll: Whether to write the loop over the steps out, see `gradients.scan`.
 
     Returns:
-      A function of the state and (batches `[replicas, steps, d_steps, …]`, wishes `f32[replicas]`) to the
-      next state and (the steps' metrics, `[steps]` each, the strongest wish of any process).
+      A function of the state and (batches `[replicas, steps, d_steps, …]`, stop signals `f32[replicas]`) to
+      the next state and (the steps' metrics, `[steps]` each, the strongest stop signal of any process).
     """
 
     def call(state: TrainState, inputs: tuple[Any, jax.Array]) -> tuple[TrainState, tuple]:
-        steps, wish = inputs
-        state, numbers = scan(update, state, steps, unroll)
-        return state, (numbers, lax.pmax(wish, AXIS))
+        batches, signal = inputs
+        state, metrics = scan(update, state, batches, unroll)
+        return state, (metrics, lax.pmax(signal, AXIS))
 
     return replicas.map(call)
 
 
-def abstract_arguments(config: Any, replicas: Replicas) -> tuple[TrainState, tuple[Any, Any]]:
-    """What a call of `config.steps_per_call` steps takes, by shape, type and place; nothing is computed."""
+def abstract_arguments(config: ConfigDict, replicas: Replicas) -> tuple[TrainState, tuple[Any, Any]]:
+    """Returns shape, type and placement of the arguments of one call; nothing is computed."""
     leading, size = (config.steps_per_call, config.d_steps, config.batch_size), config.model.resolution
     batches = {
         "images": jax.ShapeDtypeStruct((*leading, size, size, 3), np.uint8),

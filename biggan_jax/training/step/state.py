@@ -1,43 +1,60 @@
-"""Everything that training carries from one step to the next, and where it starts."""
+"""The state that training carries from one step to the next, its initial value, and the optimisers."""
 
-from typing import Any
+from typing import cast
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from biggan_jax.models.networks import make_discriminator, make_generator
 from biggan_jax.models.spectral_norm import Tree, initial_vectors
 from biggan_jax.training.step.penalties import LogitAverages
 
 
-@flax.struct.dataclass
-class NetworkState:
-    """One network in training: float32 parameters, the u of spectral norm by weight, Adam's moments."""
+class NetworkState(flax.struct.PyTreeNode):
+    """One network in training.
+
+    Attributes:
+      params: Parameters, float32.
+      u: Vectors of spectral norm, by the weight's path.
+      opt_state: Adam's moments.
+    """
 
     params: Tree
     u: dict[str, jax.Array]
     opt_state: optax.OptState
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The state of a run: the same on every replica, without a device axis.
 
-    `rng` is the raw data of the key that all randomness of the step derives from, with `step`.
+    Attributes:
+      step: Number of G updates done, i32.
+      rng: Raw data of the run's key, u32[2]. All randomness of a step derives from this key and the step.
+      generator: G in training.
+      discriminator: D in training.
+      ema_params: Average of G's parameters.
+      logit_averages: Averages of D's mean logits, for LeCam regularisation.
     """
 
-    step: jax.Array  # i32, number of G updates done
-    rng: jax.Array  # u32[2]
+    step: jax.Array
+    rng: jax.Array
     generator: NetworkState
     discriminator: NetworkState
-    ema_params: Tree  # of the generator
-    logit_averages: LogitAverages  # of D, for LeCam regularisation
+    ema_params: Tree
+    logit_averages: LogitAverages
 
 
-def make_optimizers(optimizer: Any) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """Adam for G and for D at two time-scales (Heusel et al. 2017), from a config's `optimizer` section."""
+def make_optimizers(
+    optimizer: ConfigDict,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """Makes Adam for G and for D, at two time-scales (Heusel et al. 2017).
+
+    Args:
+      optimizer: `config.optimizer`.
+    """
 
     def adam(learning_rate: float) -> optax.GradientTransformation:
         if optimizer.beta1 > 0:
@@ -51,25 +68,26 @@ def make_optimizers(optimizer: Any) -> tuple[optax.GradientTransformation, optax
     return adam(optimizer.g_learning_rate), adam(optimizer.d_learning_rate)
 
 
-def create_state(config: Any) -> TrainState:
-    """The state before the first step, from `config.seed` alone (compiled; uncommitted arrays)."""
+def create_state(config: ConfigDict) -> TrainState:
+    """Creates the state before the first step, a function of `config.seed` (compiled; uncommitted arrays)."""
     return jax.jit(lambda: _initial_state(config))()
 
 
-def abstract_state(config: Any) -> TrainState:
-    """Shapes and types of `create_state`, without computing anything."""
+def abstract_state(config: ConfigDict) -> TrainState:
+    """Returns shapes and types of `create_state`, without computing anything."""
     return jax.eval_shape(lambda: _initial_state(config))
 
 
-def _initial_state(config: Any) -> TrainState:
+def _initial_state(config: ConfigDict) -> TrainState:
     model = config.model
     g_key, d_key, g_u_key, d_u_key, run_key = jax.random.split(jax.random.key(config.seed), 5)
     g_optimizer, d_optimizer = make_optimizers(config.optimizer)
     # Two images, for shapes only: initialisation reads nothing else.
     labels = jnp.zeros((2,), jnp.int32)
     images = jnp.zeros((2, model.resolution, model.resolution, 3))
-    g_params = make_generator(model).init(g_key, jnp.zeros((2, model.latent_dim)), labels)["params"]
-    d_params = make_discriminator(model).init(d_key, images, labels)["params"]
+    latents = jnp.zeros((2, model.latent_dim))
+    g_params = cast(Tree, make_generator(model).init(g_key, latents, labels)["params"])
+    d_params = cast(Tree, make_discriminator(model).init(d_key, images, labels)["params"])
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         rng=jax.random.key_data(run_key),

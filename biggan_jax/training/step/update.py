@@ -9,7 +9,7 @@ hyperparameter.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,18 @@ class DiscriminatorConstants(NamedTuple):
     key: jax.Array
     lecam_weight: jax.Array
     lecam_decay: jax.Array
+
+
+class GeneratorBatch(NamedTuple):
+    """The batch of G's update: this replica's part, or one micro-batch of it.
+
+    Attributes:
+      indices: i32[N], of which only the number N counts.
+      real: Real images to pair the generated ones with; None if the loss is not paired.
+    """
+
+    indices: jax.Array
+    real: RealBatch | None
 
 
 class NormalizedNetwork(NamedTuple):
@@ -125,10 +137,11 @@ def update(settings: StepSettings, state: TrainState, batch: Batch) -> tuple[Tra
     d_vectors = power_iteration(d_state.params, d_state.u, epsilon)
     d_weights = normalize(d_state.params, d_vectors, epsilon)
     d_state = d_state.replace(u=d_vectors.right)
-    real = RealBatch(settings.indices(count))
+    real = None
     if settings.loss.paired:  # with the real images of the last D update
         real = real_batch(settings, batch["images"][-1], batch["labels"][-1])
-    g_state, g_metrics = generator_step(settings, d_weights, g_keys, state.generator, generator, real)
+    g_batch = GeneratorBatch(settings.indices(count), real)
+    g_state, g_metrics = generator_step(settings, d_weights, g_keys, state.generator, generator, g_batch)
 
     # The average of G's weights, which samples come from (appendix C).
     step = state.step + 1
@@ -213,7 +226,7 @@ def generator_step(
     keys: Keys,
     network: NetworkState,
     generator: NormalizedNetwork,
-    real: RealBatch,
+    batch: GeneratorBatch,
 ) -> tuple[NetworkState, Metrics]:
     """Updates G once, by the gradient of its loss and of what the config adds to it.
 
@@ -223,11 +236,11 @@ def generator_step(
       keys: Keys of this update.
       network: G before the update.
       generator: G's normalised weights.
-      real: Indices of this replica's images, with real images if the loss is paired.
+      batch: This replica's part of the update's batch.
     """
     config = settings.config
     loss = functools.partial(generator_loss, settings, d_weights, keys)
-    gradients, metrics = settings.mean_gradient(loss, generator.weights, real)
+    gradients, metrics = settings.mean_gradient(loss, generator.weights, batch)
     (gradients,) = generator.pullback(gradients)
     metrics["g_gradient_norm"] = optax.tree.norm(gradients)
     strength = config.optimizer.orthogonal_regularization
@@ -248,7 +261,7 @@ def generator_loss(
     keys: Keys,
     weights: Tree,
     micro_batch: jax.Array,
-    batch: RealBatch,
+    batch: GeneratorBatch,
 ) -> tuple[jax.Array, Metrics]:
     """Computes G's loss on one micro-batch, and its metrics.
 
@@ -258,13 +271,13 @@ def generator_loss(
       keys: Keys of this update.
       weights: G's normalised weights; the loss is differentiated by these.
       micro_batch: Number of the micro-batch.
-      batch: Indices of the micro-batch, with real images if the loss is paired.
+      batch: The micro-batch.
     """
-    count = batch.indices.shape[0]
-    fake = generate(settings, weights, keys, micro_batch, count, batch.labels)
+    count, labels = batch.indices.shape[0], batch.real.labels if batch.real else None
+    fake = generate(settings, weights, keys, micro_batch, count, labels)
     fake_logits = logits_of(settings, d_weights, fake)
-    if settings.loss.paired:
-        real = as_input(settings, batch.images, batch.labels, keys.reals, batch.indices)
+    if batch.real:
+        real = as_input(settings, batch.real.images, batch.real.labels, keys.reals, batch.real.indices)
         value = settings.loss.generator(fake_logits, logits_of(settings, d_weights, real))
     else:
         value = settings.loss.generator(fake_logits)
@@ -284,7 +297,7 @@ def average_weights(settings: StepSettings, step: jax.Array, average: Tree, para
     """
     ema = settings.config.ema
     weight_of_new = jnp.where(step <= ema.start_step, 1.0, 1.0 - ema.decay)
-    return optax.incremental_update(params, average, weight_of_new)
+    return cast(Tree, optax.incremental_update(params, average, weight_of_new))
 
 
 def _normalized(network: NetworkState, epsilon: float) -> NormalizedNetwork:
@@ -313,4 +326,5 @@ def _apply_gradients(
     optimizer: optax.GradientTransformation, network: NetworkState, gradients: Tree, u: dict[str, jax.Array]
 ) -> NetworkState:
     updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
-    return NetworkState(optax.apply_updates(network.params, updates), u, opt_state)
+    params = cast(Tree, optax.apply_updates(network.params, updates))
+    return NetworkState(params, u, opt_state)

@@ -1,0 +1,57 @@
+"""The schedule of a run: what is due after which step. An interval of 0 means never."""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+
+class Due(NamedTuple):
+    """What is due after one call of the compiled program.
+
+    Attributes:
+      row: Whether rows of metrics are due.
+      sheet: Whether a sheet of samples is due.
+      evaluation: Whether an evaluation is due.
+      checkpoint: Whether a checkpoint is due.
+    """
+
+    row: bool
+    sheet: bool
+    evaluation: bool
+    checkpoint: bool
+
+    @property
+    def anything(self) -> bool:
+        """Whether the host needs the results of the call."""
+        return self.row or self.sheet or self.checkpoint
+
+
+def due_after(config: ConfigDict, before: int, step: int) -> Due:
+    """Returns what is due after a call that did the steps after `before` up to `step`."""
+    finished = step == config.total_steps
+
+    def at(every: int) -> bool:
+        return every > 0 and (finished or step % every == 0)
+
+    evaluation = at(config.evaluation.every)
+    return Due(
+        row=finished or step // config.log_every > before // config.log_every,
+        sheet=at(config.sample_every),
+        evaluation=evaluation,
+        # An evaluated state must be saved, so that it can be kept if it is among the best.
+        checkpoint=finished or at(config.checkpoint_every) or (evaluation and config.checkpoints.best > 0),
+    )
+
+
+def checks_singular_values(config: ConfigDict, step: int) -> bool:
+    """Returns whether the row of a step is the first since a multiple of `collapse.check_every`."""
+    every, before = config.collapse.check_every, (step - 1) // config.log_every
+    return every > 0 and step // every > before * config.log_every // every
+
+
+def steps_of_call(config: ConfigDict, step: int) -> int:
+    """Returns how many steps the next call does.
+
+    Calls end at multiples of `steps_per_call`, wherever the run was resumed.
+    """
+    return min(config.steps_per_call - step % config.steps_per_call, config.total_steps - step)
