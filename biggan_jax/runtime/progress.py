@@ -95,6 +95,7 @@ def counting(
     unit: str = "",
     console: Console | None = None,
     lines: bool = True,
+    quiet_seconds: float = SECONDS_BEFORE_LINES,
     compiles: bool = False,
 ) -> Iterator[Callable[..., None]]:
     """Shows how much of the work in the block is done, how fast it goes, and how long it takes.
@@ -106,6 +107,7 @@ def counting(
       unit: What is counted, such as "images".
       console: Console to write to; by default standard error.
       lines: Whether to print lines where the console is no terminal.
+      quiet_seconds: Time before the first line.
       compiles: Whether the first step compiles, so that the rate should leave it out.
 
     Yields:
@@ -113,7 +115,7 @@ def counting(
     """
     console = console or Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     prefix, of = f"{title}: " if title else "", f"of {total:,} {unit}".rstrip()
-    throttle, rate, shown = Throttle(first=SECONDS_BEFORE_LINES), Rate(), False
+    throttle, rate, shown = Throttle(first=quiet_seconds), Rate(), False
     if not compiles:
         rate.record(done)
 

@@ -82,7 +82,7 @@ def write_images(
     count, size = len(z), sampler.resolution
     at_once = max(1, BYTES_AT_ONCE // (12 * size**2))
     with (
-        counting("", count, unit="images", console=console, compiles=True) as advance,
+        counting("", count, unit="images", console=console, quiet_seconds=0, compiles=True) as advance,
         atomic_file(path) as file,
         zipfile.ZipFile(file, "w") as archive,
     ):

@@ -91,8 +91,9 @@ def write_sample_set(path: Path, sampler: Sampler, request: SampleSetRequest, co
     num_done = request.num_samples - sum(len(parts.numbers[index]) for index in missing)
     if num_done:
         console.print(f"continuing after {num_done:,} images in {parts.folder}")
-    total = request.num_samples
-    with counting("", total, num_done, unit="images", console=console, compiles=True) as advance:
+    with counting(
+        "", request.num_samples, num_done, unit="images", console=console, quiet_seconds=0, compiles=True
+    ) as advance:
         for start in range(0, len(missing), num_processes):
             together = missing[start : start + num_processes]
             images = np.zeros(parts.shape, np.uint8)

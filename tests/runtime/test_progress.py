@@ -87,3 +87,14 @@ def test_what_the_work_raises_is_raised_here():
     with pytest.raises(UserError) as raised:
         wait_for("v3:2x2", work)
     assert raised.value is error
+
+
+def test_a_log_that_asks_for_it_has_a_line_at_the_first_and_the_last_step(clock):
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    with counting("", 23, 12, unit="images", console=console, quiet_seconds=0, compiles=True) as advance:
+        for _ in range(11):
+            clock.now += 1
+            advance()
+    lines = ["13 of 23 images", "23 of 23 images  1 images/s  ETA 0:00:00"]
+    assert out.getvalue().splitlines() == lines
