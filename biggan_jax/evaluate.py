@@ -142,18 +142,19 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     import jax
     from rich.console import Console
 
-    from biggan_jax.evaluation.evaluator import EvaluationRequest, evaluate
+    from biggan_jax.evaluation.evaluator import evaluate
     from biggan_jax.evaluation.report.html_report import render_html
     from biggan_jax.evaluation.report.terminal import render_report
+    from biggan_jax.evaluation.request import EvaluationRequest
     from biggan_jax.runtime.files import resolve_directory, write_file
 
     workdir = resolve_directory(WORKDIR.value) if WORKDIR.value else None
     weights, samples = _path(WEIGHTS.value), _path(SAMPLES.value)
-    if weights and not OUTPUT.value:
+    folder = OUTPUT.value or workdir or (samples and samples.with_suffix(""))
+    if folder is None:
         raise UserError(
             "--output=DIR is missing: give the directory to write the evaluation of the export to"
         )
-    folder = OUTPUT.value or workdir or samples.with_suffix("")
     console = Console(highlight=False, markup=False, quiet=jax.process_index() > 0)
     request = EvaluationRequest(
         workdir=workdir,

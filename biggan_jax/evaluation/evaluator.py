@@ -1,35 +1,26 @@
 """Evaluates the samples of a run, an export or a file, and reports the result."""
 
-import dataclasses
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
-import numpy as np
-from etils import epath
-from PIL import Image
 from rich.console import Console
 
 from biggan_jax.evaluation import scoring, shuffled_patches
-from biggan_jax.evaluation.assessment import Assessment, Comparison, assess, assess_by_statistics
+from biggan_jax.evaluation.assessment import Comparison, assess, assess_by_statistics
 from biggan_jax.evaluation.classification_accuracy import (
     measure_classification_accuracy,
     refuse_impossible_accuracy,
 )
 from biggan_jax.evaluation.image_sets import RealImages, gather_images, refuse_too_many
-from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
+from biggan_jax.evaluation.networks.classifier import ClassifierSettings
 from biggan_jax.evaluation.networks.extraction import extract_features
 from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
 from biggan_jax.evaluation.reference import Reference, open_network, open_reference
-from biggan_jax.evaluation.report import blind_spots, pictures
-from biggan_jax.evaluation.report.schema import (
-    ClassifierSummary,
-    NearestPair,
-    ReferenceSummary,
-    Report,
-    TruncationPoint,
-)
-from biggan_jax.evaluation.report.truncation_curve import plot, truncation_curve
+from biggan_jax.evaluation.report.schema import Report, TruncationPoint
+from biggan_jax.evaluation.report.truncation_curve import truncation_curve
+from biggan_jax.evaluation.reporting import draw_pictures, make_report
+from biggan_jax.evaluation.request import EvaluationRequest
 from biggan_jax.evaluation.sample_sources import (
     SampleSet,
     SampleSource,
@@ -42,55 +33,7 @@ from biggan_jax.evaluation.scores.moments import feature_statistics
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.sample_file import write_samples
-from biggan_jax.sampling.sheets import png
 from biggan_jax.sampling.truncation import refuse_impossible
-
-ROWS, COLUMNS = 8, 10  # of the picture of samples from a file
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationRequest:
-    """The request for an evaluation: the flags of `biggan_jax.evaluate`.
-
-    Exactly one of `workdir`, `weights` and `samples` is given.
-
-    Attributes:
-      workdir: Directory of a run.
-      weights: Folder of an export.
-      samples: File of samples.
-      step: Step of the checkpoint, "best" for the best checkpoint, or None for the newest.
-      reference: Data source or file of statistics; None takes the data of the run.
-      network: `classifier`, or a name as for `feature_network.open_feature_network`.
-      num_samples: Number of samples over all classes.
-      truncation: Truncation of the latents; None for untruncated latents.
-      truncations: Further truncations, for the curve.
-      seed: Seed of the latents.
-      train_split: Split that the generator learns from; None takes the split of the run.
-      test_split: Split of held-out images; None takes one that the reference has.
-      reference_images: Largest number of training images and of held-out images; 0 takes all.
-      cas: Whether to train a classifier on the samples.
-      folder: Directory of the results; its subdirectory `evaluation` keeps the classifier.
-      save_samples: Path to write the samples to, or None.
-      save_statistics: Path to write the statistics of the real images to, or None.
-    """
-
-    workdir: epath.Path | None = None
-    weights: Path | None = None
-    samples: Path | None = None
-    step: int | Literal["best"] | None = None
-    reference: str | None = None
-    network: str = "classifier"
-    num_samples: int = 2_000
-    truncation: float | None = None
-    truncations: tuple[float, ...] = ()
-    seed: int = 0
-    train_split: str | None = None
-    test_split: str | None = None
-    reference_images: int = 50_000
-    cas: bool = False
-    folder: epath.Path
-    save_samples: Path | None = None
-    save_statistics: Path | None = None
 
 
 class EvaluationResult(NamedTuple):
@@ -117,15 +60,17 @@ def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult |
         few, or a folder cannot be written.
     """
     first = jax.process_index() == 0
-    source, samples = _open_samples(request)
+    source = _open_source(request)
+    read = open_file(request.samples) if request.samples else None
     _refuse_impossible(request, source)
-    resolution = source.model.resolution if source else samples.origin.resolution
+    resolution = read.origin.resolution if read else _opened(source).model.resolution
     reference = _open_reference(request, source, resolution)
     if request.cas:
-        refuse_impossible_accuracy(samples is None or samples.images.labelled, reference)
-    if source is None and reference:
-        classes = reference.training.num_classes
-        refuse_other_labels(request.samples, samples.images.labels, classes, reference.training.name)
+        refuse_impossible_accuracy(read is None or read.images.labelled, reference)
+    if request.samples and read and reference:
+        refuse_other_labels(
+            request.samples, read.images.labels, reference.training.num_classes, reference.training.name
+        )
     num_classes = _num_classes(request, source, reference) if source else 0
     settings = ClassifierSettings(random_flip=bool(source and source.random_flip))
     network, classifier = open_network(
@@ -136,53 +81,73 @@ def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult |
         settings,
         console,
     )
-    if source:
-        console.print(f"generating {request.num_samples:,} samples of {source.description}")
-        samples = source.generate(request.num_samples, num_classes, request.truncation, request.seed)
+    samples = read or _generate(request, _opened(source), num_classes, console)
 
     keep = request.cas or request.save_samples is not None
     if keep:
         refuse_too_many(samples.images)
     comparison = _extract(request, reference, samples, network, console)
-    curve = []
-    if source:
-        curve = truncation_curve(
-            network,
-            samples.at_truncation,
-            request.truncations,
-            comparison.statistics,
-            source.truncation_kind,
-            console,
-        )
+    curve = _curve(request, comparison, samples, source, network, console)
     kept = gather_images(samples.images) if keep else None
     if not first:
         return None
-    if request.save_samples:
+    if request.save_samples and kept:
         write_samples(request.save_samples, *kept)
     if request.save_statistics:
         write_statistics(request.save_statistics, comparison.statistics, _signature(network))
-    accuracy = None
-    if request.cas:
-        accuracy = measure_classification_accuracy(
-            *kept, reference, request.reference_images, settings, classifier, console
-        )
     if reference:
-        assessment = assess(
-            comparison, reference, network.name, classifier is not None, classification_accuracy=accuracy
-        )
+        accuracy = None
+        if request.cas and kept:
+            accuracy = measure_classification_accuracy(
+                *kept, reference, request.reference_images, settings, classifier, console
+            )
+        recognises = classifier is not None
+        assessment = assess(comparison, reference, network.name, recognises, accuracy)
     else:
         assessment = assess_by_statistics(comparison, network.name)
-    report = _report(request, reference, comparison, samples, network, classifier, assessment, curve)
-    return EvaluationResult(report, _pictures(request, reference, samples, source, report))
+    report = make_report(request, reference, comparison, samples, network, classifier, assessment, curve)
+    return EvaluationResult(report, draw_pictures(request, reference, samples, source, report))
 
 
-def _open_samples(request: EvaluationRequest) -> tuple[SampleSource | None, SampleSet | None]:
-    """Opens the generator, or reads the samples of a file."""
+def _open_source(request: EvaluationRequest) -> SampleSource | None:
+    """Opens the generator; returns None for samples from a file."""
     if request.workdir:
-        return open_run(request.workdir, request.step), None
-    if request.weights:
-        return open_export(request.weights), None
-    return None, open_file(request.samples)
+        return open_run(request.workdir, request.step)
+    return open_export(request.weights) if request.weights else None
+
+
+def _opened(source: SampleSource | None) -> SampleSource:
+    if source is None:
+        raise ValueError("the request names no samples")
+    return source
+
+
+def _generate(
+    request: EvaluationRequest, source: SampleSource, num_classes: int, console: Console
+) -> SampleSet:
+    console.print(f"generating {request.num_samples:,} samples of {source.description}")
+    return source.generate(request.num_samples, num_classes, request.truncation, request.seed)
+
+
+def _curve(
+    request: EvaluationRequest,
+    comparison: Comparison,
+    samples: SampleSet,
+    source: SampleSource | None,
+    network: FeatureNetwork,
+    console: Console,
+) -> list[TruncationPoint]:
+    """Computes the scores at other truncations; samples from a file have none."""
+    if source is None or samples.at_truncation is None:
+        return []
+    return truncation_curve(
+        network,
+        samples.at_truncation,
+        request.truncations,
+        comparison.statistics,
+        source.truncation_kind,
+        console,
+    )
 
 
 def _refuse_impossible(request: EvaluationRequest, source: SampleSource | None) -> None:
@@ -203,21 +168,22 @@ def _open_reference(
     request: EvaluationRequest, source: SampleSource | None, resolution: int
 ) -> Reference | None:
     """Opens the real images; returns None for a file of statistics."""
-    own = request.reference is None
-    if own and not (source and source.data_source):
+    own = source.data_source if source and request.reference is None else None
+    name = request.reference or own
+    if name is None:
         given = f"--weights={request.weights}" if source else f"--samples={request.samples}"
         raise UserError(
             f"{given}: name real images to compare with: --reference=SOURCE, such as fashion_mnist or "
             "folder:PATH, or --reference=FILE.npz"
         )
-    if not own and request.reference.endswith(".npz"):
+    if own is None and name.endswith(".npz"):
         return None
     try:
         reference = open_reference(
-            source.data_source if own else request.reference,
+            name,
             resolution,
-            source.model.num_classes if own else None,
-            request.train_split or (source.split if own else "train"),
+            source.model.num_classes if source and own else None,
+            request.train_split or (source.split if source and own else "train"),
             request.test_split,
         )
     except UserError as error:
@@ -235,8 +201,9 @@ def _open_reference(
 
 def _num_classes(request: EvaluationRequest, source: SampleSource, reference: Reference | None) -> int:
     """Returns the number of classes that samples are generated of."""
-    own = reference and request.reference is None
-    classes = reference.training.num_classes if own else source.model.num_classes
+    classes = source.model.num_classes
+    if reference and request.reference is None:
+        classes = reference.training.num_classes
     least = max(2 * classes, scoring.LEAST_TO_COMPARE)
     if request.num_samples < least:
         raise UserError(
@@ -255,7 +222,7 @@ def _extract(
 ) -> Comparison:
     """Extracts the features of all images, in all processes."""
     if reference is None:
-        statistics = read_statistics(Path(request.reference), network.features_dim, _signature(network))
+        statistics = read_statistics(Path(request.reference or ""), network.features_dim, _signature(network))
         features = extract_features(network, samples.images, "samples", console)
         return Comparison(statistics, None, None, features, "")
     most, resolution = request.reference_images, samples.images.resolution
@@ -285,83 +252,6 @@ def _extract(
             network.name, of_real[0].statistics(), of_samples[0].statistics()
         ),
     )
-
-
-def _report(
-    request: EvaluationRequest,
-    reference: Reference | None,
-    comparison: Comparison,
-    samples: SampleSet,
-    network: FeatureNetwork,
-    classifier: Classifier | None,
-    assessment: Assessment,
-    curve: list[TruncationPoint],
-) -> Report:
-    summary = None
-    if classifier:
-        summary = ClassifierSummary(
-            hash=classifier.hash,
-            resolution=classifier.resolution,
-            test_accuracy=classifier.test_accuracy,
-            test_images=classifier.test_images,
-        )
-    pairs = blind_spots.suspicious_pairs(assessment.memorisation) if assessment.memorisation else []
-    return Report(
-        samples=samples.origin,
-        network=network.identity,
-        reference=_summarise(request, reference, comparison),
-        scores=assessment.scores,
-        notes=assessment.notes,
-        blind_spots=assessment.blind_spots,
-        nearest=[NearestPair(*pair) for pair in pairs],
-        classes=assessment.classes,
-        confusion=assessment.confusion,
-        truncations=curve,
-        classifier=summary,
-    )
-
-
-def _summarise(
-    request: EvaluationRequest, reference: Reference | None, comparison: Comparison
-) -> ReferenceSummary:
-    if reference is None:
-        return ReferenceSummary(source=request.reference, images=comparison.statistics.count)
-    return ReferenceSummary(
-        source=reference.training.name,
-        training=reference.training.description,
-        images=len(comparison.training),
-        held_out=reference.held_out and reference.held_out.description,
-        held_out_images=len(comparison.held_out) if comparison.held_out else 0,
-    )
-
-
-def _pictures(
-    request: EvaluationRequest,
-    reference: Reference | None,
-    samples: SampleSet,
-    source: SampleSource | None,
-    report: Report,
-) -> dict[str, bytes]:
-    """Draws the pictures of the report, as PNG files by name."""
-    drawn: dict[str, Image.Image] = {}
-    rows, columns = (source.rows, source.columns) if source else (ROWS, COLUMNS)
-    shown = pictures.shown_classes(report.classes, columns)
-    if shown:
-        labels = samples.images.labels
-        numbers = [np.flatnonzero(labels == label)[:rows].tolist() for label in shown]
-        images = samples.images.at([number for row in zip(*numbers, strict=False) for number in row])
-        images = images.reshape(-1, len(shown), *images.shape[1:])
-        drawn["evaluation.png"] = pictures.samples_by_class(images, shown, report)
-    if report.nearest:
-        indices, nearest, distances = zip(*report.nearest, strict=True)
-        training = RealImages(reference.training, request.reference_images)
-        both = np.stack([samples.images.at(indices), training.at(nearest)])
-        (section,) = (section for section in report.blind_spots if section.number == blind_spots.MEMORISATION)
-        drawn["nearest.png"] = pictures.nearest_sheet(both, bool(section.details["suspicious"]), distances)
-    files = {name: png(picture) for name, picture in drawn.items()}
-    if report.truncations:
-        files["truncations.png"] = plot(report.truncations, report.network.network)
-    return files
 
 
 def _signature(network: FeatureNetwork) -> str:

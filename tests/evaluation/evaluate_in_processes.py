@@ -15,6 +15,7 @@ from rich.console import Console
 
 from biggan_jax.evaluation import during_training, evaluator, reference, shuffled_patches
 from biggan_jax.evaluation.during_training import TrainingEvaluation
+from biggan_jax.evaluation.request import EvaluationRequest
 from biggan_jax.runtime import processes
 
 if __name__ == "__main__":
@@ -28,7 +29,7 @@ if __name__ == "__main__":
         console = Console(quiet=True)
         # The others have no such folder: the first one's classifier and files count.
         folder = epath.Path(output if jax.process_index() == 0 else "/nowhere")
-        request = evaluator.EvaluationRequest(
+        request = EvaluationRequest(
             workdir=epath.Path(workdir), folder=folder, num_samples=601, truncations=(0.5,), cas=True
         )
         result = evaluator.evaluate(request, console)

@@ -6,6 +6,7 @@ from etils import epath
 from rich.console import Console
 
 from biggan_jax.evaluation import evaluator, sample_sources
+from biggan_jax.evaluation.request import EvaluationRequest
 
 
 class Result(NamedTuple):
@@ -15,7 +16,7 @@ class Result(NamedTuple):
 
 def evaluate_run(run, **fields):
     request = {"workdir": epath.Path(run), "folder": epath.Path(run), "num_samples": 30}
-    result = evaluator.evaluate(evaluator.EvaluationRequest(**request | fields), Console(quiet=True))
+    result = evaluator.evaluate(EvaluationRequest(**request | fields), Console(quiet=True))
     return Result(result.report.to_json(), result.pictures)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from biggan_jax.evaluation import during_training, evaluator, reference
 from biggan_jax.evaluation.during_training import TrainingEvaluation
 from biggan_jax.evaluation.networks import extraction
+from biggan_jax.evaluation.request import EvaluationRequest
 from biggan_jax.runtime.errors import UserError
 
 
@@ -45,7 +46,7 @@ def test_the_numbers_are_those_of_the_judge_with_as_many_samples(workdir):
     config = make_config(**{"sampling.truncation": 0.5})  # of the sheets, not of scores
     assert scores(workdir, **{"sampling.truncation": 0.5}) == found
     write_run(workdir, config)
-    request = evaluator.EvaluationRequest(workdir=workdir, folder=workdir, num_samples=40)
+    request = EvaluationRequest(workdir=workdir, folder=workdir, num_samples=40)
     report = evaluator.evaluate(request, Console(quiet=True)).report.to_json()
     assert found == {
         name: pytest.approx(report["scores"][name]["value"], rel=1e-9)
