@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     generator = biggan_jax.load(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
     _silence_requests()
-    import gradio as gr
+    import gradio as gr  # pyright: ignore[reportMissingImports]  # an extra
 
     from biggan_jax.sampling.playground_page import FONTS, STYLE, playground_page
 

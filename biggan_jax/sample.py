@@ -39,7 +39,7 @@ Exit codes: 0 written; 2 a user error; 75 another process was lost; 130 after Ct
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from absl import flags
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from biggan_jax.sampling.exported_generator import ExportedGenerator
+    from biggan_jax.sampling.pictures import Interpolation
     from biggan_jax.sampling.sampler import Sampler
 
 WEIGHTS = flags.DEFINE_string(
@@ -104,79 +105,85 @@ BATCH_SIZE = flags.DEFINE_integer(
 )
 PLACE = cli.define_processes()
 
-# What is asked for, by which flag if by one, and in which form: the flags that it heeds besides.
+# The flag that selects the task, and the ending of the output: the flags that the task accepts besides.
 PICTURE = ("classes", "seed", "rows")
-WAY = (*PICTURE, "truncation", "steps")
-HEEDED = {
+INTERPOLATION = (*PICTURE, "truncation", "steps")
+ACCEPTED = {
     (None, ".png"): (*PICTURE, "truncation"),
     ("truncations", ".png"): PICTURE,
-    ("interpolate", ".png"): WAY,
-    ("interpolate", ".gif"): (*WAY, "fps"),
-    ("interpolate", ".mp4"): (*WAY, "fps"),
+    ("interpolate", ".png"): INTERPOLATION,
+    ("interpolate", ".gif"): (*INTERPOLATION, "fps"),
+    ("interpolate", ".mp4"): (*INTERPOLATION, "fps"),
     ("num_samples", ".npz"): ("classes", "seed", "truncation", "batch_size"),
     ("latents", ".npz"): ("truncation", "batch_size"),
 }
-ASKING = tuple(dict.fromkeys(asked for asked, _ in HEEDED if asked))
+TASKS = tuple(dict.fromkeys(task for task, _ in ACCEPTED if task))
 
 
 def main(argv: Sequence[str]) -> int:
-    """Draws what is asked for; returns the exit code."""
+    """Writes the requested picture, animation or set; returns the exit code."""
     del argv
-    asked, truncations = _asked(), _truncations()
+    task, truncations = _task(), _truncations()
     from biggan_jax.runtime import processes  # here: --help and a misspelt flag need not wait for JAX
 
     processes.join(*PLACE())
     try:
         with processes.fail_fast():
-            _sample(asked, truncations)
+            _sample(task, truncations)
     except KeyboardInterrupt:
-        hint = "; the same command continues where it was" if asked == "num_samples" else ""
+        hint = "; the same command continues where it was" if task == "num_samples" else ""
         print(f"\ninterrupted{hint}", flush=True)
         os._exit(EXIT_INTERRUPTED)  # an ordinary exit may wait for other processes
     return 0
 
 
-def _asked() -> str | None:
-    """The flag that says what to draw, if there is one; refuses what does not go together."""
+def _task() -> str | None:
+    """Returns the flag that selects the task; None for a sheet of classes.
+
+    Raises:
+      UserError: Flags contradict each other, or one of them would change nothing.
+    """
     if (WEIGHTS.value is None) == (WORKDIR.value is None):
-        raise UserError("give one of --weights=EXPORT and --workdir=DIR, of a run")
-    given = [name for name in ASKING if flags.FLAGS[name].present]
-    asked = given[0] if given else None
+        raise UserError("give one of --weights=EXPORT and --workdir=DIR (a run)")
+    given = [name for name in TASKS if flags.FLAGS[name].present]
+    task = given[0] if given else None
     if len(given) > 1:
         raise UserError(f"give one of --{' and --'.join(given)}")
     ending = Path(OUTPUT.value).suffix.lower()
-    if "://" in OUTPUT.value or ending not in {ending for _, ending in HEEDED}:
+    if "://" in OUTPUT.value or ending not in {ending for _, ending in ACCEPTED}:
         raise UserError(f"--output={OUTPUT.value}: give a file on this machine, .png, .gif, .mp4 or .npz")
-    if (asked, ending) not in HEEDED:
-        if asked:
-            remedy = " or ".join(possible for flag, possible in HEEDED if flag == asked)
-            raise UserError(f"--output={OUTPUT.value}: --{asked} is written to {remedy}")
-        remedy = " or ".join(dict.fromkeys(f"--{flag}" for flag, possible in HEEDED if possible == ending))
+    if (task, ending) not in ACCEPTED:
+        if task:
+            remedy = " or ".join(possible for flag, possible in ACCEPTED if flag == task)
+            raise UserError(f"--output={OUTPUT.value}: --{task} is written to {remedy}")
+        remedy = " or ".join(dict.fromkeys(f"--{flag}" for flag, possible in ACCEPTED if possible == ending))
         raise UserError(f"--output={OUTPUT.value}: {ending} needs {remedy}")
-    heeded = (*HEEDED[asked, ending], *(["step"] if WORKDIR.value else []))
+    accepted = (*ACCEPTED[task, ending], *(["step"] if WORKDIR.value else []))
     for name in ("step", "classes", "truncation", "seed", "rows", "steps", "fps", "batch_size"):
-        if flags.FLAGS[name].present and name not in heeded:
-            reason = f"with --{asked}" if asked and name != "fps" else f"for {ending}"
+        if flags.FLAGS[name].present and name not in accepted:
+            reason = f"with --{task}" if task and name != "fps" else f"for {ending}"
             reason = "without --workdir" if name == "step" else reason
             raise UserError(f"--{name} changes nothing {reason}: leave it out")
-    return asked
+    return task
 
 
 def _truncations() -> list[float]:
-    """Those asked for; none if that is left to the generator."""
+    """Returns the requested truncations; an empty list leaves the choice to the generator."""
     if TRUNCATION.value is not None:
         return [TRUNCATION.value]
     words = TRUNCATIONS.value
+    if words is None:
+        return []
     try:
-        found = [float(word) for word in words or ()]
+        truncations = [float(word) for word in words]
     except ValueError:
-        found = []
-    if words is not None and not found:
+        truncations = []
+    if not truncations:
         raise UserError(f"--truncations={','.join(words)}: give numbers, such as 0.2,0.5,1,0")
-    return found
+    return truncations
 
 
-def _sample(asked: str | None, truncations: list[float]) -> None:
+def _sample(task: str | None, truncations: list[float]) -> None:
     import jax
     from rich.console import Console
 
@@ -185,32 +192,30 @@ def _sample(asked: str | None, truncations: list[float]) -> None:
     from biggan_jax.sampling.sampler import Sampler, largest_batch
 
     first, path = jax.process_index() == 0, Path(OUTPUT.value)
-    if not first and asked != "num_samples":
+    if not first and task != "num_samples":
         return
     if first:
         check_output(path, overwrite=path.suffix.lower() != ".npz")
     if path.suffix.lower() == ".mp4":
         refuse_without_video()
     console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not first)
-    exported = _exported(truncations, console)
-    batch_size = BATCH_SIZE.value
-    if asked == "num_samples":
-        batch_size = batch_size or largest_batch(exported.model, jax.local_devices()[0])
-    sampler = Sampler(exported, batch_size=batch_size)
-    if asked == "num_samples":
-        _write_set(path, exported, sampler, batch_size, console)
-    elif asked == "latents":
+    generator = _generator(truncations, console)
+    if task == "num_samples":
+        batch_size = BATCH_SIZE.value or largest_batch(generator.model, jax.local_devices()[0])
+        _write_set(path, generator, Sampler(generator, batch_size=batch_size), batch_size, console)
+    elif task == "latents":
         from biggan_jax.sampling.latents_file import read_latents, write_images
 
-        z, labels = read_latents(Path(LATENTS.value), sampler)
+        sampler = Sampler(generator, batch_size=BATCH_SIZE.value)
+        z, labels = read_latents(Path(cli.given(LATENTS)), sampler)
         write_images(path, sampler, z, labels, TRUNCATION.value, console)
     else:
-        _write_picture(path, asked, sampler, truncations)
+        _write_picture(path, task, Sampler(generator), truncations)
     console.print(f"written to {path}")
 
 
-def _exported(truncations: list[float], console: "Console") -> "ExportedGenerator":
-    """The generator, ready to draw."""
+def _generator(truncations: list[float], console: "Console") -> "ExportedGenerator":
+    """Returns the generator of the export or run."""
     if WEIGHTS.value:
         from biggan_jax.exports.export_files import read_export
 
@@ -219,7 +224,7 @@ def _exported(truncations: list[float], console: "Console") -> "ExportedGenerato
     from biggan_jax.training.run.averaged_generator import averaged_generator
     from biggan_jax.training.run.saved_run import saved_config
 
-    workdir = resolve_directory(WORKDIR.value)
+    workdir = resolve_directory(cli.given(WORKDIR))
     config = saved_config(workdir)
     return averaged_generator(
         workdir, config, STEP.value, truncations or [config.sampling.truncation], console
@@ -227,45 +232,41 @@ def _exported(truncations: list[float], console: "Console") -> "ExportedGenerato
 
 
 def _write_set(
-    path: Path, exported: "ExportedGenerator", sampler: "Sampler", batch_size: int, console: "Console"
+    path: Path, generator: "ExportedGenerator", sampler: "Sampler", batch_size: int, console: "Console"
 ) -> None:
     from biggan_jax.sampling.sample_sets import SampleSetRequest, weights_digest, write_sample_set
 
     request = SampleSetRequest(
-        num_samples=NUM_SAMPLES.value,
+        num_samples=cli.given(NUM_SAMPLES),
         classes=tuple(_labels(sampler) or range(sampler.num_classes)),
         truncation=sampler.truncation if TRUNCATION.value is None else TRUNCATION.value,
         seed=SEED.value,
         batch_size=batch_size,
-        weights=weights_digest(exported),
+        weights=weights_digest(generator),
     )
     write_sample_set(path, sampler, request, console)
 
 
-def _write_picture(path: Path, asked: str | None, sampler: "Sampler", truncations: list[float]) -> None:
+def _write_picture(path: Path, task: str | None, sampler: "Sampler", truncations: list[float]) -> None:
     from biggan_jax.runtime.files import atomic_file
     from biggan_jax.sampling import animation, pictures
     from biggan_jax.sampling.sheets import png
 
-    labels, seed, ending = (
-        _labels(sampler) or pictures.default_classes(sampler),
-        SEED.value,
-        path.suffix.lower(),
-    )
-    if asked == "interpolate":
+    labels = _labels(sampler) or pictures.default_classes(sampler)
+    seed, ending = SEED.value, path.suffix.lower()
+    if task == "interpolate":
+        between = cast("Interpolation", INTERPOLATE.value)
         steps = STEPS.value or (8 if ending == ".png" else 32)
         rows = ROWS.value or 1
-        images = pictures.interpolations(
-            sampler, INTERPOLATE.value, labels, rows, steps, TRUNCATION.value, seed
-        )
+        images = pictures.interpolations(sampler, between, labels, rows, steps, TRUNCATION.value, seed)
         if ending != ".png":
-            frames = pictures.animation_frames(sampler, INTERPOLATE.value, labels, images)
+            frames = pictures.animation_frames(sampler, between, labels, images)
             write = animation.write_gif if ending == ".gif" else animation.write_mp4
             with atomic_file(path) as file:
                 write(file, frames, FPS.value)
             return
-        picture = pictures.interpolation_sheet(sampler, INTERPOLATE.value, labels, images)
-    elif asked == "truncations":
+        picture = pictures.interpolation_sheet(sampler, between, labels, images)
+    elif task == "truncations":
         picture = pictures.truncation_sheet(sampler, labels, ROWS.value or 4, truncations, seed)
     else:
         picture = pictures.class_sheet(sampler, labels, ROWS.value or 8, TRUNCATION.value, seed)
@@ -274,7 +275,7 @@ def _write_picture(path: Path, asked: str | None, sampler: "Sampler", truncation
 
 
 def _labels(sampler: "Sampler") -> list[int] | None:
-    """Those of --classes, if it is given."""
+    """Returns the labels of --classes, or None without this flag."""
     if CLASSES.value is None:
         return None
     if not CLASSES.value:

@@ -190,10 +190,10 @@ def test_what_the_generator_cannot_do_is_an_error_that_says_what_it_can(export, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--output=x.png", "give one of --weights=EXPORT and --workdir=DIR, of a run"),
+        ("--output=x.png", "give one of --weights=EXPORT and --workdir=DIR (a run)"),
         (
             "--output=x.png --weights=a --workdir=b",
-            "give one of --weights=EXPORT and --workdir=DIR, of a run",
+            "give one of --weights=EXPORT and --workdir=DIR (a run)",
         ),
         ("--weights=a", "--output is missing: File to write: .png, .gif, .mp4 or .npz"),
         (

@@ -87,10 +87,10 @@ class Number:
 
     def __str__(self) -> str:
         bounds = [
-            self.minimum is not None and f"{self.minimum} or more",
-            self.above is not None and f"a number above {self.above}",
-            self.maximum is not None and f"at most {self.maximum}",
-            self.below is not None and f"below {_spelled(self.below)}",
+            f"{self.minimum} or more" if self.minimum is not None else "",
+            f"a number above {self.above}" if self.above is not None else "",
+            f"at most {self.maximum}" if self.maximum is not None else "",
+            f"below {_spelled(self.below)}" if self.below is not None else "",
         ]
         return ", ".join(bound for bound in bounds if bound)
 

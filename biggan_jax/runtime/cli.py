@@ -11,16 +11,18 @@ import re
 import select
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import DEFINE_config_file
 
 from biggan_jax.runtime.config_file import ConfigFile
 from biggan_jax.runtime.errors import EXIT_BROKEN_PIPE, EXIT_ERROR, UserError
 from biggan_jax.runtime.help_text import help_text, is_required
 from biggan_jax.runtime.shipped import shipped_names
 
+T = TypeVar("T")
 FLAGS = flags.FLAGS
 FLAG_TYPES = {
     "int": "a whole number",
@@ -59,7 +61,7 @@ def define_config(
       flag_values: Flags of the command.
       required: Whether the command refuses to start without a config.
     """
-    holder = config_flags.DEFINE_config_file(
+    holder = DEFINE_config_file(
         "config",
         help_string="Name of a shipped config, such as imagenet128, or path of your own file; "
         "--config.FIELD=VALUE after it changes a field, such as --config.model.channels=64",
@@ -81,6 +83,12 @@ def define_processes() -> Callable[[], ProcessPlace]:
     for name in PROCESS_FLAGS:
         flags.declare_key_flag(name)
     return lambda: ProcessPlace(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+
+
+def given(flag: flags.FlagHolder[T | None]) -> T:
+    """Returns the value of a flag that the command has already found to be set."""
+    assert flag.value is not None, flag.name
+    return flag.value
 
 
 def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) -> None:

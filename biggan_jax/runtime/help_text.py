@@ -12,7 +12,7 @@ from absl import flags
 
 WIDTH = 108
 REQUIRED = re.compile("must have a value other than None")  # absl's validator of required flags
-DEFAULT = re.compile(r"(.*?)(?: \((default: [^()]*)\))?", re.DOTALL)  # a default that the help text describes
+DEFAULT = re.compile(r"(.*) \((default: [^()]*)\)", re.DOTALL)
 
 
 def help_text(
@@ -45,7 +45,7 @@ def _entries(command_flags: Sequence[flags.Flag]) -> Iterator[str]:
     """Yields the lines of each flag, required flags first."""
     for flag in sorted(command_flags, key=lambda flag: not is_required(flag)):
         name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
-        meaning, default = DEFAULT.fullmatch(flag.help or "").groups()
+        meaning, default = _split_default(flag.help or "")
         notes = "; ".join(note for note in _notes(flag, default) if note)
         text = f"{name}: {meaning}{f' ({notes})' if notes else ''}"
         yield textwrap.fill(
@@ -56,6 +56,12 @@ def _entries(command_flags: Sequence[flags.Flag]) -> Iterator[str]:
             break_long_words=False,
             break_on_hyphens=False,
         )
+
+
+def _split_default(text: str) -> tuple[str, str | None]:
+    """Splits a help text that ends in a description of the default, such as `(default: the newest)`."""
+    match = DEFAULT.fullmatch(text)
+    return (match[1], match[2]) if match else (text, None)
 
 
 def _notes(flag: flags.Flag, default: str | None) -> Iterator[str]:
