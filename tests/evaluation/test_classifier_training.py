@@ -109,4 +109,4 @@ def test_a_run_that_is_killed_leaves_no_process_behind():
 def test_a_progress_bar_counts_its_steps():
     page = Console(file=io.StringIO(), force_terminal=True, width=80)
     learn(console=page)
-    assert "the classifier learns" in page.file.getvalue()
+    assert "training the classifier" in page.file.getvalue()
