@@ -155,7 +155,7 @@ def run_one(place: str, command: str, words: list[str], folder: Path) -> Outcome
     environment.setdefault(
         "XLA_FLAGS", "--xla_backend_optimization_level=0"
     )  # compiling takes most of the time
-    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "home" / ".cache" / "compiled"))
+    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "home" / ".cache" / "jax"))
     started = time.monotonic()
     try:
         done = subprocess.run(

@@ -50,6 +50,7 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(folder), "BIGGAN_CACHE": str(folder / "cache")}
 
 
+@pytest.mark.slow
 def test_loss_of_the_page_makes_an_update_with_its_own_value(tmp_path):
     script = (
         TINY_RUN
@@ -73,6 +74,7 @@ print(float(metrics["d_loss"]), float(metrics["d_real"]), float(metrics["d_fake"
     assert moved > 0
 
 
+@pytest.mark.slow
 def test_source_of_the_page_gives_a_batch(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "set.npz", arr_0=images, arr_1=np.arange(6) % 2)
@@ -92,6 +94,7 @@ np.savez("batch.npz", **batch)
     assert batch["labels"][0].tolist() == [number % 2 for number in order]
 
 
+@pytest.mark.slow
 def test_score_of_the_page_stands_in_the_evaluation(tmp_path):
     samples = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 3), dtype=np.uint8)
     np.savez(tmp_path / "samples.npz", arr_0=samples, arr_1=np.arange(40, dtype=np.int32) % 10)
@@ -109,6 +112,7 @@ runpy.run_module("biggan_jax.evaluate", run_name="__main__")
     assert "first term of FID" in output
 
 
+@pytest.mark.slow
 def test_conditioning_of_the_page_reaches_the_images(tmp_path):
     script = (
         TINY_RUN
