@@ -146,6 +146,7 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     from biggan_jax.evaluation.report.html_report import render_html
     from biggan_jax.evaluation.report.terminal import render_report
     from biggan_jax.evaluation.request import EvaluationRequest
+    from biggan_jax.runtime.files import OUTPUT as OUTPUT_FOLDER
     from biggan_jax.runtime.files import resolve_directory, write_file
 
     workdir = resolve_directory(WORKDIR.value) if WORKDIR.value else None
@@ -171,7 +172,7 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
         test_split=TEST_SPLIT.value,
         reference_images=REFERENCE_IMAGES.value,
         cas=CAS.value,
-        folder=resolve_directory(folder),
+        folder=resolve_directory(folder, "--output=" if OUTPUT.value else "--workdir="),
         save_samples=_path(SAVE_SAMPLES.value),
         save_statistics=_path(SAVE_STATISTICS.value),
     )
@@ -181,9 +182,9 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     report, pictures = result
     files = {"evaluation.json": json.dumps(report.to_json(), indent=2, allow_nan=False).encode()} | pictures
     for name, content in files.items():
-        write_file(request.folder / name, content)
+        write_file(request.folder / name, content, OUTPUT_FOLDER)
     content = render_html(report, pictures, workdir).encode(errors="replace")  # names may be no text
-    write_file(request.folder / "report.html", content)
+    write_file(request.folder / "report.html", content, OUTPUT_FOLDER)
     console.print(render_report(report))
     console.print(f"written to {request.folder}: report.html, {', '.join(files)}", soft_wrap=True)
 

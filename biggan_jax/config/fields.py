@@ -22,6 +22,7 @@ from biggan_jax.config.allowed import (
     OptionalEntry,
 )
 from biggan_jax.models.architecture import ARCHITECTURES
+from biggan_jax.runtime.mappings import MAPPINGS
 
 ANYTHING = Anything()
 NAME = Name()
@@ -190,7 +191,7 @@ FIELDS = {
     ),
     "replicas.mapping": Field(
         "pmap",
-        Choice(("pmap", "shard_map")),
+        Choice(MAPPINGS),
         "Transformation that maps the step over devices; on several hosts shard_map is faster.",
     ),
     # Section sampling.

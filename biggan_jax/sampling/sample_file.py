@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import write_file
+from biggan_jax.runtime.files import Destination, write_file
 from biggan_jax.runtime.npz import open_npz, read_array
 
 
@@ -49,7 +49,7 @@ def write_samples(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     """
     buffer = io.BytesIO()
     np.savez(buffer, images, labels)
-    write_file(path, buffer.getvalue())
+    write_file(path, buffer.getvalue(), Destination("--save_samples", "run the same command again"))
 
 
 def _check_images(path: Path, images: np.ndarray, resolution: int | None) -> None:
