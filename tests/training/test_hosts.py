@@ -52,6 +52,7 @@ def results(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_parameters_are_the_same_for_any_number_of_replicas_and_processes_with_either_mapping(results):
     assert len(results) == 2 * sum(map(len, LAYOUTS.values()))
     expected = results["1×8 pmap:1"]
@@ -62,6 +63,7 @@ def test_parameters_are_the_same_for_any_number_of_replicas_and_processes_with_e
             assert error < 1e-5, f"{name}, {path}: relative error {error:.1e}"
 
 
+@pytest.mark.slow
 def test_in_four_processes_both_mappings_give_the_same_bits(results):
     # Each replica computes the same; only the order of sums over replicas could differ.
     for path, array in results["4×1 pmap:4"].items():
@@ -91,6 +93,7 @@ def test_without_a_cluster_a_process_is_alone():
     assert out.stdout == "1\n", out.stderr
 
 
+@pytest.mark.slow
 def test_under_slurm_the_processes_find_each_other_without_being_told():
     script = (
         "from biggan_jax.runtime import processes; processes.join(); import jax;"
@@ -119,6 +122,7 @@ def test_under_slurm_the_processes_find_each_other_without_being_told():
         assert process.returncode == 0, err[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "code", "words"),
     [

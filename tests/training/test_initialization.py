@@ -124,12 +124,13 @@ def test_both_networks_of_an_export_go_on_and_adam_begins_anew(tmp_path):
     for network in (state.generator, state.discriminator):
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(network.opt_state))
     assert said == [
-        f"beginning with G and D of {tmp_path / 'export'}",
+        f"starting from G and D of {tmp_path / 'export'}",
         "  classes: all 5 keep their embeddings",
-        "  other than there: model.epsilon 0.0001 → 0.001",
+        "  changed since then: model.epsilon 0.0001 → 0.001",
     ]
 
 
+@pytest.mark.slow
 def test_the_first_logits_of_a_run_are_those_of_the_imported_discriminator(tmp_path):
     exported = write(tmp_path / "export", make_config())
     config = make_config(init_from=str(tmp_path / "export"), total_steps=1, log_every=1)
@@ -218,8 +219,8 @@ def test_of_a_generator_alone_the_divided_weights_go_on_and_draw_the_same(tmp_pa
     exported = write(tmp_path / "export", make_config(), generator=False, discriminator=False)
     config = make_config(init_from=str(tmp_path / "export"))
     state, said = begin(config, tmp_path)
-    assert "  G: from weights divided by their σ, for there is no training.safetensors" in said
-    assert "  D: none there, so its weights are random" in said
+    assert "  G: from weights divided by their σ, because the export has no training.safetensors" in said
+    assert "  D: random weights, because the source has none" in said
     assert_same_state(state.discriminator, create_state(config).discriminator)
     assert_same_state(state.generator.params, exported.params)
     weights = normalize(
@@ -227,7 +228,7 @@ def test_of_a_generator_alone_the_divided_weights_go_on_and_draw_the_same(tmp_pa
     )
     rng = np.random.default_rng(0)
     z, labels = rng.normal(size=(6, config.model.latent_dim)), rng.integers(CLASSES, size=6)
-    draw = make_generator(config.model).apply
+    draw = jax.jit(make_generator(config.model).apply)
     images = [draw({"params": params}, z, labels) for params in (weights, exported.params)]
     np.testing.assert_allclose(*images, atol=2e-3)
 
@@ -239,7 +240,7 @@ def test_a_generator_in_training_goes_on_with_a_random_discriminator(tmp_path):
     state, said = begin(config, tmp_path)
     assert_taken_over(state.generator, exported.generator)
     assert_same_state(state.discriminator, create_state(config).discriminator)
-    assert said[0].startswith("beginning with G of")
+    assert said[0].startswith("starting from G of")
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +253,7 @@ def trained(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "step"), [("", 4), ("checkpoints/2", 2), ("checkpoints/00000004", 4)])
 def test_a_run_begins_with_the_networks_of_anothers_checkpoint(trained, tmp_path, place, step):
     config = make_config(init_from=str(trained / place), seed=3)
@@ -268,12 +270,14 @@ def test_a_run_begins_with_the_networks_of_anothers_checkpoint(trained, tmp_path
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.generator.opt_state))
 
 
+@pytest.mark.slow
 def test_a_run_knows_its_classes_by_name_too(trained, tmp_path):
     config = make_config(init_from=str(trained), **{"model.num_classes": 10})
     said = begin(config, tmp_path, ("class 4", "class 1", *"abcdefgh"))[1]
     assert "  classes: 2 known by name, 8 new: a, b, c, d, e, f, g, h" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_end_without_what_it_began_with(
     trained, tmp_path, monkeypatch
 ):
@@ -290,6 +294,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end_without_what_it_began_wi
     assert_same_state(*ends)
 
 
+@pytest.mark.slow
 def test_the_runs_own_workdir_is_refused_until_it_has_a_checkpoint_of_its_own(trained, tmp_path, capsys):
     own = tmp_path / "run"
     shutil.copytree(trained, own)
@@ -303,6 +308,7 @@ def test_the_runs_own_workdir_is_refused_until_it_has_a_checkpoint_of_its_own(tr
             loop.train(make_config(init_from=str(name)), own)
 
 
+@pytest.mark.slow
 def test_what_is_no_export_and_no_run_is_refused_by_name(trained, tmp_path):
     def refuse(name, words):
         with pytest.raises(UserError, match=words) as error:
@@ -377,6 +383,7 @@ def parse(monkeypatch, *words: str):
     return values.config
 
 
+@pytest.mark.slow
 def test_the_config_for_fine_tuning_takes_its_networks_from_what_it_is_given(trained, tmp_path, monkeypatch):
     write(tmp_path / "export", make_config(**TABLES, **{"model.epsilon": 1e-5}))
     mine = ["--config.data.source=folder:mine", "--config.model.num_classes=3"]
@@ -395,9 +402,7 @@ def test_the_config_for_fine_tuning_takes_its_networks_from_what_it_is_given(tra
         UserError, match="2 problems:\n  config.*model.num_classes = 0.*\n  .*data.source = ''"
     ):
         validate(parse(monkeypatch, f"--config={FINETUNE}:{trained}"))
-    with pytest.raises(
-        UserError, match=r"finetune.py: give the networks to begin with: --config=finetune:E"
-    ):
+    with pytest.raises(UserError, match=r"finetune.py: give the networks to begin with: --config=finetune:E"):
         parse(monkeypatch, f"--config={FINETUNE}", *mine)
     with pytest.raises(UserError, match=r"finetune.py:none: config.init_from = 'none': no config.json"):
         parse(monkeypatch, f"--config={FINETUNE}:none", *mine)

@@ -81,6 +81,7 @@ def test_a_run_leaves_its_config_metrics_samples_and_last_state(unstopped):
     assert state.step == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_and_resuming_equals_not_stopping_bit_for_bit(
     unstopped, tmp_path, monkeypatch, capsys, number
@@ -100,6 +101,7 @@ def test_stopping_and_resuming_equals_not_stopping_bit_for_bit(
         assert (tmp_path / "samples" / name).read_bytes() == (unstopped / "samples" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_run_whose_newest_checkpoint_is_damaged_comes_to_the_same_end(
     unstopped, tmp_path, monkeypatch, caplog
 ):
@@ -128,6 +130,7 @@ def test_a_killed_run_whose_newest_checkpoint_is_damaged_comes_to_the_same_end(
     assert untimed(rows(tmp_path)) == untimed(rows(unstopped))
 
 
+@pytest.mark.slow
 def test_several_steps_a_call_give_the_same_rows_and_state_wherever_the_run_is_taken_up(
     unstopped, tmp_path, monkeypatch
 ):
@@ -149,6 +152,7 @@ def test_several_steps_a_call_give_the_same_rows_and_state_wherever_the_run_is_t
         loop.train(make_config(steps_per_call=3), tmp_path)
 
 
+@pytest.mark.slow
 def test_rows_may_come_more_often_than_calls(tmp_path):
     config = make_config(steps_per_call=2, log_every=1, total_steps=5, sample_every=0)
     assert loop.train(config, tmp_path) == 0
@@ -156,6 +160,7 @@ def test_rows_may_come_more_often_than_calls(tmp_path):
     assert len({row["d_loss"] for row in rows(tmp_path)}) == 5
 
 
+@pytest.mark.slow
 def test_the_best_checkpoints_by_a_number_stay_and_so_do_those_of_every_so_many_steps(tmp_path):
     rules = {"checkpoints.keep": 1, "checkpoints.keep_every": 4, "checkpoints.best": 1}
     config = make_config(
@@ -171,6 +176,7 @@ def test_the_best_checkpoints_by_a_number_stay_and_so_do_those_of_every_so_many_
     assert kept == {best, 4, 6}
 
 
+@pytest.mark.slow
 def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
     evaluation = {"every": 2, "network": "pixels:features", "num_samples": 40}
     config = make_config(
@@ -195,12 +201,14 @@ def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
     assert scores[6] == pytest.approx(fid, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_number_that_rows_lack_cannot_say_which_checkpoint_is_best(tmp_path):
     config = make_config(**{"checkpoints.best": 1, "checkpoints.metric": "fid"})
     with pytest.raises(UserError, match="checkpoints.metric = 'fid'.*choose one of d_fake, "):
         loop.train(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_goes_on_when_given_more_steps(unstopped, tmp_path, capsys):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", unstopped, workdir], check=True)
@@ -238,6 +246,7 @@ def test_an_impossible_config_is_refused_before_the_workdir_is_made(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_with_the_file_and_the_remedy(tmp_path, monkeypatch):
     open_metrics = Metrics.__init__
 
@@ -251,6 +260,7 @@ def test_a_full_disk_stops_the_run_with_the_file_and_the_remedy(tmp_path, monkey
         loop.train(make_config(), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_RESUMABLE)]
 )

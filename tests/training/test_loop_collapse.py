@@ -14,6 +14,8 @@ from biggan_jax.training.monitoring.collapse import CollapseError, seed_after
 from biggan_jax.training.run import loop
 from biggan_jax.training.run.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def broken_at_step_5(monkeypatch):

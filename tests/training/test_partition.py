@@ -18,6 +18,8 @@ from biggan_jax.sampling.latents import sample_labels, sample_latents
 from biggan_jax.training.step.state import TrainState, create_state
 from biggan_jax.training.step.update import make_update
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "batch_size": 16,
     "d_steps": 1,

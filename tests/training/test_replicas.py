@@ -34,6 +34,7 @@ def after_three_steps(mapping, count, **fields):
         return jax.tree.map(np.asarray, (state, metrics))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mapping", "count"), [("shard_map", 2), ("shard_map", 4), ("pmap", 4)])
 def test_one_two_and_four_replicas_give_the_same_states_and_metrics_with_either_mapping(mapping, count):
     # Rounding only: some 1e-15 is seen. Adam with β1 = 0 divides a gradient by its own size, and by no less
@@ -41,6 +42,7 @@ def test_one_two_and_four_replicas_give_the_same_states_and_metrics_with_either_
     assert_same(after_three_steps(mapping, count), after_three_steps("pmap", 1), 4e-10)
 
 
+@pytest.mark.slow
 def test_four_replicas_agree_with_one_in_float32_too():
     # As above with noise of 1e-7, of which an ε of 1e-2 leaves 1e-5 of a step of 0.04; 2e-6 is seen.
     settings = dict(model__dtype="float32", optimizer__epsilon=1e-2)

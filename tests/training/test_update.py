@@ -250,6 +250,7 @@ def test_gradient_of_a_generator_update_equals_finite_differences_in_every_param
     assert_gradient(run[0][1].generator.opt_state[0].last, loss, first.generator.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [name for name in FORMULAS if name != "hinge"])
 def test_one_update_with_every_other_loss_equals_the_reference(loss):
     penalties = {f"remedies.{name}": gamma for name, gamma in PENALTIES.get(loss, {}).items()}
@@ -357,6 +358,7 @@ def test_step_counts_and_leaves_the_runs_key_alone(run):
     assert all((state.rng == states[0].rng).all() for state in states)
 
 
+@pytest.mark.slow
 def test_unrolled_updates_give_the_same_step_as_the_loop(config, run):
     states, _, metrics, _ = run
     unrolled = jax.jit(make_update(config, unroll=True))
