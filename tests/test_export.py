@@ -85,7 +85,7 @@ def test_the_command_writes_a_folder_that_draws_the_runs_images(workdir, tmp_pat
     files = ["README.md", CONFIG, GENERATOR, "sampler.stablehlo"]
     assert sorted(path.name for path in folder.iterdir()) == files
     assert "step 40: statistics at 2 truncations, 2 passes of 8 images" in done.stdout
-    assert f"written to {folder}; a fresh process draws the same images" in done.stdout
+    assert f"written to {folder}; a fresh process generates the same images" in done.stdout
     assert "sampler.stablehlo" in done.stdout
     for truncation in (0.5, 0.0, 0.8):
         expected = own_images(40, [0.5, 0.0], truncation)
@@ -146,7 +146,7 @@ def test_an_export_that_draws_other_images_is_removed_and_exits_with_2(workdir, 
     arguments = (f"--workdir={workdir}", f"--output={tmp_path}/export", "--truncations=0")
     done = run(*arguments, program=("-c", FAULTY))
     assert done.returncode == 2
-    assert "error: in a fresh process the export draws other images" in done.stderr
+    assert "error: in a fresh process the export generates other images" in done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 
 

@@ -1,1 +1,1 @@
-"""Exports: a trained generator as a folder of its own, and published weights of other packages as one."""
+"""Exports: a trained generator in a folder of its own, and published weights converted to one."""

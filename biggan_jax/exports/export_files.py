@@ -1,10 +1,10 @@
-"""An export on disk: a folder that appears whole or not at all.
+"""Files of an export: a folder that appears complete or not at all.
 
-generator.safetensors   weights divided by their σ ("params/block_0/conv_1/kernel") and batch norm's
-                        statistics ("statistics/0.5/norm/normalize/mean"), float32
-config.json             the network, its classes and truncations, what it came of; the files' SHA-256
-training.safetensors    where there is more to train on from: weights undivided and the vectors of spectral
-                        norm ("generator/params/…", "generator/u/…", and the same of "discriminator/")
+generator.safetensors   weights divided by their σ ("params/block_0/conv_1/kernel") and standing statistics
+                        ("statistics/0.5/norm/normalize/mean"), float32
+config.json             network, classes, truncations, provenance, and the SHA-256 of the files
+training.safetensors    optional, for further training: undivided weights and the vectors of spectral norm
+                        ("generator/params/…", "generator/u/…", and the same for "discriminator/")
 """
 
 import hashlib
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from biggan_jax.config import default_config, flatten, validate
+from biggan_jax.config import default_config, validate
+from biggan_jax.config import flatten as flatten_config
 from biggan_jax.exports.weights.files import read_bytes, read_state
 from biggan_jax.exports.weights.layout import (
     ParameterShape,
@@ -30,7 +30,7 @@ from biggan_jax.exports.weights.layout import (
     generator_shapes,
     trained_network,
 )
-from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.models.parameter_tree import Tree, flatten, unflatten
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import OUTPUT, writing
 from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
@@ -49,13 +49,13 @@ def write_export(
     """Writes an export.
 
     Args:
-      folder: must not exist yet, or be empty.
-      exported: what to write.
-      others: further files, such as a model card, by name.
-      check: is called with the folder, whole but under another name yet; what it raises undoes all.
+      folder: Path of the folder, which must not exist or must be empty.
+      exported: Generator to write.
+      others: Content of further files, such as a model card, by name.
+      check: Function to call with the complete folder before it gets its name; an exception removes it.
 
     Raises:
-      UserError: the folder is in use or cannot be written; nothing is left behind then.
+      UserError: If the folder is in use or cannot be written; nothing is left behind.
     """
     refuse_used(folder)
     files = {GENERATOR: safetensors.numpy.save(_tensors(exported))}
@@ -73,7 +73,7 @@ def write_export(
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     files[CONFIG] = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False).encode()
-    folder = Path(os.path.abspath(folder))  # "." has no name that another could be made of
+    folder = Path(os.path.abspath(folder))  # "." has no name to derive another from.
     part = folder.with_name(f".{folder.name}.part")
     try:
         with writing(folder, OUTPUT):
@@ -91,7 +91,7 @@ def write_export(
 
 
 def refuse_used(folder: Path) -> None:
-    """Raises UserError if something is there already: best asked before long work."""
+    """Raises UserError if the folder is in use; call it before long work."""
     try:
         used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:
@@ -103,14 +103,14 @@ def refuse_used(folder: Path) -> None:
 
 
 def read_export(folder: Path, training: bool = False) -> ExportedGenerator:
-    """Reads an export; nothing in it is executed.
+    """Reads an export; no code in it is executed.
 
     Args:
-      folder: of the export.
-      training: whether to read, too, what there is to train on from.
+      folder: Folder of the export.
+      training: Whether to read the trained networks too, if the export has them.
 
     Raises:
-      UserError: it is no export, a file is missing, damaged or changed, or of a later version.
+      UserError: If the folder is no export, or a file is missing, damaged, changed or of a later version.
     """
     config = _read_config(folder)
     path = str(folder / CONFIG)
@@ -126,7 +126,7 @@ def read_export(folder: Path, training: bool = False) -> ExportedGenerator:
     provenance = _checked(config, "provenance", lambda value: isinstance(value, dict), path)
     digests = _checked(config, "files", lambda value: isinstance(value, dict), path)
     if names and len(names) != model.num_classes:
-        raise UserError(f"{path} names {len(names)} of {model.num_classes} classes; export it again")
+        raise UserError(f"{path} has {len(names)} names for {model.num_classes} classes; export it again")
 
     params, statistics = generator_shapes(model)
     wanted = _keys("params", params)
@@ -148,7 +148,7 @@ def read_export(folder: Path, training: bool = False) -> ExportedGenerator:
 
 
 def read_model(folder: Path) -> ConfigDict:
-    """The `model` section of an export, without its weights; raises as `read_export`."""
+    """Reads the `model` section of an export, without its weights; raises as `read_export`."""
     return _model(_read_config(folder).get("model"), str(folder / CONFIG))
 
 
@@ -172,13 +172,13 @@ def _flat(trees: Mapping[str, Tree]) -> dict[str, np.ndarray]:
     return {
         f"{name}/{path}": np.ascontiguousarray(leaf, np.float32)
         for name, tree in trees.items()
-        for path, leaf in flatten_dict(tree, sep="/").items()
+        for path, leaf in flatten(tree).items()
     }
 
 
 def _tree(arrays: Mapping[str, np.ndarray], prefix: str) -> Tree:
     flat = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-    return unflatten_dict(flat, sep="/")
+    return unflatten(flat)
 
 
 def _keys(prefix: str, shapes: Mapping[str, ParameterShape]) -> dict[str, Tensor]:
@@ -189,7 +189,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(
-            f"{folder} is no export: there is no {CONFIG}; give a folder that python -m biggan_jax.export or "
+            f"{folder} is no export: {CONFIG} is missing; give a folder that python -m biggan_jax.export or "
             "biggan_jax.import_weights has written"
         )
     try:
@@ -197,31 +197,33 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); export it again") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise UserError(f"{path} is not of an export of biggan_jax; import_weights reads other formats")
+        raise UserError(
+            f"{path} does not belong to an export of biggan_jax; import_weights reads other formats"
+        )
     if config.get("version") != VERSION:
         raise UserError(
-            f"{path} is of version {config.get('version')!r} of the format, and this package reads "
+            f"{path} has version {config.get('version')!r} of the format, and this package reads version "
             f"{VERSION}: install a newer biggan_jax"
         )
     return config
 
 
-def _checked(config: Mapping[str, Any], name: str, is_right: Any, path: str) -> Any:
+def _checked(config: Mapping[str, Any], name: str, is_valid: Callable[[Any], bool], path: str) -> Any:
     value = config.get(name)
-    if not is_right(value):
-        raise UserError(f"{path}: {name} is {value!r:.80}, which it cannot be; export it again")
+    if not is_valid(value):
+        raise UserError(f"{path}: {name} is {value!r:.80}, which is not valid; export it again")
     return value
 
 
-def _is_list_of(*kinds: type) -> Any:
+def _is_list_of(*kinds: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(type(item) in kinds for item in value)
 
 
 def _model(saved: Any, path: str) -> ConfigDict:
     config = default_config()
-    config.data.source = path  # not one that is known to have other classes
+    config.data.source = path  # A known source would fix the number of classes.
     try:
-        config.model.update_from_flattened_dict(flatten(saved))
+        config.model.update_from_flattened_dict(flatten_config(saved))
         validate(config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -235,7 +237,7 @@ def _read_tensors(
 ) -> dict[str, np.ndarray]:
     state, digest = read_state(path)
     if digest != digests.get(path.name):
-        raise UserError(f"{path} is not the file that was exported (its SHA-256 differs); get it again")
+        raise UserError(f"{path} is not the exported file (its SHA-256 differs); get it again")
     shapes = {name: tensor.shape for name, tensor in state.items()}
     return collect(wanted, shapes, state.__getitem__, str(path), lambda _: False)
 

@@ -1,7 +1,7 @@
-"""The model card of an export: what it is, how to draw with it, how good it is, where it comes from.
+"""Model card of an export: description, use, scores and provenance.
 
-Markdown, as GitHub and the Hugging Face Hub show it. Names of classes are whatever somebody called a folder:
-in the text they are escaped, and stand in code only where nothing is special about them.
+The card is Markdown for GitHub and the Hugging Face Hub. A class name may be the name of a folder and hold
+any characters: it is escaped in text, and appears in code only if it is plain.
 """
 
 import html
@@ -22,10 +22,10 @@ ARCHITECTURES = {"biggan": "BigGAN", "biggan_deep": "BigGAN-deep"}
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 /-]{0,30}")
 MARKUP = re.compile(r"([\\`*_\[\]#|~$:@])")
 MEANING = {
-    "threshold": "Numbers of a latent beyond ±truncation are drawn again; 0 stands for none of that.",
-    "scale": "Latents are truncation times a normal that is cut off at ±2; 1 stands for the whole of it.",
+    "threshold": "Numbers of a latent beyond ±truncation are sampled again; 0 is untruncated.",
+    "scale": "Latents are truncation times a normal that is cut off at ±2; 1 is untruncated.",
 }
-DRAWN = {  # latents in the snippet, by distribution
+LATENTS = {  # in the snippet, by distribution
     "normal": "jax.random.normal(key, shape)",
     "uniform": "jax.random.uniform(key, shape, minval=-1, maxval=1)",
     "bernoulli": "jax.random.bernoulli(key, shape=shape).astype(np.float32)",
@@ -34,11 +34,14 @@ DRAWN = {  # latents in the snippet, by distribution
 
 
 def model_card(exported: ExportedGenerator, program: bytes | None = None) -> str:
-    """The card.
+    """Writes the card.
 
     Args:
-      exported: what it is about.
-      program: content of the StableHLO file, if the export has one.
+      exported: The generator.
+      program: Content of the StableHLO file, or None if the export has none.
+
+    Returns:
+      Markdown.
     """
     model = exported.model
     origin = dict(exported.provenance)
@@ -53,15 +56,15 @@ def model_card(exported: ExportedGenerator, program: bytes | None = None) -> str
         *_use(exported),
         *(_program_use(exported, program) if program else ()),
         "## Truncation",
-        f"{MEANING[exported.truncation_kind]} The less spread the latents have, the better the single image "
-        "and the less varied the whole. Batch norm's statistics are stored for "
+        f"{MEANING[exported.truncation_kind]} A smaller spread of the latents gives better single images "
+        "and less variety. Standing statistics are stored for "
         f"{_listed(exported)}; between these they are interpolated.",
         *_scores(scores),
-        "## Where it comes from",
+        "## Provenance",
         _table(["", ""], _rows(origin)),
         "## Licence",
-        "None is named here: whoever passes these weights on says under which licence, and whether that of "
-        "the training images allows it.",
+        "This export names no licence. Whoever distributes these weights states their licence, and checks "
+        "that the licence of the training images allows it.",
         "## Classes",
         _class_table(exported.class_names, model.num_classes),
     ]
@@ -69,7 +72,7 @@ def model_card(exported: ExportedGenerator, program: bytes | None = None) -> str
 
 
 def escape(text: object) -> str:
-    """Text as Markdown that shows just this text, in one line."""
+    """Escapes text, so that Markdown shows exactly this text in one line."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return MARKUP.sub(r"\\\1", html.escape(line, quote=False))
 
@@ -85,7 +88,7 @@ def _facts(exported: ExportedGenerator) -> Iterator[tuple[str, str]]:
 def _use(exported: ExportedGenerator) -> Iterator[str]:
     yield "## Use"
     if not exported.statistics:
-        yield "It has no standing statistics, which drawing takes: it is there to be trained further."
+        yield "This export has no standing statistics, and sampling needs them: it is for further training."
         return
     classes = ", ".join(map(repr, _shown_classes(exported)))
     size = exported.model.resolution
@@ -101,8 +104,8 @@ def _program_use(exported: ExportedGenerator, program: bytes) -> Iterator[str]:
     model, truncation = exported.model, _shown_truncation(exported)
     yield "## Use without biggan_jax"
     yield (
-        f"`{PROGRAM}` ({len(program) / 1e6:,.1f} MB) is the whole sampler for CPUs, CUDA GPUs and TPUs, and "
-        f"takes JAX {jax.__version__}, with which it was written, or a newer one: "
+        f"`{PROGRAM}` ({len(program) / 1e6:,.1f} MB) is the complete sampler for CPUs, CUDA GPUs and TPUs. "
+        f"It needs JAX {jax.__version__}, the version that wrote it, or a newer one: "
         "`pip install jax flatbuffers`."
     )
     yield (
@@ -116,8 +119,8 @@ def _program_use(exported: ExportedGenerator, program: bytes) -> Iterator[str]:
         f"{model.resolution}, 3]\n```"
     )
     yield (
-        f"Labels must be from 0 to {model.num_classes - 1}: the program cannot refuse others. A truncation "
-        "beyond the stored ones has the statistics of the nearest."
+        f"Labels must be from 0 to {model.num_classes - 1}; the program does not check them. A truncation "
+        "outside of the stored ones uses the statistics of the nearest."
     )
 
 
@@ -125,19 +128,19 @@ def _shown_latents(exported: ExportedGenerator) -> str:
     if exported.truncation_kind == "scale":
         return f"truncation * jax.random.truncated_normal(key, -{SCALED_LIMIT:g}, {SCALED_LIMIT:g}, shape)"
     if _shown_truncation(exported) == 0:
-        return DRAWN[exported.model.latent_distribution]
+        return LATENTS[exported.model.latent_distribution]
     return "jax.random.truncated_normal(key, -truncation, truncation, shape)  # for truncation 0: normal"
 
 
 def _shown_truncation(exported: ExportedGenerator) -> float:
-    """One in the middle of those there are."""
+    """Returns the stored truncation in the middle."""
     kind = exported.truncation_kind
     stored = sorted(exported.statistics, key=lambda one: spread(kind, one))
     return stored[len(stored) // 2]
 
 
 def _shown_classes(exported: ExportedGenerator) -> list[int | str]:
-    """Two classes: a name, where there is one that can stand in code, and a number."""
+    """Returns two classes: the first plain name, else 0, and the last label."""
     names, last = exported.class_names, exported.model.num_classes - 1
     known = [name.casefold() for name in names]
     plain = [name for name in names if PLAIN.fullmatch(name) and known.count(name.casefold()) == 1]
@@ -158,8 +161,8 @@ def _scores(scores: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         return
     yield "## Scores"
     yield (
-        "Each is measured by the network after the @, and compares only with scores of the same network "
-        "and as many samples."
+        "The feature network of each score is after the @. A score compares only with scores of the same "
+        "network and the same number of samples."
     )
     columns = ["score", "value", "samples", "truncation", "network's weights"]
     yield _table(columns, (_score(name, score) for name, score in scores.items()))
@@ -181,7 +184,7 @@ def _score(name: str, score: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _rows(values: Mapping[str, Any], prefix: str = "", of_files: bool = False) -> Iterator[tuple[str, str]]:
-    """Nested values as rows, `data, source`: fields with blanks in their names, files under their own."""
+    """Yields nested values as rows such as `data, source`; only names of files keep their underscores."""
     for name, value in values.items():
         title = prefix + (name if of_files else name.replace("_", " "))
         if isinstance(value, Mapping):
@@ -192,7 +195,7 @@ def _rows(values: Mapping[str, Any], prefix: str = "", of_files: bool = False) -
 
 def _class_table(names: Sequence[str], count: int) -> str:
     if not names:
-        return f"Labels are 0 to {count - 1}; the names of the classes are not known."
+        return f"Labels are 0 to {count - 1}; the names of the classes are unknown."
     return _table(["label", "class"], ((str(label), escape(name)) for label, name in enumerate(names)))
 
 

@@ -1,7 +1,7 @@
-"""The sampler as one StableHLO program that JAX runs without this package, on CPUs, GPUs and TPUs.
+"""The sampler as one StableHLO program, which JAX runs without this package on CPUs, GPUs and TPUs.
 
-Weights and statistics are constants in it. It is called with any number of latents, of their labels, and with
-the truncation, and interpolates batch norm's statistics as `truncation.statistics_at` does.
+Weights and statistics are constants in the program. Its arguments are any number of latents, their labels and
+the truncation. It interpolates statistics as `truncation.statistics_at` does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,36 +19,42 @@ from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.generation import generate, to_pixels
 from biggan_jax.sampling.truncation import TruncationKind, spread, untruncated
 
-PROGRAM = "sampler.stablehlo"  # its file
+PROGRAM = "sampler.stablehlo"  # name of the file
 PLATFORMS = ("cpu", "cuda", "tpu")
-LARGEST = 2_000_000_000  # bytes of constants; the file format ends at 2^31
-KNOTS = 2001  # of the table of spreads
-WIDEST = {"threshold": 8.0, "scale": 1.0}  # truncation in it: of normal numbers, 1e-15 are beyond ±8
+LARGEST = 2_000_000_000  # bytes of constants; the file format holds less than 2^31
+KNOTS = 2001  # in the table of spreads
+WIDEST = {"threshold": 8.0, "scale": 1.0}  # largest truncation in the table; 1e-15 of a normal is beyond ±8
 
 
 def sampler_program(exported: ExportedGenerator) -> bytes:
-    """Compiles a generator for `jax.export.deserialize`.
+    """Lowers a generator to a program for `jax.export.deserialize`.
 
-    What is loaded has `call(z, labels, truncation)`, with z f32[b, latent_dim], labels i32[b] from 0 to
-    num_classes - 1 and truncation f32[], and returns u8[b, resolution, resolution, 3]. A truncation outside
-    of the stored ones is taken for the nearest of them.
+    The loaded program has `call(z, labels, truncation)`, with z f32[b, latent_dim], labels i32[b] from 0 to
+    num_classes - 1 and truncation f32[]. It returns u8[b, resolution, resolution, 3]. A truncation outside of
+    the stored ones counts as the nearest of them.
+
+    Args:
+      exported: The generator.
+
+    Returns:
+      Content of the file.
 
     Raises:
-      UserError: the weights and statistics are too large for one file, or the package flatbuffers is missing.
+      UserError: If weights and statistics are too large for one file, or the package flatbuffers is missing.
     """
     model, kind = exported.model, exported.truncation_kind
     size = sum(leaf.nbytes for leaf in jax.tree.leaves((exported.params, dict(exported.statistics))))
     if size > LARGEST:
         raise UserError(
             f"--stablehlo: weights and statistics take {size / 1e9:.1f} GB, and such a file holds 2 GB at "
-            "most; leave --stablehlo out, or store fewer --truncations"
+            "most; leave --stablehlo out, or give fewer --truncations"
         )
     generator = make_generator(model)
     truncations = sorted(exported.statistics, key=lambda stored: spread(kind, stored))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(exported.statistics[t] for t in truncations))
 
     def sample(z: jax.Array, labels: jax.Array, truncation: jax.Array) -> jax.Array:
-        # The barrier keeps XLA from working out at length, while it compiles, what follows from constants.
+        # The barrier keeps XLA from evaluating the constants for minutes while it compiles.
         weights, stored = jax.lax.optimization_barrier((exported.params, stacked))
         statistics = _mixed(stored, _position(kind, truncations, truncation))
         return to_pixels(generate(generator, weights, statistics, z, labels))
@@ -69,7 +75,7 @@ def sampler_program(exported: ExportedGenerator) -> bytes:
 
 @contextmanager
 def _no_paths() -> Iterator[None]:
-    """Each operation names the line of Python that it is of: here by the file's name, without folders."""
+    """Leaves folders out of the Python file names that the operations of the program carry."""
     setting = "jax_hlo_source_file_canonicalization_regex"
     before = getattr(jax.config, setting)
     jax.config.update(setting, r".*[/\\]")
@@ -80,21 +86,22 @@ def _no_paths() -> Iterator[None]:
 
 
 def _mixed(stored: Tree, position: jax.Array) -> Tree:
-    """Statistics between those stored, [T, C]: at position 1.25, three quarters of row 1 and one of row 2."""
+    """Interpolates stored statistics [T, C]: position 1.25 is three quarters of row 1 and one of row 2."""
     rows = jax.tree.leaves(stored)[0].shape[0]
     shares = jnp.maximum(1 - jnp.abs(position - np.arange(rows, dtype=np.float32)), 0)
     return jax.tree.map(lambda leaf: (shares[:, None] * leaf).sum(axis=0), stored)
 
 
 def _position(kind: TruncationKind, truncations: Sequence[float], truncation: jax.Array) -> jax.Array:
-    """Where a truncation lies among the stored ones, by its spread, as a number from 0 to T - 1.
+    """Returns the position of a truncation among the T stored ones, by its spread: 0 to T - 1.
 
-    Looked up in a table, in which the stored ones are: there, it is a whole number.
+    The position is interpolated in a table that contains the stored truncations, so theirs are integers.
     """
-    whole = untruncated(kind)
-    known = {*np.linspace(0, WIDEST[kind], KNOTS).tolist(), *truncations} - {whole}
+    no_truncation = untruncated(kind)
+    known = {*np.linspace(0, WIDEST[kind], KNOTS).tolist(), *truncations} - {no_truncation}
     places = [spread(kind, stored) for stored in truncations]
     knots = sorted(known)
     positions = np.interp([spread(kind, knot) for knot in knots], places, np.arange(len(places)))
-    found = jnp.interp(truncation, np.float32(knots), np.float32(positions))
-    return jnp.where(truncation == whole, np.float32(np.interp(1.0, places, np.arange(len(places)))), found)
+    position = jnp.interp(truncation, np.asarray(knots, np.float32), np.asarray(positions, np.float32))
+    last = np.float32(np.interp(1.0, places, np.arange(len(places))))
+    return jnp.where(truncation == no_truncation, last, position)

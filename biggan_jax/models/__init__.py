@@ -1,1 +1,1 @@
-"""The networks: pure functions of parameters and inputs; they know nothing of training, data or devices."""
+"""Networks: pure functions of parameters and inputs that know nothing of training, data or devices."""

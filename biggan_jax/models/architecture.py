@@ -1,7 +1,7 @@
-"""Which blocks each network is made of: the channel tables of BigGAN and BigGAN-deep.
+"""Blocks of the networks: the channel tables of BigGAN and BigGAN-deep.
 
-Brock et al. 2019, appendix B (tables 4 to 9). Widths are multiples of `model.channels` (the
-paper's *ch*); a table in the config takes the place of the paper's, so small networks are configs too.
+Brock et al. 2019, appendix B, tables 4 to 9. Widths are multiples of `model.channels` (the paper's *ch*). A
+table in the config replaces the paper's, so smaller networks are configs too.
 """
 
 import dataclasses
@@ -11,10 +11,10 @@ import math
 from ml_collections import ConfigDict
 
 ARCHITECTURES = ("biggan", "biggan_deep")
-INITIAL_RESOLUTION = 4  # the generator's first feature map, and the discriminator's last, is 4×4
+INITIAL_RESOLUTION = 4  # of the first feature map of G and the last of D
 REDUCTION = 4  # BigGAN-deep's bottleneck: hidden width = width / 4
 
-# resolution: widths from the 4×4 map upward, first the input of the first block, then each block's output.
+# Widths by resolution from the 4×4 map upward: the input of the first block, then the output of each block.
 GENERATOR_CHANNELS = {
     32: (4, 4, 4, 4),
     64: (16, 16, 8, 4, 2),
@@ -22,8 +22,8 @@ GENERATOR_CHANNELS = {
     256: (16, 16, 8, 8, 4, 2, 1),
     512: (16, 16, 8, 8, 4, 2, 1, 1),
 }
-# resolution: each block's output, from the image downward. BigGAN-deep reads the first number as the width
-# of its initial convolution and every other one as the width after a downsampling.
+# Widths by resolution from the image downward: the output of each block. In BigGAN-deep the first number is
+# the width of the initial convolution, and each other number the width after a downsampling.
 DISCRIMINATOR_CHANNELS = {
     32: (4, 4, 4, 4),
     64: (1, 2, 4, 8, 16),
@@ -31,24 +31,38 @@ DISCRIMINATOR_CHANNELS = {
     256: (1, 2, 4, 8, 8, 16, 16),
     512: (1, 1, 2, 4, 8, 8, 16, 16),
 }
-# Only CIFAR's discriminator stops before 4×4: it ends at 8×8.
+# Only the discriminator for CIFAR ends before 4×4, at 8×8.
 DISCRIMINATOR_DOWNSAMPLE = {32: (1, 1, 0, 0)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One residual block: output width, whether it changes resolution, whether attention follows it."""
+    """One residual block.
+
+    Attributes:
+      in_channels: Width of the input.
+      out_channels: Width of the output.
+      resample: Whether the block changes the resolution.
+      resolution: Resolution of the output.
+      attention: Whether self-attention follows the block.
+    """
 
     in_channels: int
     out_channels: int
     resample: bool
-    resolution: int  # of its output
+    resolution: int
     attention: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """The resolved tables of one generator and discriminator pair."""
+    """Blocks of a generator and its discriminator.
+
+    Attributes:
+      generator_blocks: Blocks of G, from 4×4 upward.
+      discriminator_blocks: Blocks of D, from the image downward.
+      deep: Whether the networks are BigGAN-deep.
+    """
 
     generator_blocks: tuple[Block, ...]
     discriminator_blocks: tuple[Block, ...]
@@ -56,14 +70,14 @@ class Architecture:
 
 
 def resolve(model: ConfigDict) -> Architecture:
-    """Turns the `model` section of a config into blocks.
+    """Converts the `model` section of a config to blocks.
 
     Args:
-      model: a ConfigDict with `architecture`, `resolution`, `channels`, `attention_resolution`,
+      model: The section, with `architecture`, `resolution`, `channels`, `attention_resolution`,
         `generator_channels`, `discriminator_channels` and `discriminator_downsample`.
 
     Raises:
-      ValueError: the fields describe no network; the message names field, value and remedy.
+      ValueError: If the fields describe no network; the message names field, value and remedy.
     """
     if model.architecture not in ARCHITECTURES:
         raise ValueError(f"model.architecture = {model.architecture!r}: choose one of {ARCHITECTURES}")
@@ -150,7 +164,7 @@ def _downsample(model: ConfigDict, widths: tuple[int, ...], doublings: int, deep
 
 
 def _check_shortcuts(g_widths: tuple[int, ...], d_widths: tuple[int, ...]) -> None:
-    """BigGAN-deep's have no convolution that could change the width the other way."""
+    """Refuses widths that the shortcuts of BigGAN-deep, which only drop or only add channels, cannot give."""
     if list(g_widths) != sorted(g_widths, reverse=True):
         raise ValueError(
             f"model.generator_channels = {g_widths}: biggan_deep's shortcuts only drop channels; give widths "
@@ -177,12 +191,14 @@ def _discriminator_blocks(
     widths: list[int], downsample: tuple[bool, ...], resolution: int, attention_resolution: int, deep: bool
 ) -> tuple[Block, ...]:
     blocks = []
-    # BigGAN's first block reads the image itself; BigGAN-deep has a convolution before its first.
+    # The first block of BigGAN reads the image; BigGAN-deep has a convolution before its first block.
     for (before, after), down in zip(
         itertools.pairwise(widths if deep else [3, *widths]), downsample, strict=True
     ):
         resolution = resolution // 2 if down else resolution
-        attention = down and resolution == attention_resolution  # after all that changes the resolution
+        attention = (
+            down and resolution == attention_resolution
+        )  # after the last block that changes the resolution
         blocks.append(Block(before, after, down, resolution, attention and not deep))
         if deep:
             blocks.append(Block(after, after, False, resolution, attention))
@@ -191,10 +207,10 @@ def _discriminator_blocks(
 
 def _check_attention(blocks: tuple[Block, ...], resolution: int, network: str) -> None:
     if resolution and not any(block.attention for block in blocks):
-        known = sorted({block.resolution for block in blocks if block.resample})
+        resolutions = sorted({block.resolution for block in blocks if block.resample})
         raise ValueError(
             f"model.attention_resolution = {resolution}: {network} has no block that brings the map to it; "
-            f"choose one of {known}, or 0 for no attention"
+            f"choose one of {resolutions}, or 0 for no attention"
         )
 
 

@@ -1,1 +1,1 @@
-"""From latents to images: latents, truncation, standing statistics, the sampler and its sheets."""
+"""Sampling: latents, truncation, standing statistics, the sampler, its sheets and animations."""

@@ -1,7 +1,7 @@
 """Generation of one batch of images on one device."""
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,7 @@ def generate(
     """
     variables = {"params": params, "statistics": statistics}
     with jax.default_matmul_precision("highest"):
-        return generator.apply(variables, z, labels, stored_statistics=True)
+        return cast(jax.Array, generator.apply(variables, z, labels, stored_statistics=True))
 
 
 def to_pixels(images: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import gradio as gr
+import gradio as gr  # pyright: ignore[reportMissingImports]
 import numpy as np
 
 from biggan_jax.runtime.errors import UserError

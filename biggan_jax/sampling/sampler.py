@@ -240,8 +240,8 @@ class Sampler:
             z = np.concatenate([self.latents(1, truncation, seed) for seed in seeds])
         weights = np.eye(self.num_classes, dtype=np.float32)[self.labels(list(classes))]
         share = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
-        mix = (1 - share, share)
-        return self.images(*(mix[0] * ends[0] + mix[1] * ends[1] for ends in (z, weights)), truncation, dtype)
+        latents, classes_mixed = ((1 - share) * ends[0] + share * ends[1] for ends in (z, weights))
+        return self.images(latents, classes_mixed, truncation, dtype)
 
     def name(self, label: int) -> str:
         """Returns the name of a class, or "class 7" if it has none."""

@@ -3,6 +3,7 @@
 import collections
 import functools
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +27,13 @@ def prepare_generator(
     devices: Sequence[jax.Device] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> ExportedGenerator:
-    """Divides the weights of a generator by their σ and collects its standing statistics.
+    """Divides the weights of a generator by their σ and gathers its standing statistics.
 
     Args:
       config: The whole config; its section `sampling` gives number and size of the passes.
       params: Parameters of the generator, usually the averaged ones.
       u: Vectors of spectral norm from training.
-      truncations: Thresholds to collect statistics at; None for `config.sampling.truncation`.
+      truncations: Thresholds to gather statistics at; None for `config.sampling.truncation`.
       devices: Devices of this process; all of them if None.
       advance: Function to call after each pass.
     """
@@ -116,4 +117,5 @@ def _frozen(params: Tree, u: dict[str, jax.Array], epsilon: float) -> Tree:
 @functools.partial(jax.jit, static_argnums=0)
 def _batch_statistics(generator: Generator, weights: Tree, z: jax.Array, labels: jax.Array) -> Tree:
     with jax.default_matmul_precision("highest"):
-        return generator.apply({"params": weights}, z, labels, mutable=["statistics"])[1]["statistics"]
+        _, stored = generator.apply({"params": weights}, z, labels, mutable=["statistics"])
+    return cast(Tree, stored["statistics"])

@@ -95,7 +95,7 @@ def test_a_generator_without_a_discriminator_comes_back(tmp_path, exported):
 
 
 def test_a_folder_without_an_export_is_refused(tmp_path):
-    refused(tmp_path, "is no export: there is no config.json")
+    refused(tmp_path, "is no export: config.json is missing")
     refused(tmp_path / "nowhere", "is no export")
 
 
@@ -107,7 +107,7 @@ def test_a_missing_cut_or_changed_file_is_refused_by_name(folder, name):
     (folder / name).write_bytes(content[:20])
     refused(folder, f"{name} is damaged")
     (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    refused(folder, f"{name} is not the file that was exported")
+    refused(folder, f"{name} is not the exported file")
     (folder / name).unlink()
     refused(folder, f"cannot read .*{name}: No such file")
 
@@ -119,8 +119,8 @@ def test_a_missing_cut_or_changed_file_is_refused_by_name(folder, name):
         (b"\xff\xfe", "config.json is damaged"),
         (b'{"format": "biggan_jax exp', "config.json is damaged"),
         (b"[" * 100_000, "config.json is damaged"),
-        (b"[]", "not of an export"),
-        (b'{"output_dim": 128}', "not of an export.*import_weights reads other formats"),
+        (b"[]", "does not belong to an export"),
+        (b'{"output_dim": 128}', "does not belong to an export.*import_weights reads other formats"),
     ],
 )
 def test_a_config_that_is_no_exports_is_refused(folder, content, words):
@@ -131,7 +131,7 @@ def test_a_config_that_is_no_exports_is_refused(folder, content, words):
 @pytest.mark.parametrize("version", [2, 0, "1", None])
 def test_another_version_is_refused(folder, version):
     change_config(folder, version=version)
-    refused(folder, "is of version .* install a newer biggan_jax")
+    refused(folder, "has version .* install a newer biggan_jax")
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ def test_another_version_is_refused(folder, version):
         ("truncations", [0.5], "surplus: statistics/0.0/"),
         ("truncation_kind", "threshhold", "truncation_kind is 'threshhold'"),
         ("truncation_kind", ["scale"], "truncation_kind is"),
-        ("class_names", ["a", "b"], "names 2 of 3 classes"),
+        ("class_names", ["a", "b"], "has 2 names for 3 classes"),
         ("class_names", [1, 2, 3], "class_names is"),
         ("class_names", "abc", "class_names is"),
         ("provenance", [], "provenance is"),
         ("files", None, "files is"),
-        ("files", {}, "not the file that was exported"),
+        ("files", {}, "not the exported file"),
         ("model", None, "cannot be built"),
         ("model", [1], "cannot be built"),
     ],

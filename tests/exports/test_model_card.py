@@ -168,5 +168,5 @@ def test_truncations_are_listed_by_how_wide_they_are():
 def test_without_names_or_statistics_the_card_says_so():
     card = model_card(make_exported((), names=()))
     assert "no standing statistics" in card and "import biggan_jax" not in card
-    assert "Labels are 0 to 2; the names of the classes are not known." in card
+    assert "Labels are 0 to 2; the names of the classes are unknown." in card
     assert all(name in model_card(make_exported()) for name in NAMES)

@@ -40,7 +40,7 @@ def test_in_bfloat16_and_with_many_truncations_it_passes(tmp_path):
 
 def test_weights_a_little_off_do_not_pass(tmp_path, exported):
     write_export(tmp_path / "export", nudged(exported, 0.01))
-    with pytest.raises(UserError, match=r"draws other images: \d+\.\d+% of their bytes differ"):
+    with pytest.raises(UserError, match=r"generates other images: \d+\.\d+% of their bytes differ"):
         verify(tmp_path / "export", exported)
 
 
@@ -48,14 +48,14 @@ def test_statistics_of_one_truncation_a_little_off_do_not_pass(tmp_path, exporte
     changed = jax.tree.map(lambda x: np.float32(1.02 * x), exported.statistics[0.5])
     other = dataclasses.replace(exported, statistics={**exported.statistics, 0.5: changed})
     write_export(tmp_path / "export", other)
-    with pytest.raises(UserError, match="draws other images"):
+    with pytest.raises(UserError, match="generates other images"):
         verify(tmp_path / "export", exported)
 
 
 def test_a_program_of_other_weights_does_not_pass(tmp_path, exported):
     program = sampler_program(nudged(exported, 0.05))
     write_export(tmp_path / "export", exported, {PROGRAM: program})
-    with pytest.raises(UserError, match="StableHLO program draws other images, by [0-9]+ levels"):
+    with pytest.raises(UserError, match="StableHLO program generates other images, by [0-9]+ levels"):
         verify(tmp_path / "export", exported)
 
 

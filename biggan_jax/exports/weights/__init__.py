@@ -1,1 +1,1 @@
-"""Readers for the published weights of other packages."""
+"""Readers of the published weights of other packages."""

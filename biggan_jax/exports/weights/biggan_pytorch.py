@@ -1,8 +1,8 @@
-"""Reads state dicts of BigGAN-PyTorch, the authors' own release: G.pth or G_ema.pth, and D.pth.
+"""Reader of BigGAN-PyTorch, the authors' own release: state dicts G.pth or G_ema.pth, and D.pth.
 
-Weights are kept undivided with u0; drawing ran one power iteration from it each time. Feature maps are C×H×W
-there, which shows in the first linear layer, and the condition of a batch norm is [class embedding, z], where
-here it is [z, class embedding].
+The files hold undivided weights and u0; the code of the release runs one power iteration from u0 per call.
+Its feature maps are C×H×W, which concerns the first linear layer. The condition of a batch norm is [class
+embedding, z] there and [z, class embedding] here.
 """
 
 import re
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from biggan_jax.exports.weights.biggan_pytorch_model import State, attention_places, count_blocks, infer_model
@@ -25,28 +24,35 @@ from biggan_jax.exports.weights.layout import (
     discriminator_shapes,
     from_torch,
     generator_shapes,
+    parse_layer,
     power_iteration_sigmas,
     trained_network,
 )
-from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.models.parameter_tree import Tree, unflatten
 from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 
 FORMAT = "biggan-pytorch"
-# How batch norm keeps its statistics: by default, with --cross_replica, and with --mybn.
+# Names of the statistics of batch norm: by default, with --cross_replica, and with --mybn.
 STATISTICS = (
     {"mean": "stored_mean", "variance": "stored_var"},
     {"mean": "bn.running_mean", "variance": "bn.running_var"},
     {"mean": "bn.stored_mean", "variance": "bn.stored_var"},
 )
-# With --mybn: of how many passes they are the sum; 0 if they are averages.
+# With --mybn: number of passes that the statistics are the sum of; 0 if they are averages.
 COUNTER = "bn.accumulation_counter"
-# Singular values for the logs, further singular vectors (--num_G_SVs), counters of batches seen.
+# Singular values for the logs, further singular vectors (--num_G_SVs), counters of batches.
 SPARE = re.compile(r"\.(sv\d+|u[1-9]\d*|num_batches_tracked|accumulation_counter)$")
 SMALLEST_LENGTH = 1e-12
 
 
 class Names(NamedTuple):
-    """What the modules of a network are called in the file; blocks by their number here."""
+    """Names of the modules of a network in the file.
+
+    Attributes:
+      blocks: Names of the blocks, by their number here.
+      attention: Name of the attention layer; empty for none.
+      others: Names of the other layers, by their names here.
+    """
 
     blocks: tuple[str, ...]
     attention: str
@@ -56,18 +62,18 @@ class Names(NamedTuple):
 def read_biggan_pytorch(
     generator: Path, discriminator: Path | None = None, *, truncation: float = 0.0, epsilon: float = 1e-5
 ) -> ExportedGenerator:
-    """Reads G's state dict, and D's for training to go on from.
+    """Reads the state dict of G, and of D for further training.
 
     Args:
-      generator: G_ema.pth, whose averaged weights are the ones to draw from, or G.pth.
-      discriminator: D.pth.
-      truncation: the threshold of the latents that batch norm's statistics were gathered with, which the file
-        does not tell; 0 for latents that are not cut off, as in training.
-      epsilon: batch norm's (--BN_eps), which the file does not tell either.
+      generator: Path of G_ema.pth, with the averaged weights that samples should come from, or of G.pth.
+      discriminator: Path of D.pth.
+      truncation: Threshold of the latents that the statistics were gathered with; the file does not record
+        it. 0 for untruncated latents, as in training.
+      epsilon: Epsilon of batch norm (--BN_eps); the file does not record it.
 
     Raises:
-      UserError: a file is missing or damaged, the network is none that is built here, or tensors are missing,
-        surplus, misshapen or not finite.
+      UserError: If a file is missing or damaged, the network is not supported, or tensors are missing,
+        surplus, of another shape or not finite.
     """
     source, opponent = str(generator), str(discriminator)
     state, sha256 = read_state(generator)
@@ -91,7 +97,7 @@ def read_biggan_pytorch(
         statistics={truncation: _averages(statistics, arrays)},
         truncation_kind="threshold",
         generator=trainable,
-        discriminator=opponent_state and _discriminator(opponent_state, model, opponent),
+        discriminator=None if opponent_state is None else _discriminator(opponent_state, model, opponent),
         provenance={"format": FORMAT, "files": dict(files)},
     )
 
@@ -135,14 +141,14 @@ def _discriminator(state: State, model: ConfigDict, source: str) -> TrainedNetwo
 
 
 def _module(path: str, names: Names) -> str:
-    """The file's name of one of our modules."""
+    """Returns the name of a module in the file."""
     if path in names.others:
         return names.others[path]
     if path == "attention":
         return names.attention
     if path.startswith("attention/"):
         return path.replace("attention/", f"{names.attention}.")
-    block, kind, number, part = re.fullmatch(r"block_(\d+)/(conv|norm)_(\w+?)(?:/(\w+))?", path).groups()
+    block, kind, number, part = parse_layer(path)
     layer = {"conv": "conv", "norm": "bn"}[kind] + {"shortcut": "_sc"}.get(number, number)
     return ".".join([names.blocks[int(block)], layer, *([part] if part else [])])
 
@@ -153,12 +159,12 @@ def _generator_parameter(
     module, _, kind = leaf.rpartition("/")
     name = _module(module, names)
     if module == "conv" and (bias := state.get(f"{name}.bias")) is not None:
-        shape = (*shape[:-1], max(shape[-1], bias.size))  # all of its outputs; `freeze` takes three
+        shape = (*shape[:-1], max(shape[-1], bias.size))  # all outputs; `freeze` takes three
     tensors = _parameter(leaf, shape, name)
     if module == "linear":
         tensors = {key: _then(tensor, channels_last) for key, tensor in tensors.items()}
-    sees_condition = "norm_" in module or (module == "linear" and model.architecture == "biggan_deep")
-    if kind == "kernel" and sees_condition:
+    has_condition = "norm_" in module or (module == "linear" and model.architecture == "biggan_deep")
+    if kind == "kernel" and has_condition:
         key, embedding = f"params/{leaf}", model.class_embedding_dim
         tensors[key] = _then(tensors[key], lambda kernel: np.roll(kernel, -embedding, axis=0))
     return tensors
@@ -169,7 +175,7 @@ def _then(tensor: Tensor, convert: Callable[[np.ndarray], np.ndarray]) -> Tensor
 
 
 def _parameter(leaf: str, shape: ParameterShape, name: str) -> dict[str, Tensor]:
-    """The tensors that one leaf of ours takes, by key for `collect`."""
+    """Returns the tensors of the file that one parameter needs, by key for `collect`."""
     kind = leaf.rpartition("/")[2]
     if kind != "kernel":
         kind = "weight" if kind == "embedding" else kind
@@ -195,9 +201,9 @@ def _statistics(shapes: Mapping[str, ParameterShape], names: Names, state: State
 
 
 def _averages(shapes: Mapping[str, ParameterShape], arrays: Mapping[str, np.ndarray]) -> Tree:
-    """Batch norm's statistics, divided by the number of passes where they are sums."""
+    """Returns the statistics, divided by the number of passes if they are sums."""
     averages = {}
     for leaf in shapes:
         passes = arrays.get(f"passes/{leaf}", np.zeros(1, np.float32))
         averages[leaf] = arrays[f"statistics/{leaf}"] / np.where(passes > 0, passes, 1)
-    return unflatten_dict(averages, sep="/")
+    return unflatten(averages)

@@ -1,4 +1,4 @@
-"""The architecture of BigGAN-PyTorch's state dicts, which tell it by nothing but names and shapes."""
+"""Architecture of a BigGAN-PyTorch state dict, inferred from the names and shapes of its tensors."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,23 @@ State = Mapping[str, np.ndarray]
 def infer_model(
     generator: State, discriminator: State | None, source: str, opponent: str, epsilon: float
 ) -> ConfigDict:
-    """The `model` section of G, or of the pair.
+    """Returns the `model` section of G, or of G and D.
 
     Args:
-      generator, discriminator: the state dicts.
-      source, opponent: what errors call their files.
-      epsilon: for the section.
+      generator: State dict of G.
+      discriminator: State dict of D, or None.
+      source: Name of G's file in errors.
+      opponent: Name of D's file in errors.
+      epsilon: Epsilon of the section.
 
     Raises:
-      UserError: they are of another network than is built here, or what would tell is missing.
+      UserError: If the networks are not supported, or the tensors that decide are missing.
     """
     blocks = count_blocks(generator, source)
     deep = any(name.startswith("blocks.0.0.conv3.") for name in generator)
-    depth, last = (2, "conv4") if deep else (1, "conv2")  # blocks a resolution, and the last layer of each
+    depth, last = (
+        (2, "conv4") if deep else (1, "conv2")
+    )  # blocks for each resolution, and the last layer of a block
     widths = [_width(generator, "linear", source) // INITIAL_RESOLUTION**2]
     for index in range(depth - 1, blocks, depth):
         widths.append(_width(generator, f"blocks.{index}.0.{last}", source))
@@ -37,7 +41,7 @@ def infer_model(
     places = attention_places(generator, 1)
     if len(places) > 1 or any((place + 1) % depth for place in places):
         raise UserError(
-            f"{source}: attention follows blocks {places}; what is built here has it once, after the last "
+            f"{source}: attention follows blocks {places}; the networks here have it once, after the last "
             "block of a resolution"
         )
     opponent_widths: Sequence[int] = ()
@@ -62,7 +66,7 @@ def infer_model(
 
 
 def count_blocks(state: State, source: str) -> int:
-    """How many entries the file's list of blocks has, some of which may be missing."""
+    """Returns the length of the file's list of blocks, of which some may be missing."""
     numbers = [int(match[1]) for name in state if (match := re.match(r"blocks\.(\d{1,3})\.", name))]
     if not numbers:
         some = ", ".join(sorted(state)[:4])
@@ -71,13 +75,13 @@ def count_blocks(state: State, source: str) -> int:
 
 
 def attention_places(state: State, position: int) -> list[int]:
-    """After which entries attention stands, where it would be the entry's part number `position`."""
+    """Returns the entries that attention follows; it would be part number `position` of its entry."""
     pattern = re.compile(rf"blocks\.(\d{{1,3}})\.{position}\.(?:theta|phi|g|o|gamma)\b")
     return sorted({int(match[1]) for name in state if (match := pattern.match(name))})
 
 
 def _width(state: State, layer: str, source: str) -> int:
-    """How many outputs a layer has, by its weight or by what else there is of it."""
+    """Returns the number of outputs of a layer, from its weight or else from its bias or u0."""
     for part, axis in (("weight", 0), ("bias", 0), ("u0", -1)):
         if (tensor := state.get(f"{layer}.{part}")) is not None and tensor.ndim:
             return tensor.shape[axis]
@@ -86,7 +90,7 @@ def _width(state: State, layer: str, source: str) -> int:
 
 
 def _conditions(state: State, blocks: int, deep: bool, source: str) -> tuple[int, int, int, bool]:
-    """Length of the latent, number of classes, length of the class embedding, and whether z is split."""
+    """Returns length of z, number of classes, length of the class embedding, and whether z is split."""
     first, norm, shared = "linear.weight", "blocks.0.0.bn1.gain.weight", "shared.weight"
     shapes = {name: state[name].shape for name in (first, norm, shared) if name in state}
     refuse(
@@ -101,22 +105,22 @@ def _conditions(state: State, blocks: int, deep: bool, source: str) -> tuple[int
         },
     )
     inputs = shapes[first][1]
-    if shared not in shapes:  # batch norms have tables by class
+    if shared not in shapes:  # Batch norms have tables by class.
         return inputs, shapes[norm][0], 0, False
     classes, embedding = shapes[shared]
     chunk = shapes[norm][1] - embedding
     latent = inputs - embedding if deep else inputs
     if latent < 1 or chunk not in ((latent,) if deep else (0, latent)):
         raise UserError(
-            f"{source}: {first} takes {inputs} numbers and {norm} {shapes[norm][1]}, where the class "
-            f"embedding has {embedding}: what is built here gives both as much of z, or batch norms none"
+            f"{source}: {first} has {inputs} inputs and {norm} has {shapes[norm][1]}, with {embedding} "
+            "numbers of class embedding: the networks here give both equally many of z, or norms none"
         )
     hierarchical = chunk > 0 and not deep
     return latent * (blocks + 1) if hierarchical else latent, classes, embedding, hierarchical
 
 
 def _discriminator_widths(state: State, deep: bool, source: str) -> list[int]:
-    """As `model.discriminator_channels` has them, in channels."""
+    """Returns the widths as in `model.discriminator_channels`, in channels."""
     if "embed.weight" not in state and "embed.u0" not in state:
         some = ", ".join(sorted(state)[:4])
         raise UserError(
@@ -130,16 +134,14 @@ def _discriminator_widths(state: State, deep: bool, source: str) -> list[int]:
 
 
 def _check_size(halvings: int, doublings: int, deep: bool, source: str, opponent: str) -> None:
-    """A discriminator sums over whatever map is left: another resolution's would run, and judge nonsense."""
+    """Refuses a D for another resolution, which would run, since it sums over the last map."""
     if halvings != doublings:
         raise UserError(
-            f"{opponent} is of a discriminator for {INITIAL_RESOLUTION << halvings} px, and {source} of a "
+            f"{opponent} holds a discriminator for {INITIAL_RESOLUTION << halvings} px, and {source} a "
             f"generator for {INITIAL_RESOLUTION << doublings} px"
         )
     if deep and INITIAL_RESOLUTION << doublings == 32:
-        raise UserError(
-            f"{opponent}: the deep discriminator for 32 px ends at 8×8; what is built here, at 4×4"
-        )
+        raise UserError(f"{opponent}: the deep discriminator for 32 px ends at 8×8, and the one here at 4×4")
 
 
 def _check_attention(model: ConfigDict, places: list[int], source: str) -> None:
@@ -148,6 +150,6 @@ def _check_attention(model: ConfigDict, places: list[int], source: str) -> None:
     expected = [index // depth for index, block in enumerate(blocks) if block.attention]
     if places != expected:
         raise UserError(
-            f"{source}: attention follows blocks {places}; what is built here has it at the generator's "
+            f"{source}: attention follows blocks {places}; the networks here have it at the generator's "
             f"resolution ({model.attention_resolution} px, 0 = none), after blocks {expected}"
         )

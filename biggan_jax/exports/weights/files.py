@@ -1,4 +1,4 @@
-"""Files of weights as bytes and tensors; nothing in them is executed."""
+"""Files of weights as bytes and tensors; no code in them is executed."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,11 @@ from biggan_jax.runtime.errors import UserError
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content, or a UserError that names it."""
+    """Returns the content of a file.
+
+    Raises:
+      UserError: If the file cannot be read.
+    """
     refuse_devices(path)
     try:
         return path.read_bytes()
@@ -20,13 +24,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def refuse_devices(path: Path) -> None:
-    """Raises UserError for what would never end or never answer, be it behind a link."""
+    """Raises UserError for devices and pipes, also behind a link: reading them may never end."""
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise UserError(f"{path} is no file; get it again")
+        raise UserError(f"{path} is no regular file; get it again")
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file of any size, as hexadecimal digits."""
+    """Returns the SHA-256 of a file of any size, in hexadecimal."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -35,17 +39,22 @@ def sha256(path: Path) -> str:
 
 
 def read_state(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    """The tensors of a .safetensors file or of one of `torch.save`, by name, and the file's SHA-256.
+    """Reads the tensors of a .safetensors file or a file of `torch.save`.
+
+    Returns:
+      The tensors by name, and the SHA-256 of the file.
 
     Raises:
-      UserError: there is no such file, it is damaged, or it holds anything but named tensors.
+      UserError: If the file is missing or damaged, or holds anything but named tensors.
     """
     content = read_bytes(path)
     if path.suffix == ".safetensors":
         try:
             state = safetensors.numpy.load(content)
-        except Exception as error:  # whatever a damaged file makes safetensors raise
-            raise UserError(f"{path} is damaged, or not of safetensors ({error}); get it again") from error
+        except Exception as error:  # safetensors raises many kinds for damaged files
+            raise UserError(
+                f"{path} is damaged, or not in safetensors format ({error}); get it again"
+            ) from error
     else:
         state = torch_files.parse(content, str(path))
     if not isinstance(state, dict) or not all(
@@ -53,6 +62,6 @@ def read_state(path: Path) -> tuple[dict[str, np.ndarray], str]:
     ):
         raise UserError(
             f"{path} is no state dict: it must map names to tensors and hold nothing else; load it with "
-            "PyTorch and save its state dict alone"
+            "PyTorch and save only its state dict"
         )
     return state, hashlib.sha256(content).hexdigest()

@@ -1,11 +1,10 @@
-"""Dividing published weights by the σ that their own code would divide them by."""
+"""Division of published weights by the σ that their own code divides them by."""
 
 from collections.abc import Mapping
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
-from biggan_jax.models.spectral_norm import Tree
+from biggan_jax.models.parameter_tree import Tree, flatten, unflatten
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.exported_generator import TrainedNetwork
 
@@ -13,29 +12,30 @@ COLOURS = 3
 
 
 def freeze(network: TrainedNetwork, sigmas: Mapping[str, float], source: str) -> tuple[Tree, TrainedNetwork]:
-    """Divides a generator's weights, and cuts its last convolution down to the three outputs that are used.
+    """Divides the weights of a generator by their σ, and reduces its last convolution to three outputs.
 
-    The deep generators were published with as many outputs as channels there, and σ is that of all of them.
-    Of what is to be trained further, whose σ will be that of three, the last batch norm takes the difference:
-    between it and the convolution is only a ReLU, which a positive factor passes.
+    The deep generators were published with as many outputs as channels in that convolution, and their σ
+    belongs to all outputs. Further training computes the σ of three outputs. In the network for training, the
+    last batch norm is scaled by the ratio: only a ReLU separates it from the convolution, and a positive
+    factor passes a ReLU.
 
     Args:
-      network: as the file has it.
-      sigmas: by the weight's path.
-      source: what errors call the file.
+      network: Network of the file.
+      sigmas: σ by the path of the weight.
+      source: Name of the file in errors.
 
     Returns:
-      The divided parameters, and the network to train.
+      The divided parameters, and the network for further training.
 
     Raises:
-      UserError: a σ that nothing can be divided by.
+      UserError: If a σ is zero or not finite.
     """
     if broken := [path for path, sigma in sigmas.items() if not np.isfinite(sigma) or sigma == 0]:
         raise UserError(
-            f"{source}: spectral norm finds no scale for {', '.join(sorted(broken)[:12])}: the weight or its "
+            f"{source}: spectral norm has no scale for {', '.join(sorted(broken)[:12])}: the weight or its "
             "vectors are zero; get the file again"
         )
-    trained = flatten_dict(network.params, sep="/")
+    trained = flatten(network.params)
     frozen = dict(trained)
     for path, sigma in sigmas.items():
         frozen[path] = (trained[path] / sigma).astype(np.float32)
@@ -52,4 +52,4 @@ def freeze(network: TrainedNetwork, sigmas: Mapping[str, float], source: str) ->
         sigma = sigmas["conv/kernel"]
         for path in ("norm/gain", "norm/bias"):
             trained[path] = (trained[path] * np.sqrt(squares[-1]) / sigma).astype(np.float32)
-    return unflatten_dict(frozen, sep="/"), TrainedNetwork(unflatten_dict(trained, sep="/"), u)
+    return unflatten(frozen), TrainedNetwork(unflatten(trained), u)

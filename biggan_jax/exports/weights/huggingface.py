@@ -1,7 +1,7 @@
-"""Reads the folders of PyPI's `pytorch-pretrained-biggan`: the published BigGAN-deep generators in PyTorch.
+"""Reader of `pytorch-pretrained-biggan` (PyPI): the published BigGAN-deep generators in PyTorch.
 
-A folder holds config.json and pytorch_model.bin (or model.safetensors). Weights are kept undivided, with the
-vectors u and v of PyTorch's spectral norm: σ = uᵀWv. Batch norm has statistics for truncations 0, 0.02, … 1.
+A folder holds config.json and pytorch_model.bin (or model.safetensors) with undivided weights and the vectors
+u and v of PyTorch's spectral norm: σ = uᵀWv. Batch norm has statistics at truncations 0, 0.02, … 1.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from biggan_jax.exports.weights.files import read_bytes, read_state
@@ -22,16 +21,18 @@ from biggan_jax.exports.weights.layout import (
     collect,
     from_torch,
     generator_shapes,
+    parse_layer,
     trained_network,
 )
 from biggan_jax.exports.weights.model_section import model_section
 from biggan_jax.models.architecture import INITIAL_RESOLUTION
+from biggan_jax.models.parameter_tree import flatten, unflatten
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 
 FORMAT = "huggingface"
-FIRST_WIDTH = 16  # of the 4×4 map, in multiples of the config's channel_width: fixed in the package's code
-LARGEST = 1_000_000
+FIRST_WIDTH = 16  # width of the 4×4 map in units of channel_width, fixed in the code of the package
+LARGEST = 1_000_000  # of the numbers in config.json
 NUMBERS = ("output_dim", "z_dim", "channel_width", "num_classes", "attention_layer_position", "n_stats")
 
 
@@ -39,8 +40,8 @@ def read_huggingface(folder: Path) -> ExportedGenerator:
     """Reads a generator from a folder of `pytorch-pretrained-biggan`.
 
     Raises:
-      UserError: a file is missing or damaged, the config is of another network than is built here, or
-        tensors are missing, surplus, misshapen or not finite.
+      UserError: If a file is missing or damaged, the network is not supported, or tensors are missing,
+        surplus, of another shape or not finite.
     """
     settings, config_sha256 = _read_settings(folder / "config.json")
     path = folder / "model.safetensors"
@@ -63,7 +64,7 @@ def read_huggingface(folder: Path) -> ExportedGenerator:
     arrays = collect(wanted, shapes, state.__getitem__, str(path), lambda _: False)
 
     undivided = trained_network(arrays)
-    weights = flatten_dict(undivided.params, sep="/")
+    weights = flatten(undivided.params)
     sigmas = {}
     for leaf, u in undivided.u.items():
         matrix = weights[leaf].reshape(-1, len(u)).astype(np.float64)
@@ -73,8 +74,8 @@ def read_huggingface(folder: Path) -> ExportedGenerator:
         model=model,
         params=frozen,
         statistics={
-            round(row / (settings["n_stats"] - 1), 6): unflatten_dict(
-                {leaf: arrays[f"statistics/{leaf}"][row] for leaf in statistics}, sep="/"
+            round(row / (settings["n_stats"] - 1), 6): unflatten(
+                {leaf: arrays[f"statistics/{leaf}"][row] for leaf in statistics}
             )
             for row in range(settings["n_stats"])
         },
@@ -92,16 +93,16 @@ def _read_settings(path: Path) -> tuple[dict[str, Any], str]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON ({error}); get it again") from error
     if not isinstance(settings, dict):
-        raise UserError(f"{path} is no config of pytorch-pretrained-biggan: it holds no object")
+        raise UserError(f"{path} is no config of pytorch-pretrained-biggan: it is not a JSON object")
     for name in NUMBERS:
         if type(settings.get(name)) is not int or not 1 <= settings[name] <= LARGEST:
             raise UserError(
-                f"{path}: {name} is {settings.get(name)!r}; it should be a whole number from 1 to {LARGEST}"
+                f"{path}: {name} is {settings.get(name)!r}, must be an integer from 1 to {LARGEST}"
             )
     if type(settings.get("eps")) is not float or not 0 < settings["eps"] < 1:
-        raise UserError(f"{path}: eps is {settings.get('eps')!r}, where a number such as 0.0001 should be")
+        raise UserError(f"{path}: eps is {settings.get('eps')!r}, must be a number such as 0.0001")
     if settings["n_stats"] < 2:
-        raise UserError(f"{path}: n_stats is 1: truncations from 0 to 1 take 2 or more")
+        raise UserError(f"{path}: n_stats is 1, must be 2 or more for truncations from 0 to 1")
     layers = settings.get("layers")
     if not isinstance(layers, list) or not all(
         isinstance(layer, list) and list(map(type, layer)) == [bool, int, int] for layer in layers
@@ -111,29 +112,29 @@ def _read_settings(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _model(settings: dict[str, Any], source: str) -> ConfigDict:
-    """The `model` section, if every second layer upsamples and the others keep their width."""
+    """Returns the `model` section, if every second layer upsamples and the others keep their width."""
     layers, position = settings["layers"], settings["attention_layer_position"]
     widths = [FIRST_WIDTH]
     for index, (up, before, after) in enumerate(layers):
-        halves_or_keeps = up and before in (after, 2 * after)  # its shortcut drops half of the channels
+        halves_or_keeps = up and before in (after, 2 * after)  # The shortcut drops half of the channels.
         if up != bool(index % 2) or before != widths[-1] or not (halves_or_keeps or before == after):
             raise UserError(
-                f"{source}: layer {index} is [{up}, {before}, {after}]; what is built here begins with "
-                f"{FIRST_WIDTH}, upsamples in every second layer, and there alone may halve the width"
+                f"{source}: layer {index} is [{up}, {before}, {after}]; the networks here begin with "
+                f"{FIRST_WIDTH}, upsample in every second layer, and may halve the width only there"
             )
         if up:
             widths.append(after)
     resolution = INITIAL_RESOLUTION << (len(layers) // 2)
     if len(layers) % 2 or widths[-1] != 1 or resolution != settings["output_dim"]:
         raise UserError(
-            f"{source}: {len(layers)} layers that end at {widths[-1]} channel_width give no output of "
+            f"{source}: {len(layers)} layers that end at {widths[-1]} channel_width have no output of "
             f"{settings['output_dim']} px; get the file again"
         )
     attention = 0
     if position < len(layers):
         if position % 2:
             raise UserError(
-                f"{source}: attention_layer_position is {position}; what is built here has attention after a "
+                f"{source}: attention_layer_position is {position}; the networks here have attention after a "
                 "layer that upsamples"
             )
         attention = INITIAL_RESOLUTION << (position // 2)
@@ -151,7 +152,7 @@ def _model(settings: dict[str, Any], source: str) -> ConfigDict:
 
 
 def _module(path: str, attention_block: int) -> str:
-    """The file's name of one of our modules; attention is a layer like any block there, and is counted."""
+    """Returns the name of a module in the file, which counts attention among the blocks."""
     fixed = {
         "linear": "generator.gen_z",
         "conv": "generator.conv_to_rgb",
@@ -165,18 +166,18 @@ def _module(path: str, attention_block: int) -> str:
     if attention := re.fullmatch(r"attention/(\w+)", path):
         name = {"o": "o_conv"}.get(attention[1], attention[1])
         return f"generator.layers.{attention_block}.snconv1x1_{name}"
-    block, layer, number, rest = re.fullmatch(r"block_(\d+)/(conv|norm)_(\d)(?:/(\w+))?", path).groups()
+    block, layer, number, rest = parse_layer(path)
     layers = f"generator.layers.{int(block) + (int(block) >= attention_block)}"
     kind = {"conv": "conv", "norm": "bn"}[layer]
-    part = {"gain": ".scale", "bias": ".offset"}.get(rest, "")
+    part = {"gain": ".scale", "bias": ".offset"}.get(rest or "", "")
     return f"{layers}.{kind}_{int(number) - 1}{part}"
 
 
 def _parameter(leaf: str, shape: ParameterShape, name: str, channel_width: int) -> dict[str, Tensor]:
-    """The tensors that one leaf of ours takes, by key for `collect`."""
+    """Returns the tensors of the file that one parameter needs, by key for `collect`."""
     kind = leaf.rpartition("/")[2]
     if leaf.startswith("conv/"):
-        shape = (*shape[:-1], channel_width)  # all of its outputs; `freeze` takes three
+        shape = (*shape[:-1], channel_width)  # all outputs; `freeze` takes three
     if kind == "embedding":
         return {f"params/{leaf}": Tensor(f"{name}.weight", shape[::-1], np.transpose)}
     if kind == "gamma":

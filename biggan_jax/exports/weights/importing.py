@@ -1,4 +1,4 @@
-"""From the files of another package to an export: read, complete, write, load again and compare."""
+"""Import of published weights to an export: reads, completes, writes, loads again and compares."""
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ TRUNCATIONS_LISTED = 6
 
 
 class Gathering(NamedTuple):
-    """Which standing statistics are to be gathered, and how; see `standing_statistics`."""
+    """Standing statistics to gather, see `standing_statistics`."""
 
     truncations: tuple[float, ...] = ()
     passes: int = 100
@@ -47,22 +47,23 @@ def import_weights(
     truncation: float | None = None,
     epsilon: float | None = None,
 ) -> None:
-    """Makes an export of weights, and says what it holds.
+    """Converts weights to an export and prints a summary.
 
     Args:
-      format: the package that the weights are of.
-      files: its files; a folder of them for "huggingface" and "tfhub", G's and maybe D's for
+      format: Package that the weights come from.
+      files: One folder for "huggingface" and "tfhub"; the file of G, and optionally of D, for
         "biggan-pytorch".
-      output: the export's folder.
-      console: where progress and summary go.
-      class_names: a file with a name on each line, if there is one.
-      gathering: further statistics.
-      truncation, epsilon: of "biggan-pytorch" alone, see `read_biggan_pytorch`.
+      output: Folder of the export.
+      console: Console for progress and summary.
+      class_names: File with the name of a class on each line, or None.
+      gathering: Further statistics to gather.
+      truncation: For "biggan-pytorch" alone, see `read_biggan_pytorch`.
+      epsilon: For "biggan-pytorch" alone, see `read_biggan_pytorch`.
 
     Raises:
-      UserError: the files are not what they should be, or the export cannot be written; there is none then.
+      UserError: If the files are not valid, or the export cannot be written; then no export is left behind.
     """
-    refuse_used(output)  # before the work, not after it
+    refuse_used(output)
     exported = _read(format, files, truncation, epsilon)
     for number in gathering.truncations:
         refuse_impossible(exported.truncation_kind, number)
@@ -71,7 +72,7 @@ def import_weights(
     for line in _architecture(exported):
         console.print(line)
     exported = _gather(exported, gathering, console)
-    _refuse_what_cannot_draw(exported, files[0])
+    _refuse_infinite_images(exported, files[0])
     others = {CARD: model_card(exported).encode()}
     write_export(output, exported, others, lambda folder: _refuse_difference(folder, exported))
     for line in _result(output, exported):
@@ -83,7 +84,9 @@ def _read(
 ) -> ExportedGenerator:
     if format == biggan_pytorch.FORMAT:
         if not 1 <= len(files) <= 2:
-            raise UserError(f"{len(files)} files: name G's file, and D's after it if you want to train on")
+            raise UserError(
+                f"{len(files)} files: give the file of G, and the file of D after it for further training"
+            )
         truncation, epsilon = truncation or 0.0, 1e-5 if epsilon is None else epsilon
         refuse_impossible("threshold", truncation)
         if not 0 < epsilon < 1:
@@ -91,9 +94,9 @@ def _read(
         return biggan_pytorch.read_biggan_pytorch(*files, truncation=truncation, epsilon=epsilon)
     for name, value in {"truncation": truncation, "epsilon": epsilon}.items():
         if value is not None:
-            raise UserError(f"--{name}={value:g}: files of {format} say it themselves; leave it out")
+            raise UserError(f"--{name}={value:g}: files of {format} contain it; leave the flag out")
     if len(files) != 1:
-        raise UserError(f"{len(files)} files: of {format}, name one folder")
+        raise UserError(f"{len(files)} files: give one folder for {format}")
     readers = {huggingface.FORMAT: huggingface.read_huggingface, tfhub.FORMAT: tfhub.read_tfhub}
     return readers[format](files[0])
 
@@ -102,26 +105,26 @@ def _names(path: Path, num_classes: int) -> tuple[str, ...]:
     try:
         lines = read_bytes(path).decode().splitlines()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8 ({error}); save it as such") from error
+        raise UserError(f"{path} is not text in UTF-8 ({error}); save it in this encoding") from error
     names = tuple(line.strip() for line in lines)
     if len(names) != num_classes or not all(names):
         raise UserError(
             f"{path} has {len(names)} lines, {names.count('')} of them empty; give the names of the "
-            f"{num_classes} classes, one on each line"
+            f"{num_classes} classes, one in each line"
         )
     return names
 
 
 def _gather(exported: ExportedGenerator, gathering: Gathering, console: Console) -> ExportedGenerator:
-    """The same generator with statistics at further truncations."""
+    """Returns the generator with statistics at further truncations."""
     if not gathering.truncations:
         return exported
-    found, total = {}, gathering.passes * len(gathering.truncations)
+    gathered, total = {}, gathering.passes * len(gathering.truncations)
     with counting("gathering statistics", total, unit="passes", console=console, lines=False) as advance:
         for truncation in gathering.truncations:
             if not console.is_terminal:
                 console.print(f"gathering statistics at truncation {truncation:g}")
-            found[truncation] = standing_statistics(
+            gathered[truncation] = standing_statistics(
                 exported.model,
                 exported.params,
                 truncation,
@@ -133,19 +136,19 @@ def _gather(exported: ExportedGenerator, gathering: Gathering, console: Console)
             )
     return dataclasses.replace(
         exported,
-        statistics={**exported.statistics, **found},
+        statistics={**exported.statistics, **gathered},
         provenance={**exported.provenance, "standing_statistics": gathering._asdict()},
     )
 
 
-def _refuse_what_cannot_draw(exported: ExportedGenerator, file: Path) -> None:
-    """Every number of the file may be finite, and the images may not."""
+def _refuse_infinite_images(exported: ExportedGenerator, file: Path) -> None:
+    """Refuses weights that are finite but generate images that are not."""
     if exported.statistics and not np.isfinite(Sampler(exported).sample([0], dtype="float32")).all():
-        raise UserError(f"{file}: images of this generator are not finite numbers; get it again")
+        raise UserError(f"{file}: images of this generator are not finite; get it again")
 
 
 def _refuse_difference(folder: Path, exported: ExportedGenerator) -> None:
-    """Loads the export and compares all its numbers with those that were to be written."""
+    """Loads the export and compares all its numbers with the numbers in memory."""
     loaded = read_export(folder, training=True)
 
     def arrays(of: ExportedGenerator) -> Any:
@@ -154,7 +157,7 @@ def _refuse_difference(folder: Path, exported: ExportedGenerator) -> None:
 
     pairs = zip(jax.tree.leaves(arrays(loaded)), jax.tree.leaves(arrays(exported)), strict=True)
     if not all(np.array_equal(one, other) for one, other in pairs):
-        raise UserError("the export does not hold what was written; look at the disk, and try again")
+        raise UserError("the export does not hold what was written; check the disk and try again")
 
 
 def _architecture(exported: ExportedGenerator) -> list[str]:
@@ -183,7 +186,7 @@ def _result(folder: Path, exported: ExportedGenerator) -> list[str]:
     count = "1 truncation" if len(stored) == 1 else f"{len(exported.statistics)} truncations"
     lines = [f"statistics at {count} ({exported.truncation_kind}): {', '.join(stored)}"]
     if not stored:
-        lines = ["no statistics: to draw, import again with --truncations; to train on, this is enough"]
+        lines = ["no statistics: sampling needs them, so import again with --truncations; training does not"]
     if exported.discriminator is None:
-        lines.append("no discriminator: fine-tuning will begin with a fresh one")
-    return [*lines, f"written to {folder}, loaded again and found to be the same"]
+        lines.append("no discriminator: fine-tuning starts with a new one")
+    return [*lines, f"written to {folder}, loaded again and compared: equal"]

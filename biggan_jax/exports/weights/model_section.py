@@ -1,4 +1,4 @@
-"""The `model` section of a config for a network of which only the shapes are known."""
+"""The `model` section of a config, from the shapes of a network."""
 
 import math
 from collections.abc import Sequence
@@ -31,24 +31,26 @@ def model_section(
     attention_resolution: int,
     epsilon: float,
 ) -> ConfigDict:
-    """A `model` section, in the paper's tables where those fit.
+    """Returns a `model` section, with the paper's tables of widths if they fit.
 
     Args:
-      source: what errors call the file.
-      deep: BigGAN-deep, or BigGAN.
-      widths: of the generator's feature maps from 4×4 upward, one a resolution, in channels.
-      discriminator_widths: as `model.discriminator_channels` has them, but in channels; none where there is
-        no discriminator.
-      num_classes, latent_dim, attention_resolution, epsilon: as the section has them.
-      class_embedding_dim: length of the shared class embedding; 0 where batch norms have tables by class.
-      hierarchical: whether the latent is split into chunks.
+      source: Name of the file in errors.
+      deep: Whether the network is BigGAN-deep.
+      widths: Widths of the generator's feature maps from 4×4 upward, one for each resolution, in channels.
+      discriminator_widths: Widths as in `model.discriminator_channels`, in channels; empty for no D.
+      num_classes: Number of classes.
+      latent_dim: Length of a latent.
+      class_embedding_dim: Length of the shared class embedding; 0 if batch norms have tables by class.
+      hierarchical: Whether the latent is split into chunks.
+      attention_resolution: Resolution of the attention; 0 for none.
+      epsilon: Epsilon of batch norm and spectral norm.
 
     Raises:
-      UserError: there is no such network here.
+      UserError: If the network is not supported.
     """
     if any(size < 1 for size in (*widths, *discriminator_widths, num_classes, latent_dim)):
         raise UserError(
-            f"{source}: layers without channels, or no classes, or no latents; get the file again"
+            f"{source}: a layer has no channels, or there are no classes or latents; get the file again"
         )
     model = default_config().model
     model.architecture = "biggan_deep" if deep else "biggan"
@@ -65,7 +67,7 @@ def model_section(
 
     known, opponents = GENERATOR_CHANNELS.get(resolution), DISCRIMINATOR_CHANNELS.get(resolution)
     if not discriminator_widths and opponents is None:
-        discriminator_widths = tuple(reversed(widths))  # the section describes a pair; this one mirrors G
+        discriminator_widths = tuple(reversed(widths))  # The section describes a pair; this D mirrors G.
     channels = math.gcd(*widths, *discriminator_widths)
     if known and widths[-1] % known[-1] == 0:
         unit = widths[-1] // known[-1]
@@ -81,7 +83,7 @@ def model_section(
     try:
         resolve(model)
     except ValueError as error:
-        raise UserError(f"{source} is of a network that is not built here: {error}") from error
+        raise UserError(f"{source} holds a network that is not supported: {error}") from error
     return model
 
 

@@ -1,7 +1,7 @@
-"""Batch norm's standing statistics in the graph of a SavedModel, found without running any of it.
+"""Standing statistics in the graph of a SavedModel, read without running it.
 
-The published modules keep them outside their variables: for each batch norm the graph stacks constants, one a
-truncation, into a table of means and one of variances. The graph is read as data, as protocol buffers.
+The published modules keep them outside of their variables: for each batch norm the graph stacks constants,
+one for each truncation, into a table of means and one of variances. The graph is read as protocol buffers.
 """
 
 import re
@@ -14,24 +14,24 @@ import numpy as np
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
 from biggan_jax.runtime.errors import UserError
 
-# Which two of each five stacks the converter in pytorch-pretrained-BigGAN takes for means and variances.
+# The converter in pytorch-pretrained-BigGAN takes these two of each five stacks for means and variances.
 PLACES = (1, 3)
 STACK = re.compile(r"(?P<scope>(?:.*/)?)stack(?:_(?P<number>\d{1,6}))?")
 
 
 def standing_statistics(content: bytes, widths: Sequence[int], name: str) -> list[np.ndarray] | None:
-    """The tables of a module, f32[truncations, width]: mean and variance of each batch norm in turn.
+    """Returns the statistics of a module.
 
     Args:
-      content: of saved_model.pb.
-      widths: of the batch norms, in the order in which an image passes them.
-      name: what errors call the file.
+      content: Content of saved_model.pb.
+      widths: Widths of the batch norms, in the order in which an image passes them.
+      name: Name of the file in errors.
 
     Returns:
-      The tables, `2 * len(widths)` of them with the same number of rows; None if the graph has no such.
+      Tables f32[truncations, width], mean and variance of each batch norm in turn; None if there are none.
 
     Raises:
-      UserError: the file is damaged.
+      UserError: If the file is damaged.
     """
     import_tensorflow()
     from google.protobuf.message import DecodeError
@@ -53,36 +53,37 @@ def standing_statistics(content: bytes, widths: Sequence[int], name: str) -> lis
 
 
 def _stacks(graph: Any, widths: set[int]) -> list[dict[int, np.ndarray]]:
-    """All stacks of constants of one of the widths by their numbers, one dictionary for each scope."""
+    """Returns the stacks of constants with one of the widths by number, one dictionary for each scope."""
     nodes = {node.name: node for node in graph.node}
     scopes: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
     for node in graph.node:
         match = STACK.fullmatch(node.name)
         if match is None or node.op != "Pack":
             continue
-        rows = [_constant(nodes, name, widths) for name in node.input]
-        if len(rows) > 1 and all(row is not None and len(row) == len(rows[0]) for row in rows):
+        constants = [_constant(nodes, name, widths) for name in node.input]
+        rows = [constant for constant in constants if constant is not None]
+        if len(constants) == len(rows) > 1 and len(set(map(len, rows))) == 1:
             scopes[match["scope"]][int(match["number"] or 0)] = np.stack(rows)
     return list(scopes.values())
 
 
 def _constant(nodes: dict[str, Any], name: str, widths: set[int]) -> np.ndarray | None:
-    """The value of a constant vector of one of the widths, be it behind identities; else None."""
+    """Returns the value of a constant vector with one of the widths, also behind identities; else None."""
     tf = import_tensorflow()
-    for _ in range(3):
-        node = nodes.get(name.removesuffix(":0"))
+    node = nodes.get(name.removesuffix(":0"))
+    for _ in range(2):
         if node is None or node.op != "Identity" or not node.input:
             break
-        name = node.input[0]
+        node = nodes.get(node.input[0].removesuffix(":0"))
     if node is None or node.op != "Const":
         return None
     tensor = node.attr["value"].tensor
-    # Before it is made: a few bytes may declare any size.
+    # Checked before the array is made: a few bytes may declare any size.
     if tensor.dtype != tf.float32.as_datatype_enum or [axis.size for axis in tensor.tensor_shape.dim] not in (
         [width] for width in widths
     ):
         return None
     try:
         return tf.make_ndarray(tensor)
-    except ValueError:  # more or fewer numbers than the shape says
+    except ValueError:  # the number of values does not fit the shape
         return None

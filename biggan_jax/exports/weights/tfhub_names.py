@@ -1,7 +1,7 @@
-"""What the published modules of TF-Hub call their variables, and the architecture that the shapes tell.
+"""Names of the variables in the modules of TF-Hub, and the architecture inferred from their shapes.
 
-The names are those that the converters in huggingface's pytorch-pretrained-BigGAN (deep) and in ajbrock's
-BigGAN-PyTorch (the others) read from the modules.
+The converters in huggingface's pytorch-pretrained-BigGAN (deep) and in ajbrock's BigGAN-PyTorch (the others)
+read the same names from the modules.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from biggan_jax.exports.weights.layout import ParameterShape, Tensor, refuse
+from biggan_jax.exports.weights.layout import ParameterShape, Tensor, parse_layer, refuse
 from biggan_jax.exports.weights.model_section import model_section
 from biggan_jax.models.architecture import INITIAL_RESOLUTION
 from biggan_jax.runtime.errors import UserError
@@ -20,9 +20,9 @@ EPSILON = 1e-4  # in batch norm and in spectral norm
 
 
 class Dialect(NamedTuple):
-    """What one of the two families calls its parts."""
+    """Names of the parts in one of the two families."""
 
-    average: str  # of the weights, after each one's name
+    average: str  # suffix of averaged weights
     first: str
     last: str
     last_norm: str
@@ -58,10 +58,15 @@ DEEP = Dialect(
 
 
 def infer_model(shapes: Mapping[str, ParameterShape], dialect: Dialect, source: str) -> ConfigDict:
-    """The `model` section of a generator whose variables have these shapes.
+    """Returns the `model` section of a generator from the shapes of its variables.
+
+    Args:
+      shapes: Shapes of the variables, by name.
+      dialect: Names of the parts.
+      source: Name of the file in errors.
 
     Raises:
-      UserError: it is of another network than is built here, or what would tell is missing.
+      UserError: If the network is not supported, or the variables that decide are missing.
     """
     deep, average = dialect is DEEP, dialect.average
     numbers = [
@@ -92,7 +97,7 @@ def infer_model(shapes: Mapping[str, ParameterShape], dialect: Dialect, source: 
     latent = inputs - embedding if deep else inputs * (blocks + 1)
     if latent < 1:
         raise UserError(
-            f"{source}: {dialect.first} takes {inputs} numbers, the class embedding has {embedding}"
+            f"{source}: {dialect.first} has {inputs} inputs, and the class embedding has {embedding}"
         )
     return model_section(
         source,
@@ -110,7 +115,7 @@ def infer_model(shapes: Mapping[str, ParameterShape], dialect: Dialect, source: 
 def _attention_resolution(
     shapes: Mapping[str, ParameterShape], average: str, widths: Sequence[int], source: str
 ) -> int:
-    """No name tells where attention stands, but its width does: in every published one that is of one map."""
+    """Infers the resolution of attention from its width, which one feature map of a published module has."""
     if not any(name.startswith("Generator/attention/") for name in shapes):
         return 0
     name = f"Generator/attention/theta/w/{average}"
@@ -120,7 +125,7 @@ def _attention_resolution(
     if len(places) != 1:
         raise UserError(
             f"{source}: attention is {width} channels wide, and so are {len(places)} of the feature maps "
-            f"({widths} from 4×4 upward): its place cannot be told"
+            f"({widths} from 4×4 upward): its place is ambiguous"
         )
     return INITIAL_RESOLUTION << places[0]
 
@@ -130,12 +135,12 @@ def _block(index: int) -> str:
 
 
 def _numbered(name: str, number: str) -> str:
-    """Sonnet's names: the second of a kind is called NAME_1."""
+    """Returns Sonnet's name of the n-th module of a kind: the second is NAME_1."""
     return name if number == "1" else f"{name}_{int(number) - 1}"
 
 
 def _module(path: str, dialect: Dialect) -> str:
-    """The module's name of one of our modules."""
+    """Returns the name of a module in the file."""
     fixed = {
         "linear": dialect.first,
         "conv": dialect.last,
@@ -148,8 +153,8 @@ def _module(path: str, dialect: Dialect) -> str:
         return fixed[path]
     if path.startswith("attention/"):
         return f"Generator/{path}"
-    block, kind, number, part = re.fullmatch(r"block_(\d+)/(conv|norm)_(\w+?)(?:/(\w+))?", path).groups()
-    if kind == "conv":
+    block, kind, number, part = parse_layer(path)
+    if kind == "conv" or part is None:
         return f"{_block(int(block))}/conv{'_sc' if number == 'shortcut' else int(number) - 1}"
     return f"{_block(int(block))}/{_numbered(dialect.norm, number)}/{getattr(dialect, part)}"
 
@@ -157,10 +162,17 @@ def _module(path: str, dialect: Dialect) -> str:
 def parameter(
     leaf: str, shape: ParameterShape, dialect: Dialect, shapes: Mapping[str, ParameterShape]
 ) -> dict[str, Tensor]:
-    """The tensors that one leaf of ours takes, by key for `collect`."""
+    """Returns the tensors of the file that one parameter needs, by key for `collect`.
+
+    Args:
+      leaf: Path of the parameter.
+      shape: Shape of the parameter.
+      dialect: Names of the parts.
+      shapes: Shapes of the variables, by name.
+    """
     path, _, kind = leaf.rpartition("/")
     module, average = _module(path, dialect), dialect.average
-    if path == "conv":  # all of its outputs; `freeze` takes three
+    if path == "conv":  # all outputs; `freeze` takes three
         outputs = (shapes.get(f"{module}/w/{average}") or shape)[-1]
         shape = (*shape[:-1], max(outputs, shape[-1]))
     if path == "norm":
@@ -174,10 +186,10 @@ def parameter(
 
 
 def accumulated(leaf: str, shape: ParameterShape, dialect: Dialect) -> Tensor:
-    """The variable of one of our statistics, which holds truncation 1's in a published checkpoint."""
+    """Returns the variable with a statistic at truncation 1 in a published checkpoint."""
     path, _, kind = leaf.rpartition("/normalize/")
     module = dialect.last_statistics
     if path != "norm":
-        block, number = re.fullmatch(r"block_(\d+)/norm_(\d)", path).groups()
+        block, _, number, _ = parse_layer(path)
         module = f"{_block(int(block))}/{_numbered(dialect.statistics, number)}"
     return Tensor(f"{module}/accumulated_{ {'mean': 'mean', 'variance': 'var'}[kind] }", shape)

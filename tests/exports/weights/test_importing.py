@@ -168,7 +168,9 @@ def test_a_checkpoint_without_statistics_is_imported_and_it_is_said_what_that_is
     variables = random_variables(**MODULE)
     variables = {name: array for name, array in variables.items() if "/accumulat" not in name}
     write_checkpoint(tmp_path / "model", variables)
-    assert "no statistics: to draw, import again" in run("tfhub", [tmp_path / "model"], tmp_path / "export")
+    assert "no statistics: sampling needs them, so import again" in run(
+        "tfhub", [tmp_path / "model"], tmp_path / "export"
+    )
     assert not read_export(tmp_path / "export").statistics
     run("tfhub", [tmp_path / "model"], tmp_path / "drawn", gathering=Gathering((1.0,), 2, 4))
     assert biggan_jax.load(tmp_path / "drawn").sample([0]).shape == (1, 8, 8, 3)

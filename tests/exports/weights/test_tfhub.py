@@ -204,7 +204,7 @@ def test_what_is_no_checkpoint_of_a_biggan_is_refused_by_name(tmp_path):
     refuse("no folder .*nothing, and no checkpoint .*nothing.index", tmp_path / "nothing")
     refuse("has 0 checkpoints", tmp_path)
     write_checkpoint(tmp_path / "other", {"dense/kernel": np.zeros((2, 2), np.float32)})
-    refuse("other is of no published BigGAN: .*it holds dense/kernel …", tmp_path / "other")
+    refuse("other is no published BigGAN: .*it holds dense/kernel …", tmp_path / "other")
     write_checkpoint(tmp_path / "model", random_variables(**SMALL))
     refuse("has 2 checkpoints", tmp_path)
 
@@ -239,7 +239,7 @@ def test_broken_graphs_are_refused_by_name_and_those_without_tables_are_passed_o
     with pytest.raises(UserError, match="saved_model.pb: .*variances below 0"):
         read_tfhub(tmp_path)
     write_graph(graph, [table[:20] for table in tables.values()])
-    with pytest.raises(UserError, match="statistics for 20 truncations, a published module for 50 or 51"):
+    with pytest.raises(UserError, match="statistics at 20 truncations, and a published module at 50 or 51"):
         read_tfhub(tmp_path)
 
 
