@@ -286,5 +286,5 @@ def test_a_checkpoint_that_may_not_be_read_is_an_error_and_not_passed_over(tmp_p
     data.chmod(0)
     if os.access(data, os.R_OK):
         pytest.skip("this user, such as root, may read everything")
-    with pytest.raises(UserError, match="not allowed to read the checkpoint .*00000006"):
+    with pytest.raises(UserError, match="not permitted to read the checkpoint .*00000006"):
         restore(tmp_path)

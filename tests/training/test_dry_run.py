@@ -11,7 +11,7 @@ from biggan_jax.data import ArraySource
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run import dry_run as module
 from biggan_jax.training.run import loop
-from biggan_jax.training.run.dry_run import dry_run, page
+from biggan_jax.training.run.dry_run import dry_run, image_grid
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_the_sheet_has_each_image_in_its_place_below_its_class():
         images=images,
         labels=np.zeros(64, np.int32),
     )
-    drawn = np.asarray(page(images, np.arange(64) % 2, source))
+    drawn = np.asarray(image_grid(images, np.arange(64) % 2, source))
     height = drawn.shape[0] // 8
     for row in range(8):
         strip = drawn[row * height : (row + 1) * height]

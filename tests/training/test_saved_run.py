@@ -126,7 +126,7 @@ def test_without_the_source_there_are_no_names_but_a_warning(tmp_path, source, m
     monkeypatch.setattr("biggan_jax.data.tfds_images.prepared_builder", download)
     with caplog.at_level(logging.WARNING):
         assert class_names(epath.Path(tmp_path), make_run_config(**{"data.source": source})) == ()
-    assert "the classes will go by numbers, for their names were not found" in caplog.text
+    assert "classes are shown by number, because their names are unknown" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The averaged generator of a run's checkpoint, ready to draw: with statistics, names of classes, origin."""
+"""The averaged generator of a checkpoint, with standing statistics, class names and provenance."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -24,24 +24,24 @@ def averaged_generator(
     console: Console,
     provenance: Callable[[Restored], dict[str, Any]] = lambda _: {},
 ) -> ExportedGenerator:
-    """Restores the generator and gathers its standing statistics, under a bar.
+    """Restores the generator and gathers its standing statistics, with a progress bar.
 
     Args:
-      workdir: the run's.
-      config: the run's.
-      step: of the checkpoint; None for the newest.
-      truncations: thresholds to gather statistics at.
-      console: where progress goes.
-      provenance: what is to be known of the checkpoint's generator.
+      workdir: Directory of the run.
+      config: Config of the run.
+      step: Step of the checkpoint; None for the newest.
+      truncations: Thresholds to gather statistics at.
+      console: Console for progress.
+      provenance: Function of the checkpoint to its provenance.
 
     Raises:
-      UserError: there is no such checkpoint, or a truncation is one that its latents cannot have.
+      UserError: The checkpoint does not exist, or the latents do not allow a truncation.
     """
     sampling, truncations = config.sampling, tuple(dict.fromkeys(truncations))
     for truncation in truncations:
         refuse_impossible("threshold", truncation, config.model.latent_distribution)
     restored = restore(workdir, config, step)
-    names, origin = class_names(workdir, config), provenance(restored)  # before the work, not after it
+    names, origin = class_names(workdir, config), provenance(restored)  # errors here come before the work
     count = "1 truncation" if len(truncations) == 1 else f"{len(truncations)} truncations"
     console.print(
         f"step {restored.step:,}: statistics at {count}, {sampling.standing_passes} passes of "

@@ -1,9 +1,9 @@
-"""Checkpoints: the whole training state by orbax, asynchronously, with the config it belongs to.
+"""Checkpoints: the training state and its config, written by orbax in the background.
 
-One directory a step, `00001000/`, with three items: `state` (the pytree), `config` (JSON: its fields and
-their hash) and `loop` (JSON: what the loop carries from step to step besides the state). A step's directory
-appears by a rename when all of it is written. Arrays are saved as plain host arrays: how many devices or
-processes made them leaves no trace. Of several processes, the first alone opens the checkpoints.
+Each step has a directory, `00001000/`, with three items: `state` (the pytree), `config` (JSON: its fields and
+their hash) and `loop` (JSON: what the loop carries between steps besides the state). A directory gets its
+name by a rename when it is complete. Arrays are saved as plain host arrays, without a trace of the number of
+devices or processes. Only the first process of a run opens the checkpoints.
 """
 
 import hashlib
@@ -27,41 +27,48 @@ from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_object_store, is_storage_error, resolve_directory, writing
 from biggan_jax.training.run.committed import is_committed
 
-# These fields of config.model say how the networks compute, not what parameters they have.
+# Fields of config.model that do not change the shapes of the parameters.
 _NO_PARAMETERS = {"model.dtype", "model.remat", "model.epsilon", "model.latent_distribution"}
 
 
 class Restored(NamedTuple):
-    """What a checkpoint held."""
+    """The content of a checkpoint.
 
-    state: Any  # same tree as given, leaves are host arrays
+    Attributes:
+      state: Tree of host arrays.
+      step: Step of the checkpoint.
+      config: Fields of the config that it was saved with.
+      loop: JSON values that the loop saved.
+    """
+
+    state: Any
     step: int
     config: dict[str, Any]
     loop: dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of one run; which of them are kept, `config.checkpoints` says.
+    """The checkpoints of one run; `config.checkpoints` decides which of them are kept.
 
     Args:
-      directory: is created if missing.
-      config: the run's config; saved with each checkpoint, with its hash.
-      read_only: for whoever looks at a run that may be under way: nothing is created, tidied up or renamed.
+      directory: Directory of the checkpoints; it is created if missing.
+      config: Config of the run; it is saved with each checkpoint, with its hash.
+      read_only: Whether to change nothing on disk. Use it for a run that may be in progress.
 
     Raises:
-      UserError: the directory cannot be written.
+      UserError: The directory cannot be written.
     """
 
     def __init__(self, directory: str | os.PathLike, config: ConfigDict, read_only: bool = False):
         self._directory, self._read_only = resolve_directory(directory), read_only
         self._config = config_to_json(config)
-        # Its errors reach us as exceptions; the tracebacks that its threads log too would bury our message.
+        # Errors arrive as exceptions; orbax's threads also log tracebacks, which would bury our message.
         logging.get_absl_logger().addFilter(_not_from_orbax)
         with writing(self._directory):
             if not read_only:
                 self._directory.mkdir(parents=True, exist_ok=True)
-                self._tidy_up()
-            # Nothing in here may wait for the other processes of a run, which have no part in it.
+                self._remove_remains()
+            # Orbax must not wait for the other processes of a run: they never call it.
             first = ocp.options.MultiprocessingOptions(
                 primary_host=jax.process_index(), active_processes={jax.process_index()}
             )
@@ -84,12 +91,12 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """Those of the checkpoints there are, ascending."""
+        """Returns the steps of the saved checkpoints in ascending order."""
         return sorted(self._manager.all_steps())
 
     @property
     def best(self) -> int | None:
-        """The step of the best one by `config.checkpoints.metric`; None if none has that number."""
+        """Returns the step of the best checkpoint by `config.checkpoints.metric`; None if none has it."""
         step, metric = self._manager.best_step(), self._config["checkpoints"]["metric"]
         if step is None:
             return None
@@ -99,18 +106,19 @@ class Checkpoints:
     def save(
         self, step: int, state: Any, loop: dict[str, Any], scores: Mapping[str, float | None] | None = None
     ) -> None:
-        """Copies `state` to the host, then writes it in the background; does nothing if `step` is there.
+        """Copies the state to the host, then writes it in the background.
 
-        Waits for the save before it, so at most one is under way.
+        It first waits for the save before it, so at most one is in progress. It does nothing if the step has
+        a checkpoint already.
 
         Args:
-          step: the state's.
-          state: arrays that are whole in this process.
-          loop: what JSON holds.
-          scores: numbers of this step; `config.checkpoints.metric`, if there, says how good it is.
+          step: Step of the state.
+          state: Tree of arrays that this process holds in full.
+          loop: JSON values to save beside the state.
+          scores: Numbers of this step. `config.checkpoints.metric`, if among them, ranks the checkpoint.
 
         Raises:
-          UserError: this save, or the one before it, could not be written.
+          UserError: This save, or the one before it, could not be written.
         """
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(jax.device_get(state)),
@@ -123,10 +131,10 @@ class Checkpoints:
             raise self._write_error(error) from error
 
     def wait(self) -> None:
-        """Returns when the last save is on disk.
+        """Waits until the last save is on disk.
 
         Raises:
-          UserError: it could not be written.
+          UserError: It could not be written.
         """
         try:
             self._manager.wait_until_finished()
@@ -134,21 +142,21 @@ class Checkpoints:
             raise self._write_error(error) from error
 
     def close(self) -> None:
-        """Releases orbax's threads, after the save under way; call `wait` first to hear of its errors."""
+        """Releases orbax's threads after the save in progress; call `wait` first to get its errors."""
         self._manager.close()
 
     def restore_latest(self, state: Any) -> Restored | None:
-        """Reads the newest checkpoint that can be read; None if there are no checkpoints.
+        """Reads the newest readable checkpoint; returns None without checkpoints.
 
-        A checkpoint that is cut short or half written is passed over with a warning, and renamed to
-        `unreadable-STEP` once an older one has been read, to make room for the same step's new one.
+        It skips a damaged checkpoint with a warning. Once it has read an older one, it renames the damaged
+        one to `unreadable-STEP`, to make room for a new checkpoint of the same step.
 
         Args:
-          state: a state of the present config; gives the tree, shapes and types expected.
+          state: State of the present config, for the expected tree, shapes and types.
 
         Raises:
-          UserError: the checkpoint is of another architecture or optimiser (the message lists the fields that
-            differ), may not be read, or there are checkpoints but none is readable.
+          UserError: The checkpoint is of another architecture or optimiser (the message lists the fields that
+            differ), reading it is not permitted, or all checkpoints are damaged.
         """
         unreadable: list[int] = []
         for step in reversed(self.steps):
@@ -156,15 +164,15 @@ class Checkpoints:
                 restored = self.restore(step, state)
             except UserError:
                 raise
-            except Exception as error:  # whatever a damaged file makes orbax or its libraries raise
+            except Exception as error:  # a damaged file makes orbax or its libraries raise anything
                 if isinstance(error, PermissionError) or "PERMISSION_DENIED" in str(error):
                     raise UserError(
-                        f"not allowed to read the checkpoint {self._path(step)}; give yourself read "
+                        f"not permitted to read the checkpoint {self._path(step)}; give yourself read "
                         "permission, or choose another --workdir"
                     ) from error
                 if is_object_store(self._directory) and _out_of_reach(error):
                     raise UserError(
-                        f"cannot read the checkpoint {self._path(step)}: {_first(error)}; see that the "
+                        f"cannot read the checkpoint {self._path(step)}: {_first(error)}; check that the "
                         "bucket can be reached and read, then run the same command again"
                     ) from error
                 logging.warning(
@@ -177,8 +185,8 @@ class Checkpoints:
             return restored
         if unreadable:
             raise UserError(
-                f"none of the checkpoints in {self._directory} can be read; bring back a copy of one, or "
-                "choose another --workdir to start from the beginning"
+                f"none of the checkpoints in {self._directory} can be read; restore a copy of one, or choose "
+                "another --workdir to start from the beginning"
             )
         return None
 
@@ -190,17 +198,21 @@ class Checkpoints:
                     self._manager.delete(later)
 
     def restore(self, step: int, state: Any) -> Restored:
-        """Reads the checkpoint of `step`, as `restore_latest` does.
+        """Reads the checkpoint of one step.
+
+        Args:
+          step: Step of the checkpoint.
+          state: State of the present config, for the expected tree, shapes and types.
 
         Raises:
-          UserError: it is of another architecture or optimiser.
-          Exception: whatever a damaged file makes orbax or its libraries raise.
+          UserError: The checkpoint is of another architecture or optimiser.
+          Exception: The checkpoint is damaged; orbax and its libraries raise many types.
         """
         items = ocp.args.Composite(config=ocp.args.JsonRestore(), loop=ocp.args.JsonRestore())
         saved = self._manager.restore(step, args=items)
         fields = saved.config["fields"]
         if saved.config["sha256"] != config_hash(fields):
-            raise ValueError("its config is not the one that was saved: the hash differs")
+            raise ValueError("its config has changed since it was saved: the hash differs")
         _read_through(self._path(step) / "state")
         self._refuse_another_architecture(step, fields, state)
         target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state)
@@ -220,7 +232,7 @@ class Checkpoints:
             fields = differences(saved, now)
             fields |= {name: "gone" for name in saved.keys() - now.keys()}
             fields |= {name: "new" for name in now.keys() - saved.keys()}
-            remedy = "go on with the version of the code that wrote it"
+            remedy = "resume with the version of the code that wrote it"
         if fields:
             listed = [f"  {field}: {values}" for field, values in sorted(fields.items())]
             if len(listed) > 12:
@@ -240,11 +252,11 @@ class Checkpoints:
         if steps:
             self._manager.reload()
 
-    def _tidy_up(self) -> None:
-        """Removes what saves that were cut off left behind.
+    def _remove_remains(self) -> None:
+        """Removes the remains of interrupted saves.
 
-        Orbax could, but in a thread that nothing waits for: it would stumble over the next run's, and in a
-        bucket delete the same step's new checkpoint.
+        Orbax would do so in a thread that nothing waits for. That thread could meet the next run's thread,
+        and in a bucket delete the new checkpoint of the same step.
         """
         if is_object_store(self._directory):
             for step in self._directory.glob("[0-9]*"):
@@ -260,56 +272,58 @@ class Checkpoints:
         if not (is_storage_error(error) or isinstance(error, ValueError)):  # tensorstore's are ValueErrors
             raise error
         last = self._manager.latest_step()
-        kept = "there is none before it" if last is None else f"the last good one is of step {last}"
+        kept = "no earlier one exists" if last is None else f"the last good one is of step {last}"
         return UserError(
             f"cannot write a checkpoint to {self._directory}: {_first(error)}; {kept}. Free some space or "
-            "mend the permissions, then run the same command again"
+            "correct the permissions, then run the same command again"
         )
 
 
 def config_hash(fields: Mapping[str, Any]) -> str:
-    """SHA-256 of a config as JSON with sorted keys, in hexadecimal."""
+    """Returns SHA-256 of a config as JSON with sorted keys, in hexadecimal."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _preservation(rules: ConfigDict) -> dict[str, Any]:
-    """Orbax's options for the newest `keep`, every `keep_every` steps' and the `best` by `metric`."""
+    """Returns orbax's options to keep the newest, those of every `keep_every` steps, and the best."""
     policies = [preservation_policy.LatestN(rules.keep)]
     if rules.keep_every:
         policies.append(preservation_policy.EveryNSteps(rules.keep_every))
     if not rules.best:
         return {"preservation_policy": preservation_policy.AnyPreservationPolicy(policies)}
 
-    def goodness(scores: Mapping[str, float | None]) -> float:
+    def rank(scores: Mapping[str, float | None]) -> float:
         value = scores.get(rules.metric)
         if value is None or math.isnan(value):
             return -math.inf
         return value if rules.higher_is_better else -value
 
-    best = preservation_policy.BestN(
-        get_metric_fn=goodness, n=rules.best, keep_checkpoints_without_metrics=False
-    )
+    best = preservation_policy.BestN(get_metric_fn=rank, n=rules.best, keep_checkpoints_without_metrics=False)
     policy = preservation_policy.AnyPreservationPolicy([*policies, best])
-    return {"preservation_policy": policy, "best_fn": goodness, "best_mode": "max"}
+    return {"preservation_policy": policy, "best_fn": rank, "best_mode": "max"}
 
 
 def _layout(tree: Any) -> dict[str, str]:
-    """`{"state.generator.….kernel": "float32[3, 3, 64, 64]"}` for a state, or orbax's description of one."""
+    """Returns `{"state.generator.….kernel": "float32[3, 3, 64, 64]"}`.
+
+    Args:
+      tree: A state, or orbax's description of one.
+    """
     flat = ocp.tree.to_flat_dict(tree)
     return {".".join(["state", *path]): f"{np.dtype(x.dtype)}{list(x.shape)}" for path, x in flat.items()}
 
 
 def _read_through(directory: epath.Path) -> None:
-    """Reads every array's bytes once, one after another, and raises at the first that is not there.
+    """Reads every array's bytes once, one after another, and raises at the first that is missing.
 
-    Orbax reads them all at once and on a damaged file leaves a screenful of its event loop's tracebacks.
+    Orbax reads all arrays at once; for a damaged file it prints a screenful of its event loop's tracebacks.
     """
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": kvstore_spec(directory)}).result()
     keys = store.list().result()
     if not keys:
         raise FileNotFoundError(f"no arrays in {directory}")
     for key in keys:
-        if not store.read(key).result().value:  # what it says of a file that is gone
+        if not store.read(key).result().value:  # so tensorstore reports a missing file
             raise FileNotFoundError(f"{key.decode()} has no content in {directory}")
 
 
@@ -323,7 +337,10 @@ def _not_from_orbax(record: Any) -> bool:
 
 
 def kvstore_spec(directory: epath.Path) -> dict[str, str]:
-    """A directory for tensorstore. Not as a URL, where `#`, `?` and `%` in a name mean something else."""
+    """Describes a directory to tensorstore.
+
+    The description is no URL: there `#`, `?` and `%` in a name have meanings of their own.
+    """
     path = f"{directory}/"
     if not is_object_store(directory):
         return {"driver": "file", "path": path}
@@ -332,5 +349,5 @@ def kvstore_spec(directory: epath.Path) -> dict[str, str]:
 
 
 def _out_of_reach(error: Exception) -> bool:
-    """Whether the bucket did not answer or not obey: that says nothing about the checkpoint."""
+    """Returns whether the bucket failed to answer or to obey, which says nothing about the checkpoint."""
     return is_storage_error(error) and not isinstance(error, FileNotFoundError)

@@ -1,4 +1,4 @@
-"""What a run would read and how fast, before it begins: `--dry_run` of biggan_jax.train."""
+"""A dry run: shows the images that a run would read, and measures how fast (`train --dry_run`)."""
 
 import os
 
@@ -18,13 +18,20 @@ CLASSES_NAMED = 20
 
 
 def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> int:
-    """Says what a run would read, draws 64 images as it would see them, measures the pipeline, and stops.
+    """Describes the data of a run, writes 64 of its images to a file, and measures the input pipeline.
 
-    Writes `workdir/dry_run.png`, which a run in the same workdir doesn't mind. Of several processes, the
-    first alone does all that.
+    The file is `workdir/dry_run.png`; a run may use the same workdir afterwards. Only the first process does
+    all this.
+
+    Args:
+      config: The whole config.
+      workdir: Directory of the run.
+
+    Returns:
+      The process's exit code, 0.
 
     Raises:
-      UserError: as `train` would, for the config and the data.
+      UserError: The config is impossible, or the data is missing or damaged.
     """
     validate(config, replicas=jax.device_count())
     if jax.process_index():
@@ -48,32 +55,38 @@ def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> int:
         f"{config.total_steps * images_per_step / source.num_examples:,.1f} epochs"
     )
     images, labels = preview(source, seed=config.seed, random_flip=data.random_flip)
-    write_file(directory / "dry_run.png", png(page(images, labels, source)))
-    print(f"the first {len(images)} images, as the networks would see them: {directory / 'dry_run.png'}")
-    found = measure_throughput(
+    write_file(directory / "dry_run.png", png(image_grid(images, labels, source)))
+    print(f"the first {len(images)} images, as the networks get them: {directory / 'dry_run.png'}")
+    throughput = measure_throughput(
         source,
         batch_size=config.batch_size,
         d_steps=config.d_steps,
         seed=config.seed,
         random_flip=data.random_flip,
     )
-    rate, cores = found.images_per_second, found.cores_busy
+    rate, cores = throughput.images_per_second, throughput.cores_busy
     print(
-        f"this machine reads {rate:,.0f} images/s with nothing else to do ({cores:.1f} cores busy): "
+        f"this machine reads {rate:,.0f} images/s while it does nothing else ({cores:.1f} cores busy): "
         f"{rate / images_per_step:.3g} steps/s at most"
     )
     return 0
 
 
-def page(images: np.ndarray, labels: np.ndarray, source: Source) -> Image.Image:
-    """Images u8[N, H, W, 3] in rows of eight, each below the name of its class; N is a multiple of eight."""
+def image_grid(images: np.ndarray, labels: np.ndarray, source: Source) -> Image.Image:
+    """Draws images in rows of eight, each below the name of its class.
+
+    Args:
+      images: u8[N, H, W, 3]; N is a multiple of eight.
+      labels: i32[N].
+      source: Data source, for the names of the classes.
+    """
     strips = [
         sheet(images[None, i : i + COLUMNS], [source.class_names[label] for label in labels[i : i + COLUMNS]])
         for i in range(0, len(images), COLUMNS)
     ]
-    whole = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
+    grid = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
     top = 0
     for strip in strips:
-        whole.paste(strip, (0, top))
+        grid.paste(strip, (0, top))
         top += strip.height
-    return whole
+    return grid

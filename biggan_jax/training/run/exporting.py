@@ -1,4 +1,4 @@
-"""From a run's checkpoint to an export: statistics, names, provenance, model card; written, then verified."""
+"""Exports a run's checkpoint: standing statistics, class names, provenance, model card; then verifies it."""
 
 import functools
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from biggan_jax.training.run.averaged_generator import averaged_generator
 from biggan_jax.training.run.provenance import provenance
 from biggan_jax.training.run.saved_run import best_step, saved_config
 
-# Close enough that interpolating between two of them changes images less than gathering statistics anew, of
+# Close enough: interpolating between two of them changes images less than gathering statistics again, from
 # other latents, does.
 TRUNCATIONS = (0.25, 0.5, 0.75, 1.0, 1.5, 0.0)
 
@@ -34,18 +34,18 @@ def export_run(
     """Exports the averaged generator of a run.
 
     Args:
-      workdir: the run's.
-      step: of the checkpoint, the best one's, or None for the newest.
-      output: the export's folder.
-      console: where progress and summary go.
-      truncations: thresholds to store statistics for; None for `TRUNCATIONS`, or 0 if latents are not normal.
-      stablehlo: whether to add the sampler as a program.
+      workdir: Directory of the run.
+      step: Step of the checkpoint, "best", or None for the newest.
+      output: Folder of the export.
+      console: Console for progress and summary.
+      truncations: Thresholds to store statistics for; None for `TRUNCATIONS`, or 0 if latents are not normal.
+      stablehlo: Whether to add the sampler as a program.
 
     Raises:
-      UserError: there is no such run or checkpoint, a truncation is one that its latents cannot have, the
-        export cannot be written, or it draws other images than the run; there is none then.
+      UserError: The run or checkpoint does not exist, the latents do not allow a truncation, or the export
+        cannot be written. An export that generates other images than the run is an error too, and is removed.
     """
-    _cpu_too()
+    _enable_cpu()
     refuse_used(output)  # before the work, not after it
     config = saved_config(workdir)
     if truncations is None:
@@ -68,11 +68,11 @@ def export_run(
     write_export(output, exported, others, check)
     for path in sorted(output.iterdir()):
         console.print(f"  {path.name:<24}{path.stat().st_size / 1e6:>10,.1f} MB")
-    console.print(f"written to {output}; a fresh process draws the same images from it")
+    console.print(f"written to {output}; a fresh process generates the same images from it")
 
 
-def _cpu_too() -> None:
-    """Has JAX see the CPU, which `verify` compares on, where it was told of an accelerator alone."""
+def _enable_cpu() -> None:
+    """Enables JAX's CPU backend, on which `verify` compares, where only an accelerator was enabled."""
     platforms = jax.config.jax_platforms
     if platforms and "cpu" not in platforms.split(","):
         jax.config.update("jax_platforms", f"{platforms},cpu")

@@ -1,12 +1,12 @@
-"""Where a new run begins: with random weights or, as `config.init_from` says, with networks already trained.
+"""The initial state of a new run: random weights, or trained networks that `config.init_from` names.
 
-Those are of an export, or of another run's workdir: its newest checkpoint, or the one named as
-WORKDIR/checkpoints/STEP. Weights and vectors of spectral norm are taken over. Adam's moments start at zero,
-the average of G's weights as a copy, and the step at 0, whatever they were there.
+Trained networks come from an export, or from another run's workdir: its newest checkpoint, or the checkpoint
+WORKDIR/checkpoints/STEP. The new run starts with their weights and vectors of spectral norm. Adam's moments
+start at zero, the average of G's weights as a copy, and the step at 0.
 
-A class that the networks know by name keeps its embeddings. One that they don't begins near the mean of the
-embeddings there are, in G and in D: that is within what they were trained on, where a random point need not
-be, and the labels of the real images draw the new classes apart. A run that is resumed reads nothing of this.
+A class that the networks know by name keeps its embeddings, in G and in D. A new class starts near the mean
+of the known embeddings. The networks were trained around that point, unlike around a random one, and the
+labels of the real images move the new classes apart. A resumed run reads nothing of all this.
 """
 
 import json
@@ -31,90 +31,110 @@ from biggan_jax.sampling.exported_generator import TrainedNetwork
 from biggan_jax.training.run.saved_run import recorded_class_names, restore, saved_config
 from biggan_jax.training.step.state import NetworkState, TrainState, create_state
 
-# Of new classes about the mean, in standard deviations of the old ones: so that no two are alike.
+# Deviation of new classes from the mean, in standard deviations of the known ones: no two start equal.
 SPREAD = 0.1
-ITERATIONS = 50  # of the power method for weights whose vectors are not known
+ITERATIONS = 50  # of the power method, for weights whose vectors are unknown
 MOST_NAMES = 8
 
-# Fields of a model's section that the parameters of two fitting networks may differ in.
+# Fields of config.model in which two networks with exchangeable parameters may differ.
 _FREE = {"num_classes", "dtype", "remat"}
 _OTHER_FUNCTION = {"epsilon", "latent_distribution"}
 _OF_DISCRIMINATOR = {"discriminator_channels", "discriminator_downsample"}
 
-Rows = Sequence[int | None] | None  # of each class, where it was; None for all as they were
+# The known networks' row of each class, None for a new class; None if all classes keep their rows.
+Rows = Sequence[int | None] | None
 
 
-class Place(NamedTuple):
-    """What `init_from` names."""
+class InitialSource(NamedTuple):
+    """The export or run that `config.init_from` names.
+
+    Attributes:
+      folder: Folder of the export, or workdir of the run.
+      is_export: Whether it is an export.
+      step: Step of the run's checkpoint; None for the newest.
+    """
 
     folder: epath.Path
     is_export: bool
-    step: int | None = None  # of a run
+    step: int | None = None
 
 
-class Known(NamedTuple):
-    """Networks to begin with."""
+class InitialNetworks(NamedTuple):
+    """Trained networks to start from.
+
+    Attributes:
+      model: Their `config.model`.
+      generator: G; without vectors of spectral norm if its weights are divided already.
+      discriminator: D, or None.
+      class_names: Names of their classes; empty if unknown.
+    """
 
     model: ConfigDict
-    generator: TrainedNetwork  # without vectors where its weights are divided already
+    generator: TrainedNetwork
     discriminator: TrainedNetwork | None
-    class_names: tuple[str, ...]  # none if they are not known
+    class_names: tuple[str, ...]
 
 
 def first_state(
-    config: ConfigDict, workdir: epath.Path, class_names: Sequence[str], say: Callable[[str], None]
+    config: ConfigDict, workdir: epath.Path, class_names: Sequence[str], print_line: Callable[[str], None]
 ) -> TrainState:
-    """The state before the first step.
+    """Makes the state before the first step.
 
     Args:
-      config: the whole config.
-      workdir: the run's own.
-      class_names: of the images.
-      say: is told, in lines, what was taken over.
+      config: The whole config.
+      workdir: Directory of the new run.
+      class_names: Names of the classes of the run's images.
+      print_line: Function that prints a line; it gets a summary of the initial networks.
 
     Raises:
-      UserError: what `config.init_from` names is not there, is damaged, is the run's own workdir, or is of
+      UserError: The source that `config.init_from` names is missing, damaged, the run's own workdir, or of
         another architecture.
     """
     state, name = create_state(config), config.init_from
     if not name:
         return state
-    place = locate(name)
-    if _same(place.folder, workdir):
+    source = locate(name)
+    if _same(source.folder, workdir):
         raise UserError(
             f"config.init_from = {name!r} is the run's own workdir: name another, or choose another --workdir"
         )
     with _naming(name):
-        known = _read(place)
-    _refuse_misfit(name, known, config.model, state)
+        known = _read(source)
+    _refuse_mismatch(name, known, config.model, state)
     rows = _rows(known, config.model.num_classes, class_names)
-    for line in _told(name, known, config.model, rows, class_names):
-        say(line)
+    for line in _summary(name, known, config.model, rows, class_names):
+        print_line(line)
     random, epsilon = np.random.default_rng(config.seed), config.model.epsilon
-    generator = _taken_over(known.generator, state.generator, rows, random, epsilon)
+    generator = _transferred(known.generator, state.generator, rows, random, epsilon)
     state = state.replace(generator=generator, ema_params=jax.tree.map(np.copy, generator.params))
     if known.discriminator is None:
         return state
-    discriminator = _taken_over(known.discriminator, state.discriminator, rows, random, epsilon)
+    discriminator = _transferred(known.discriminator, state.discriminator, rows, random, epsilon)
     return state.replace(discriminator=discriminator)
 
 
 def model_of(name: str) -> ConfigDict:
-    """The `model` section of an export or run, as `config.init_from` names it.
+    """Returns `config.model` of an export or run.
+
+    Args:
+      name: Value of `config.init_from`.
 
     Raises:
-      UserError: it is neither.
+      UserError: It names neither an export nor a run.
     """
-    place = locate(name)
+    source = locate(name)
     with _naming(name):
-        return read_model(place.folder) if place.is_export else saved_config(place.folder).model
+        return read_model(source.folder) if source.is_export else saved_config(source.folder).model
 
 
-def locate(name: str) -> Place:
-    """Finds out what `config.init_from` names.
+def locate(name: str) -> InitialSource:
+    """Finds the export or run that `config.init_from` names.
+
+    Args:
+      name: Value of `config.init_from`.
 
     Raises:
-      UserError: neither an export nor a run.
+      UserError: It names neither an export nor a run.
     """
     folder, step = resolve_directory(name, "config.init_from="), None
     if folder.parent.name == "checkpoints" and folder.name.isdigit():
@@ -131,12 +151,12 @@ def locate(name: str) -> Place:
             "WORKDIR/checkpoints/STEP"
         ) from error
     is_export = isinstance(found, dict) and found.get("format") == FORMAT
-    return Place(folder, is_export, step)
+    return InitialSource(folder, is_export, step)
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Has errors inside the block say whose they are."""
+    """Puts the field and its value before the message of an error inside the block."""
     try:
         yield
     except Exception as error:
@@ -149,34 +169,34 @@ def _same(folder: epath.Path, workdir: epath.Path) -> bool:
     return os.path.realpath(folder) == os.path.realpath(workdir)
 
 
-def _read(place: Place) -> Known:
-    if place.is_export:
-        exported = read_export(place.folder, training=True)
+def _read(source: InitialSource) -> InitialNetworks:
+    if source.is_export:
+        exported = read_export(source.folder, training=True)
         generator = exported.generator or TrainedNetwork(exported.params, {})
-        return Known(exported.model, generator, exported.discriminator, exported.class_names)
-    config = saved_config(place.folder)
-    state = restore(place.folder, config, place.step).state
+        return InitialNetworks(exported.model, generator, exported.discriminator, exported.class_names)
+    config = saved_config(source.folder)
+    state = restore(source.folder, config, source.step).state
     networks = (TrainedNetwork(one.params, one.u) for one in (state.generator, state.discriminator))
-    return Known(config.model, *networks, recorded_class_names(place.folder))
+    return InitialNetworks(config.model, *networks, recorded_class_names(source.folder))
 
 
 def _class_axis(path: str) -> int | None:
-    """Which axis of a parameter counts classes: of embeddings, tables by class and D's projection."""
+    """Returns the axis of a parameter that counts classes: in embeddings and in D's projection."""
     if path.endswith("/embedding"):
         return 0
     return 1 if path == "projection/kernel" else None
 
 
-def _refuse_misfit(name: str, known: Known, model: ConfigDict, state: TrainState) -> None:
-    """Raises UserError with fields and tensors if the networks are not of the architecture here."""
+def _refuse_mismatch(name: str, known: InitialNetworks, model: ConfigDict, state: TrainState) -> None:
+    """Raises UserError with fields and tensors if the networks are of another architecture."""
     there, here = resolve(known.model), resolve(model)
-    tensors = [f"G's {fault}" for fault in _misfits(known.generator.params, state.generator.params)]
+    tensors = [f"G's {fault}" for fault in _mismatches(known.generator.params, state.generator.params)]
     fits, spared = there.generator_blocks == here.generator_blocks, _FREE | _OTHER_FUNCTION
     if known.discriminator is None:
         spared |= _OF_DISCRIMINATOR
     else:
         opponent = state.discriminator.params
-        tensors += [f"D's {fault}" for fault in _misfits(known.discriminator.params, opponent)]
+        tensors += [f"D's {fault}" for fault in _mismatches(known.discriminator.params, opponent)]
         fits &= there.discriminator_blocks == here.discriminator_blocks
     if fits and not tensors:
         return
@@ -191,8 +211,8 @@ def _refuse_misfit(name: str, known: Known, model: ConfigDict, state: TrainState
     )
 
 
-def _misfits(there: Any, here: Any) -> list[str]:
-    """The leaves that only one of two trees has, or that differ in more than the number of classes."""
+def _mismatches(there: Any, here: Any) -> list[str]:
+    """Returns the leaves that only one tree has, or that differ in more than the number of classes."""
     before, now = (flatten_dict(tree, sep="/") for tree in (there, here))
 
     def shape(leaves: Mapping[str, Any], path: str) -> list[int] | str:
@@ -207,23 +227,23 @@ def _misfits(there: Any, here: Any) -> list[str]:
     ]
 
 
-def _rows(known: Known, num_classes: int, class_names: Sequence[str]) -> Rows:
+def _rows(known: InitialNetworks, num_classes: int, class_names: Sequence[str]) -> Rows:
     before, now = known.class_names, tuple(class_names)
     if before and len(now) == num_classes:
         return None if before == now else [before.index(one) if one in before else None for one in now]
-    # Without names, as many classes are taken for the same ones.
+    # Without names, an equal number of classes counts as the same classes.
     return None if known.model.num_classes == num_classes else [None] * num_classes
 
 
-def _told(
-    name: str, known: Known, model: ConfigDict, rows: Rows, class_names: Sequence[str]
+def _summary(
+    name: str, known: InitialNetworks, model: ConfigDict, rows: Rows, class_names: Sequence[str]
 ) -> Iterator[str]:
-    """What is taken over, and what is not."""
-    yield f"beginning with {'G and D' if known.discriminator else 'G'} of {name}"
+    """Yields lines that say what the run starts from."""
+    yield f"starting from {'G and D' if known.discriminator else 'G'} of {name}"
     if not known.generator.u:
-        yield "  G: from weights divided by their σ, for there is no training.safetensors"
+        yield "  G: from weights divided by their σ, because the export has no training.safetensors"
     if known.discriminator is None:
-        yield "  D: none there, so its weights are random"
+        yield "  D: random weights, because the source has none"
     if rows is None:
         yield f"  classes: all {model.num_classes:,} keep their embeddings"
     else:
@@ -233,18 +253,18 @@ def _told(
         yield f"  classes: {len(rows) - len(new):,} known by name, {len(new):,} new{listed and f': {listed}'}"
     changed = differences(config_to_json(known.model), config_to_json(model))
     for field in _OTHER_FUNCTION & changed.keys():
-        yield f"  other than there: model.{field} {changed[field]}"
+        yield f"  changed since then: model.{field} {changed[field]}"
 
 
-def _taken_over(
+def _transferred(
     network: TrainedNetwork, fresh: NetworkState, rows: Rows, random: np.random.Generator, epsilon: float
 ) -> NetworkState:
-    """The network as it is to be trained, classes in their new rows; Adam's moments are the fresh ones."""
+    """Returns the initial network: trained weights, classes in their new rows, initial Adam moments."""
     params, u = flatten_dict(network.params, sep="/"), dict(network.u)
     for path in sorted(params):
         axis = _class_axis(path)
         if rows is not None and axis is not None:
-            params[path] = _rearranged(params[path], axis, rows, random)
+            params[path] = _rearrange(params[path], axis, rows, random)
             u.pop(path, None)
     unknown = {path: vector for path, vector in fresh.u.items() if path not in u}
     weights = unflatten_dict({path: params[path] for path in unknown}, sep="/")
@@ -254,8 +274,8 @@ def _taken_over(
     return NetworkState(unflatten_dict(params, sep="/"), u | jax.device_get(unknown), fresh.opt_state)
 
 
-def _rearranged(table: np.ndarray, axis: int, rows: Rows, random: np.random.Generator) -> np.ndarray:
-    """A table by class with the given rows, and new ones near the mean."""
+def _rearrange(table: np.ndarray, axis: int, rows: Rows, random: np.random.Generator) -> np.ndarray:
+    """Returns a table by class with the given rows, and with new rows near the mean."""
     table = np.moveaxis(np.asarray(table), axis, 0)
     noise = random.standard_normal((len(rows), *table.shape[1:]))
     new = table.mean(axis=0) + SPREAD * table.std(axis=0) * noise

@@ -1,7 +1,8 @@
-"""What a checkpoint came of: data, step, settings, scores, versions. Others will read it: it has no paths.
+"""The provenance of a checkpoint: data, step, settings, scores, versions.
 
-Scores are those that the run itself (metrics.jsonl, evaluation/during_training.json) or `biggan_jax.evaluate`
-(evaluation.json) found at that step, with the network that they are measured by.
+It is published with an export, so it holds no paths. Scores come from the run itself (metrics.jsonl,
+evaluation/during_training.json) and from `biggan_jax.evaluate` (evaluation.json), if they evaluated that
+step. Each score names its feature network.
 """
 
 import datetime
@@ -24,7 +25,13 @@ OF_SCORE = ("value", "std", "standard_error")
 
 
 def provenance(workdir: epath.Path, config: ConfigDict, restored: Restored) -> dict[str, Any]:
-    """All of it, as JSON holds it."""
+    """Returns the provenance as JSON values.
+
+    Args:
+      workdir: Directory of the run.
+      config: Config of the run.
+      restored: The checkpoint.
+    """
     return {
         "format": "biggan_jax",
         "step": restored.step,
@@ -56,16 +63,16 @@ def _source_name(config: ConfigDict) -> str:
 
 
 def _scores(workdir: epath.Path, step: int) -> dict[str, Any]:
-    """By name, such as `fid@classifier`: the value, and how it was measured."""
-    found = {}
+    """Returns value and circumstances of each score, by its name, such as `fid@classifier`."""
+    scores = {}
     for name, reader in {FILE_NAME: _of_rows, "evaluation.json": _of_report}.items():
         try:
-            found |= reader(workdir, step)
+            scores |= reader(workdir, step)
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            logging.warning("%s holds no scores that can be read: %s", workdir / name, error)
-    return found
+            logging.warning("cannot read scores from %s: %s", workdir / name, error)
+    return scores
 
 
 def _of_rows(workdir: epath.Path, step: int) -> dict[str, Any]:

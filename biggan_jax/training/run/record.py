@@ -1,14 +1,14 @@
-"""What a run keeps in its workdir. Of several processes, the first alone has a record.
+"""The workdir of a run. Only the first process of a run has a record.
 
 workdir/config.json             the config in use
         classes.json            the classes' names, in the order of their labels
         metrics.jsonl           a row every `log_every` steps and at the last (see metrics.py)
         tensorboard/            the same
-        curves.png              the same, drawn
+        curves.png              the same as curves
         samples/real.png        real images, a class a column, to compare with
         samples/00001000.png    samples every `sample_every` steps and at the last, of the same latents
         checkpoints/00001000/   the state every `checkpoint_every` steps, at the last, on interruption
-        rollbacks.json          where the run collapsed, and where it went back to, if it did
+        rollbacks.json          the run's rollbacks: step of the collapse, reason, step gone back to
         metrics-1.jsonl         the rows up to the first rollback, and so on
 """
 
@@ -34,8 +34,17 @@ from biggan_jax.training.step.state import TrainState
 class Record:
     """The workdir of one run, and all that is written there.
 
+    Args:
+      workdir: Directory of the run.
+      config: The whole config.
+      source: Images of the run.
+
+    Attributes:
+      workdir: Directory of the run.
+      checkpoints: Checkpoints of the run.
+
     Raises:
-      UserError: the workdir cannot be written, here or in any method.
+      UserError: The workdir cannot be written, here or in any method.
     """
 
     def __init__(self, workdir: epath.Path, config: ConfigDict, source: Source):
@@ -46,22 +55,30 @@ class Record:
 
     @property
     def rollbacks(self) -> int:
-        """How many times the run has gone back."""
+        """Number of rollbacks so far."""
         return len(self._rollbacks)
 
     def restore(self, state: Any) -> Restored | None:
-        """The newest checkpoint that can be read, of the run as it is since its last rollback."""
+        """Reads the newest readable checkpoint, without those of a collapse that was rolled back.
+
+        Args:
+          state: State of the present config, for the expected tree, shapes and types.
+        """
         restored = self.checkpoints.restore_latest(state)
         if restored and self._rollbacks:
             back_to = self._rollbacks[-1]["to"]
-            # The run was killed before it could delete them: these are of the collapse.
+            # The run was killed during its rollback, before it had deleted the checkpoints of the collapse.
             if restored.step > back_to and Watch.from_json(restored.loop["watch"]).rollbacks < self.rollbacks:
                 self.checkpoints.delete_after(back_to)
                 return self.checkpoints.restore_latest(state)
         return restored
 
     def begin(self, step: int) -> None:
-        """Opens what rows are written to, for a run that is taken up at `step`."""
+        """Writes config, names of classes and real images, and opens the metrics.
+
+        Args:
+          step: Step at which the run begins or resumes.
+        """
         write_file(self.workdir / "config.json", json.dumps(config_to_json(self._config), indent=2).encode())
         write_file(
             self.workdir / CLASSES,
@@ -73,19 +90,27 @@ class Record:
         self._metrics = Metrics(self.workdir, step)
 
     def row(self, step: int, row: dict[str, float | None]) -> None:
-        """Writes a row of metrics."""
+        """Writes a row of metrics.
+
+        Args:
+          step: Step of the row.
+          row: Numbers by name.
+
+        Raises:
+          UserError: The row lacks `config.checkpoints.metric`.
+        """
         rules = self._config.checkpoints
-        of_evaluation = "@" in rules.metric  # which few rows have
+        of_evaluation = "@" in rules.metric  # few rows have such a score
         expected = not of_evaluation or any("@" in name for name in row)
         if rules.best and expected and rules.metric not in row:
             raise UserError(
-                f"config.checkpoints.metric = {rules.metric!r}: rows of metrics don't have it; choose one of "
+                f"config.checkpoints.metric = {rules.metric!r}: the rows of metrics lack it; choose one of "
                 f"{', '.join(sorted(row))}"
             )
         self._metrics.write(step, row)
 
     def draw(self, step: int, state: TrainState) -> None:
-        """Draws the sheet of samples of this step, and the curves so far."""
+        """Writes the sheet of samples of this step, and the curves so far."""
         write_file(
             self.workdir / "samples" / f"{step:08d}.png", samples_sheet(self._config, state, self._source)
         )
@@ -97,19 +122,31 @@ class Record:
     def save(
         self, step: int, state: TrainState, loop: dict[str, Any], scores: dict[str, float | None]
     ) -> None:
-        """Saves a checkpoint in the background, after the rows before it."""
+        """Saves a checkpoint in the background, after the rows before it.
+
+        Args:
+          step: Step of the state.
+          state: State of the run.
+          loop: JSON values to save beside the state.
+          scores: Numbers that may rank the checkpoint.
+        """
         self._metrics.flush()
         self.checkpoints.save(step, state, loop, scores)
 
     def note_rollback(self, collapse: Collapse, to: int) -> None:
-        """Notes, for good, that the run goes back to step `to`, and puts its rows so far aside."""
+        """Records a rollback permanently, and sets the rows so far aside.
+
+        Args:
+          collapse: Verdict that leads to the rollback.
+          to: Step of the checkpoint to go back to.
+        """
         self._rollbacks.append({"step": collapse.step, "seen": collapse.reason, "to": to})
         rows = self.workdir / FILE_NAME
         write_file(self.workdir / f"metrics-{self.rollbacks}.jsonl", rows.read_bytes())
         write_file(self.workdir / "rollbacks.json", json.dumps(self._rollbacks, indent=2).encode())
 
     def end(self) -> None:
-        """Closes what `begin` has opened; checkpoints stay open."""
+        """Closes the metrics; checkpoints stay open."""
         if self._metrics:
             self._metrics.close()
             self._metrics = None

@@ -1,4 +1,4 @@
-"""A run as its workdir holds it: its config, its classes' names, and its state at a checkpoint."""
+"""A saved run: its config, the names of its classes, and its state at a checkpoint."""
 
 import json
 import logging
@@ -18,17 +18,20 @@ CLASSES = "classes.json"
 
 
 def saved_config(workdir: epath.Path) -> ConfigDict:
-    """The config of the run in `workdir`.
+    """Reads the config of a run.
+
+    Args:
+      workdir: Directory of the run.
 
     Raises:
-      UserError: there is none, or it is not one of this version's.
+      UserError: The config is missing, damaged, or of another version of this package.
     """
     path = workdir / "config.json"
     try:
         saved = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(
-            f"--workdir={workdir}: no run here (there is no config.json); give the --workdir of "
+            f"--workdir={workdir}: no run here (no config.json); give the --workdir of "
             "python -m biggan_jax.train"
         ) from error
     except (OSError, ValueError) as error:
@@ -54,10 +57,15 @@ def recorded_loss(workdir: epath.Path) -> str:
 
 
 def restore(workdir: epath.Path, config: ConfigDict, step: int | None) -> Restored:
-    """The run's checkpoint of this step, or the newest that can be read.
+    """Reads a checkpoint of a run.
+
+    Args:
+      workdir: Directory of the run.
+      config: Config of the run.
+      step: Step of the checkpoint; None for the newest readable one.
 
     Raises:
-      UserError: there is none, or it cannot be read.
+      UserError: The checkpoint does not exist or cannot be read.
     """
     folder = workdir / "checkpoints"
     restored = None
@@ -73,23 +81,27 @@ def restore(workdir: epath.Path, config: ConfigDict, step: int | None) -> Restor
         checkpoints.close()
     if restored is None:
         raise UserError(
-            f"--workdir={workdir}: the run has no checkpoint yet; let it train to its first (config."
-            "checkpoint_every), or stop it with Ctrl-C, which saves one"
+            f"--workdir={workdir}: the run has no checkpoint yet; let it train to its first "
+            "(config.checkpoint_every), or stop it with Ctrl-C, which saves one"
         )
     return restored
 
 
 def best_step(workdir: epath.Path, config: ConfigDict) -> int:
-    """The step of the checkpoint that is best by `config.checkpoints.metric`.
+    """Returns the step of the best checkpoint by `config.checkpoints.metric`.
+
+    Args:
+      workdir: Directory of the run.
+      config: Config of the run.
 
     Raises:
-      UserError: the run keeps no best ones, or none of its checkpoints has that number.
+      UserError: The run does not keep its best checkpoints, or none of them has that number.
     """
     metric, folder = config.checkpoints.metric, workdir / "checkpoints"
     if not config.checkpoints.best:
         raise UserError(
-            "--best: this run does not keep its best checkpoints (config.checkpoints.best = 0); leave --best "
-            "out for the newest, or name one by --step"
+            "--best: this run does not keep its best checkpoints (config.checkpoints.best = 0); omit --best "
+            "for the newest, or give --step"
         )
     best = None
     if folder.is_dir():
@@ -98,14 +110,14 @@ def best_step(workdir: epath.Path, config: ConfigDict) -> int:
         checkpoints.close()
     if best is None:
         raise UserError(
-            f"--best: none of the checkpoints in {folder} has a {metric} yet; leave --best out for the "
-            "newest, or name one by --step"
+            f"--best: none of the checkpoints in {folder} has a {metric} yet; omit --best for the "
+            "newest, or give --step"
         )
     return best
 
 
 def recorded_class_names(workdir: epath.Path) -> tuple[str, ...]:
-    """The names that the run wrote down when it began; none if it is of an older version, or not begun."""
+    """Returns the class names that the run recorded; none if it is of an older version or has not begun."""
     try:
         names = json.loads((workdir / CLASSES).read_bytes())
     except (OSError, ValueError):
@@ -115,13 +127,17 @@ def recorded_class_names(workdir: epath.Path) -> tuple[str, ...]:
 
 
 def class_names(workdir: epath.Path, config: ConfigDict) -> tuple[str, ...]:
-    """A name for each label: as the run wrote them down, else as its images' source says, if that is at hand.
+    """Returns a name for each label, as the run recorded them or as its data source gives them.
 
-    Labels without a class are called `class 7`. With a warning, none at all if the names can't be found.
+    Labels without a class are called `class 7`. If neither has names, it warns and returns none.
+
+    Args:
+      workdir: Directory of the run.
+      config: Config of the run.
     """
     names, count = recorded_class_names(workdir) or _names_of_source(config), config.model.num_classes
     if len(names) > count:
-        logging.warning("%d names for %d classes: the names are left out", len(names), count)
+        logging.warning("%d names for %d classes: the names are not used", len(names), count)
         return ()
     return names and (*names, *(f"class {label}" for label in range(len(names), count)))
 
@@ -134,7 +150,7 @@ def _names_of_source(config: ConfigDict) -> tuple[str, ...]:
             raise DataError(f"{data.source} is not prepared on this machine")
         source = open_source(data.source, data.split, resolution=resolution, max_refused=data.max_refused)
     except (UserError, OSError) as error:
-        logging.warning("the classes will go by numbers, for their names were not found: %s", error)
+        logging.warning("classes are shown by number, because their names are unknown: %s", error)
         return ()
     return source.class_names
 
@@ -144,5 +160,5 @@ def _restore_step(checkpoints: Checkpoints, config: ConfigDict, step: int) -> Re
         return checkpoints.restore(step, abstract_state(config))
     except UserError:
         raise
-    except Exception as error:  # whatever a damaged file makes orbax or its libraries raise
-        raise UserError(f"--step={step}: its checkpoint cannot be read ({error}); choose another") from error
+    except Exception as error:  # a damaged file makes orbax or its libraries raise anything
+        raise UserError(f"--step={step}: cannot read this checkpoint ({error}); choose another") from error
