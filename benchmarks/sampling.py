@@ -1,19 +1,19 @@
-"""Images a second of BigGAN-deep, beside pytorch-pretrained-biggan with the same weights.
+"""Sampling speed of BigGAN-deep, compared with pytorch-pretrained-biggan on the same weights.
 
 Examples:
   python -m benchmarks.sampling
   python -m benchmarks.sampling --resolution=256 --batch_sizes=1,8 --rounds=3 --json
 
-Needs the extra `peers`. Weights are random, in the published shapes, written by pytorch-pretrained-biggan and
-read by `sampling.weights.huggingface`; before anything is timed, both must draw the same images. Each goes
-from latents in NumPy to images in NumPy, in float32, as its users call it: PyTorch eagerly and in inference
-mode, here through `Sampler.images`. On a CPU both have as many threads as the process has cores; where there
-is an accelerator, each takes the first that it can use.
+Needs the extra `peers`. The weights are random, in the published shapes, written by pytorch-pretrained-biggan
+and read by `exports.weights.huggingface`. Before the timing, both packages must generate the same images.
+Each call goes from latents in NumPy to images in NumPy, in float32, as users call it: PyTorch eagerly in
+inference mode, this package through `Sampler.images`. On a CPU both use as many threads as the process has
+cores. Each package uses the first accelerator that it supports, if there is one.
 
-A row for every batch size and way, all in one run, in rounds in which the ways take turns, so that what else
-the machine does is spread over all rows. × is images a second over those of pytorch-pretrained-biggan, by the
-medians of the rounds. A busy machine holds PyTorch up more than it does XLA, so there is the same of the
-fastest rounds, too: that is nearer to what an idle one would show.
+The table has one row for each batch size and package. The packages take turns in rounds, so other work of
+the machine is spread over all rows. × is the ratio of images per second to pytorch-pretrained-biggan, by the
+medians of the rounds. A busy machine delays PyTorch more than XLA, so the second × compares the fastest
+rounds, which are closer to an idle machine.
 """
 
 import dataclasses
@@ -41,27 +41,27 @@ from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import UserError
 
 HERE, PEER = "here", "pytorch"
-TRUNCATION = 0.4  # one that statistics are stored for
-TOLERANCE = 1e-4  # of images in [-1, 1]
-POWER_ITERATIONS = 3  # until a σ is near the largest singular value, as in trained weights
+TRUNCATION = 0.4  # a truncation with stored statistics
+TOLERANCE = 1e-4  # between pixels in [-1, 1]
+POWER_ITERATIONS = 3  # after these, σ is near the largest singular value, as in trained weights
 
-Draw = Callable[[np.ndarray, np.ndarray], np.ndarray]  # latents and labels to images f32[N, H, W, 3]
+Generate = Callable[[np.ndarray, np.ndarray], np.ndarray]  # latents, labels → images f32[N, H, W, 3]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A way at a batch size, and what was found.
+    """Result of one package at one batch size.
 
     Attributes:
-      batch_size: images of a call.
-      way: `HERE` or `PEER`, which is pytorch-pretrained-biggan.
-      device: what it ran on.
-      seconds: median of a call's.
-      images_per_second: of a call.
-      ratio: images a second over those of `PEER` at this batch size.
-      fastest_seconds: of a call's.
-      fastest_ratio: of the fastest calls.
-      difference: largest from the images of `PEER`, of pixels in [-1, 1].
+      batch_size: Images in a call.
+      way: `HERE`, or `PEER` for pytorch-pretrained-biggan.
+      device: Device that it ran on.
+      seconds: Median time of a call.
+      images_per_second: Images per second, by the median.
+      ratio: Ratio of images per second to `PEER` at this batch size.
+      fastest_seconds: Time of the fastest call.
+      fastest_ratio: Ratio of images per second to `PEER`, by the fastest calls.
+      difference: Largest difference to the images of `PEER`, for pixels in [-1, 1].
     """
 
     batch_size: int
@@ -76,40 +76,47 @@ class Row:
 
 
 def measure(
-    resolution: int, channels: int, batch_sizes: Sequence[int], rounds: int, tell: Callable[[str], None]
+    resolution: int, channels: int, batch_sizes: Sequence[int], rounds: int, report: Callable[[str], None]
 ) -> list[Row]:
-    """Times both ways.
+    """Times both packages.
+
+    Args:
+      resolution: Side of the images in pixels.
+      channels: Base width, the paper's ch.
+      batch_sizes: Images in a call.
+      rounds: Number of timed calls of each package at each batch size.
+      report: Function that receives lines of progress.
 
     Raises:
-      ValueError: they draw different images.
+      ValueError: If the packages generate different images.
     """
     import torch
 
-    logging.getLogger("pytorch_pretrained_biggan").setLevel(logging.WARNING)  # it tells its whole config
+    logging.getLogger("pytorch_pretrained_biggan").setLevel(logging.WARNING)  # It logs its whole config.
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    tell("making the weights")
+    report("writing the weights")
     with tempfile.TemporaryDirectory() as folder:
         write_random_weights(Path(folder), resolution, channels)
-        peer, there = of_peer(Path(folder))
-        ways = {PEER: peer, HERE: of_here(Path(folder))}
-    devices = {PEER: there, HERE: jax.devices()[0].device_kind}
+        peer, peer_device = peer_generator(Path(folder))
+        ways = {PEER: peer, HERE: package_generator(Path(folder))}
+    devices = {PEER: peer_device, HERE: jax.devices()[0].device_kind}
     random, rows = np.random.default_rng(0), []
     for size in batch_sizes:
         z = TRUNCATION * random.standard_normal((size, 128)).clip(-2, 2).astype(np.float32)
         labels = random.integers(0, 1000, size)
-        tell(f"batch size {size}: first images")
-        images = {way: draw(z, labels) for way, draw in ways.items()}
+        report(f"batch size {size}: first images")
+        images = {way: generate(z, labels) for way, generate in ways.items()}
         difference = float(np.abs(images[HERE] - images[PEER]).max())
         if not difference < TOLERANCE:
             raise ValueError(
-                f"the two draw different images: their pixels in [-1, 1] differ by {difference:.3g}"
+                f"the packages generate different images: pixels in [-1, 1] differ by {difference:.3g}"
             )
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(1, rounds + 1):
-            tell(f"batch size {size}: round {number} of {rounds}")
-            for way, draw in ways.items():
+            report(f"batch size {size}: round {number} of {rounds}")
+            for way, generate in ways.items():
                 start = time.perf_counter()
-                draw(z, labels)
+                generate(z, labels)
                 seconds[way].append(time.perf_counter() - start)
         median, fastest = (
             {way: pick(taken) for way, taken in seconds.items()} for pick in (statistics.median, min)
@@ -132,7 +139,7 @@ def measure(
 
 
 def write_random_weights(folder: Path, resolution: int, channels: int) -> None:
-    """A folder as pytorch-pretrained-biggan writes it, of its published widths times `channels` / 128."""
+    """Writes a folder of pytorch-pretrained-biggan with its published widths times `channels` / 128."""
     import torch
     from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 
@@ -148,7 +155,7 @@ def write_random_weights(folder: Path, resolution: int, channels: int) -> None:
     one = torch.eye(config.num_classes)[:1]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.startswith("generator.bn."):  # the package leaves them as it found the memory
+            if name.startswith("generator.bn."):  # The package does not initialise them.
                 parameter.normal_(float(name.endswith("weight")), 0.3)
             elif name.endswith("gamma"):
                 parameter.fill_(0.5)
@@ -163,8 +170,8 @@ def write_random_weights(folder: Path, resolution: int, channels: int) -> None:
     (folder / "config.json").write_text(config.to_json_string())
 
 
-def of_peer(folder: Path) -> tuple[Draw, str]:
-    """The peer's way, and the device it takes."""
+def peer_generator(folder: Path) -> tuple[Generate, str]:
+    """Returns the generator of pytorch-pretrained-biggan, and its device."""
     import torch
     from pytorch_pretrained_biggan import BigGAN
 
@@ -172,16 +179,16 @@ def of_peer(folder: Path) -> tuple[Draw, str]:
     model: Any = BigGAN.from_pretrained(str(folder)).eval().to(device)
     classes = torch.eye(model.config.num_classes)
 
-    def draw(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def generate(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             inputs = (torch.from_numpy(z).to(device), classes[labels].to(device))
             return model(*inputs, TRUNCATION).cpu().numpy().transpose(0, 2, 3, 1)
 
-    return draw, torch.cuda.get_device_name() if device == "cuda" else device
+    return generate, torch.cuda.get_device_name() if device == "cuda" else device
 
 
-def of_here(folder: Path) -> Draw:
-    """This package's way, on the first device."""
+def package_generator(folder: Path) -> Generate:
+    """Returns the generator of this package, on the first device."""
     from biggan_jax.exports.weights.huggingface import read_huggingface
     from biggan_jax.sampling.sampler import Sampler
 
@@ -190,12 +197,12 @@ def of_here(folder: Path) -> Draw:
 
 
 def table(rows: Sequence[Row], title: str) -> Table:
-    """The rows as a table."""
-    page = Table(title=title, box=box.SIMPLE, title_justify="left")
-    for column in ("batch", "way", "seconds", "images/s", "×", "fastest", "×", "differs by"):
-        page.add_column(column, justify="left" if column == "way" else "right", no_wrap=True)
+    """Returns the rows as a table."""
+    result = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for column in ("batch", "package", "seconds", "images/s", "×", "fastest", "×", "differs by"):
+        result.add_column(column, justify="left" if column == "package" else "right", no_wrap=True)
     for row in rows:
-        page.add_row(
+        result.add_row(
             str(row.batch_size),
             row.way,
             f"{row.seconds:.3f}",
@@ -205,7 +212,7 @@ def table(rows: Sequence[Row], title: str) -> Table:
             f"{row.fastest_ratio:.2f}",
             f"{row.difference:.1e}" if row.way != PEER else "",
         )
-    return page
+    return result
 
 
 def main(argv: Sequence[str]) -> int:
@@ -214,20 +221,19 @@ def main(argv: Sequence[str]) -> int:
     given = flags.FLAGS
     if not given.batch_sizes or not all(word.isdecimal() and int(word) for word in given.batch_sizes):
         raise UserError(
-            f"--batch_sizes={','.join(given.batch_sizes)}: give whole numbers above 0 with commas between "
-            "them"
+            f"--batch_sizes={','.join(given.batch_sizes)}: give integers above 0, separated by commas"
         )
     try:
         import pytorch_pretrained_biggan  # noqa: F401
     except ImportError as error:
-        raise UserError("this takes pytorch-pretrained-biggan: pip install -e '.[peers]'") from error
+        raise UserError("the benchmark needs pytorch-pretrained-biggan: pip install -e '.[peers]'") from error
     sizes = [int(word) for word in given.batch_sizes]
     resolution, channels = int(given.resolution), given.channels
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    rows = measure(resolution, channels, sizes, given.rounds, tell)
+    rows = measure(resolution, channels, sizes, given.rounds, report)
     if given.json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
     else:
@@ -239,10 +245,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    # Here, so that the tests can import all benchmarks: their flags share names.
-    flags.DEFINE_enum("resolution", "128", ["128", "256", "512"], "pixels a side")
+    # Defined here, since tests import all benchmarks and their flags share names.
+    flags.DEFINE_enum("resolution", "128", ["128", "256", "512"], "side of the images in pixels")
     flags.DEFINE_integer("channels", 128, "base width (the paper's ch)", lower_bound=8)
-    flags.DEFINE_list("batch_sizes", "1,16", "images of a call")
-    flags.DEFINE_integer("rounds", 5, "how often each way is timed", lower_bound=1)
-    flags.DEFINE_bool("json", False, "print JSON in place of the table")
+    flags.DEFINE_list("batch_sizes", "1,16", "images in a call, separated by commas")
+    flags.DEFINE_integer("rounds", 5, "timed calls of each package", lower_bound=1)
+    flags.DEFINE_bool("json", False, "print JSON instead of the table")
     cli.run(main)

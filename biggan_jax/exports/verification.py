@@ -2,8 +2,8 @@
 
 At the stored truncations (of many: the two ends and some between), this process generates a few images from
 memory, and the fresh process from the files. They must be equal, byte for byte. The StableHLO program
-compiles the same arithmetic in another way: its images may differ by one level of 255, or by one on average in
-bfloat16.
+compiles the same arithmetic in another way: its images may differ by one level of 255, in bfloat16 by one on
+average.
 """
 
 import os

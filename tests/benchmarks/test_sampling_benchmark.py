@@ -1,4 +1,4 @@
-"""The sampling benchmark without its peer: the table; what is said of wrong flags and a missing package."""
+"""The sampling benchmark without its peer: its table, and errors for wrong flags and a missing package."""
 
 import subprocess
 import sys
@@ -33,12 +33,10 @@ def test_batch_sizes_that_are_none_are_an_error_with_the_remedy(sizes):
     command = [sys.executable, "-m", "benchmarks.sampling", f"--batch_sizes={sizes}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
-    assert (
-        done.stderr == f"error: --batch_sizes={sizes}: give whole numbers above 0 with commas between them\n"
-    )
+    assert done.stderr == f"error: --batch_sizes={sizes}: give integers above 0, separated by commas\n"
 
 
 def test_without_the_other_package_the_extra_is_named():
     done = subprocess.run([sys.executable, "-c", ALONE + COMMAND], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
-    assert done.stderr == "error: this takes pytorch-pretrained-biggan: pip install -e '.[peers]'\n"
+    assert done.stderr == "error: the benchmark needs pytorch-pretrained-biggan: pip install -e '.[peers]'\n"

@@ -27,12 +27,12 @@ def test_both_draw_the_same_images_and_are_timed_by_turns():
 
 
 def test_different_images_are_not_timed(monkeypatch):
-    of_here = sampling.of_here
+    package_generator = sampling.package_generator
 
     def off(folder):
-        draw = of_here(folder)
+        draw = package_generator(folder)
         return lambda z, labels: draw(z, labels) + 1e-3
 
-    monkeypatch.setattr(sampling, "of_here", off)
-    with pytest.raises(ValueError, match="the two draw different images: .* differ by 0.001"):
+    monkeypatch.setattr(sampling, "package_generator", off)
+    with pytest.raises(ValueError, match="the two generate different images: .* differ by 0.001"):
         sampling.measure(128, channels=8, batch_sizes=[1], rounds=1, tell=lambda line: None)
