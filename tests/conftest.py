@@ -15,10 +15,11 @@ import compiling
 import pytest
 
 compiling.set_defaults(devices=4)
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest's workers inherit it
-    compiled = tempfile.mkdtemp(prefix="compiled-by-tests-")
-    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
-    compiling.set_cache(compiled)
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers, and the processes that tests start, inherit it
+    session = tempfile.mkdtemp(prefix="biggan-tests-")
+    atexit.register(shutil.rmtree, session, ignore_errors=True)
+    compiling.set_cache(os.path.join(session, "compiled"))
+    os.environ["BIGGAN_CACHE"] = os.path.join(session, "cache")  # not the user's
 
 import jax  # noqa: E402
 

@@ -27,11 +27,9 @@ def blobs():
 
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory, blobs):
-    """A folder, and the classifier that was trained into it with `SETTINGS`."""
+    """A folder, and its classifier with `SETTINGS`, which one worker trains into the session's cache."""
     folder = tmp_path_factory.mktemp("kept")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BIGGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return folder, classifier.obtain(*blobs, 3, folder, SETTINGS, Console(quiet=True))
+    return folder, classifier.obtain(*blobs, 3, folder, SETTINGS, Console(quiet=True))
 
 
 @pytest.fixture
