@@ -34,5 +34,5 @@ def test_different_images_are_not_timed(monkeypatch):
         return lambda z, labels: draw(z, labels) + 1e-3
 
     monkeypatch.setattr(sampling, "package_generator", off)
-    with pytest.raises(ValueError, match="the two generate different images: .* differ by 0.001"):
+    with pytest.raises(ValueError, match="the packages generate different images: .* differ by 0.001"):
         sampling.measure(128, channels=8, batch_sizes=[1], rounds=1, tell=lambda line: None)
