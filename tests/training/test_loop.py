@@ -27,6 +27,7 @@ from tiny_runs import (
     untimed,
 )
 
+from biggan_jax.evaluation.during_training import TrainingEvaluation
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.interruption import Interruption
 from biggan_jax.sampling.sampler import Sampler
@@ -176,6 +177,13 @@ def test_the_best_checkpoints_by_a_number_stay_and_so_do_those_of_every_so_many_
     assert kept == {best, 4, 6}
 
 
+def test_evaluations_without_a_way_to_evaluate_are_refused_before_anything_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "make_update", None)
+    config = make_config(**{"evaluation.every": 2})
+    with pytest.raises(ValueError, match="evaluation.every is not 0: give `open_evaluation`"):
+        loop.train(config, tmp_path)
+
+
 @pytest.mark.slow
 def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
     evaluation = {"every": 2, "network": "pixels:features", "num_samples": 40}
@@ -184,7 +192,7 @@ def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
         **{f"evaluation.{name}": value for name, value in evaluation.items()},
         **{"checkpoints.keep": 1, "checkpoints.best": 1, "checkpoints.metric": "fid@pixels:features"},
     )
-    assert loop.train(config, tmp_path) == 0
+    assert loop.train(config, tmp_path, TrainingEvaluation) == 0
     scores = {row["step"]: row["fid@pixels:features"] for row in rows(tmp_path)}
     assert scores.keys() == {2, 4, 6} and len(set(scores.values())) == 3
     restored = saved(tmp_path, config)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -78,7 +79,7 @@ PLAIN_KEYS = {key for panel in PANELS for key in panel.curves}
 NO_COLUMN = (np.zeros(0), np.zeros(0))
 
 
-def read_rows(path: Path) -> list[dict[str, float | None]]:
+def read_rows(path: Path | epath.Path) -> list[dict[str, float | None]]:
     """Reads the rows of a `metrics.jsonl`, without a last line that is still being written."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]

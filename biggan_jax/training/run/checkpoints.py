@@ -209,7 +209,7 @@ class Checkpoints:
           Exception: The checkpoint is damaged; orbax and its libraries raise many types.
         """
         items = ocp.args.Composite(config=ocp.args.JsonRestore(), loop=ocp.args.JsonRestore())
-        saved = self._manager.restore(step, args=items)
+        saved: Any = self._manager.restore(step, args=items)
         fields = saved.config["fields"]
         if saved.config["sha256"] != config_hash(fields):
             raise ValueError("its config has changed since it was saved: the hash differs")
@@ -217,7 +217,7 @@ class Checkpoints:
         self._refuse_another_architecture(step, fields, state)
         target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        restored = self._manager.restore(step, args=items)
+        restored: Any = self._manager.restore(step, args=items)
         return Restored(restored.state, step, fields, saved.loop)
 
     def _refuse_another_architecture(self, step: int, saved_config: dict[str, Any], state: Any) -> None:
@@ -286,7 +286,7 @@ def config_hash(fields: Mapping[str, Any]) -> str:
 
 def _preservation(rules: ConfigDict) -> dict[str, Any]:
     """Returns orbax's options to keep the newest, those of every `keep_every` steps, and the best."""
-    policies = [preservation_policy.LatestN(rules.keep)]
+    policies: list[Any] = [preservation_policy.LatestN(rules.keep)]
     if rules.keep_every:
         policies.append(preservation_policy.EveryNSteps(rules.keep_every))
     if not rules.best:

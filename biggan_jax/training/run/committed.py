@@ -1,4 +1,4 @@
-"""Whether a checkpoint is complete, told by its directory alone: without orbax, and without JAX."""
+"""The test whether a checkpoint is complete, by its directory alone: without orbax, and without JAX."""
 
 from etils import epath
 

@@ -73,6 +73,6 @@ def export_run(
 
 def _enable_cpu() -> None:
     """Enables JAX's CPU backend, on which `verify` compares, where only an accelerator was enabled."""
-    platforms = jax.config.jax_platforms
+    platforms = getattr(jax.config, "jax_platforms", None)
     if platforms and "cpu" not in platforms.split(","):
         jax.config.update("jax_platforms", f"{platforms},cpu")

@@ -13,7 +13,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -124,7 +125,9 @@ def model_of(name: str) -> ConfigDict:
     """
     source = locate(name)
     with _naming(name):
-        return read_model(source.folder) if source.is_export else saved_config(source.folder).model
+        return (
+            read_model(cast(Path, source.folder)) if source.is_export else saved_config(source.folder).model
+        )
 
 
 def locate(name: str) -> InitialSource:
@@ -140,7 +143,7 @@ def locate(name: str) -> InitialSource:
     if folder.parent.name == "checkpoints" and folder.name.isdigit():
         folder, step = folder.parent.parent, int(folder.name)
     try:
-        found = json.loads((folder / CONFIG).read_bytes())
+        config = json.loads((folder / CONFIG).read_bytes())
     except Exception as error:
         if not (is_storage_error(error) or isinstance(error, ValueError)):
             raise
@@ -150,7 +153,7 @@ def locate(name: str) -> InitialSource:
             f"config.init_from = {name!r}: {reason}; name an export, a run's workdir, or "
             "WORKDIR/checkpoints/STEP"
         ) from error
-    is_export = isinstance(found, dict) and found.get("format") == FORMAT
+    is_export = isinstance(config, dict) and config.get("format") == FORMAT
     return InitialSource(folder, is_export, step)
 
 
@@ -171,13 +174,16 @@ def _same(folder: epath.Path, workdir: epath.Path) -> bool:
 
 def _read(source: InitialSource) -> InitialNetworks:
     if source.is_export:
-        exported = read_export(source.folder, training=True)
+        exported = read_export(cast(Path, source.folder), training=True)
         generator = exported.generator or TrainedNetwork(exported.params, {})
         return InitialNetworks(exported.model, generator, exported.discriminator, exported.class_names)
     config = saved_config(source.folder)
     state = restore(source.folder, config, source.step).state
-    networks = (TrainedNetwork(one.params, one.u) for one in (state.generator, state.discriminator))
-    return InitialNetworks(config.model, *networks, recorded_class_names(source.folder))
+    generator, discriminator = (
+        TrainedNetwork(one.params, one.u) for one in (state.generator, state.discriminator)
+    )
+    names = recorded_class_names(source.folder)
+    return InitialNetworks(config.model, generator, discriminator, names)
 
 
 def _class_axis(path: str) -> int | None:
@@ -260,7 +266,8 @@ def _transferred(
     network: TrainedNetwork, fresh: NetworkState, rows: Rows, random: np.random.Generator, epsilon: float
 ) -> NetworkState:
     """Returns the initial network: trained weights, classes in their new rows, initial Adam moments."""
-    params, u = flatten_dict(network.params, sep="/"), dict(network.u)
+    params: dict[str, Any] = dict(flatten_dict(network.params, sep="/"))
+    u = dict(network.u)
     for path in sorted(params):
         axis = _class_axis(path)
         if rows is not None and axis is not None:
@@ -274,7 +281,9 @@ def _transferred(
     return NetworkState(unflatten_dict(params, sep="/"), u | jax.device_get(unknown), fresh.opt_state)
 
 
-def _rearrange(table: np.ndarray, axis: int, rows: Rows, random: np.random.Generator) -> np.ndarray:
+def _rearrange(
+    table: np.ndarray, axis: int, rows: Sequence[int | None], random: np.random.Generator
+) -> np.ndarray:
     """Returns a table by class with the given rows, and with new rows near the mean."""
     table = np.moveaxis(np.asarray(table), axis, 0)
     noise = random.standard_normal((len(rows), *table.shape[1:]))

@@ -115,7 +115,7 @@ def train(
 
 
 class _Start(NamedTuple):
-    """Where a run begins or resumes.
+    """The position from which a run begins or resumes.
 
     Attributes:
       step: Number of steps done.
@@ -133,7 +133,7 @@ class _Start(NamedTuple):
 
 
 class _End(NamedTuple):
-    """Where and why the steps ended, with all checkpoints written.
+    """The position at which a run ended, with the reason; all checkpoints are written.
 
     Attributes:
       step: Number of steps done.

@@ -51,7 +51,7 @@ class Record:
         self.workdir, self._config, self._source = workdir, config, source
         self.checkpoints = Checkpoints(workdir / "checkpoints", config)
         self._rollbacks = self._read_rollbacks()
-        self._metrics: Metrics | None = None
+        self._open_metrics: Metrics | None = None
 
     @property
     def rollbacks(self) -> int:
@@ -87,7 +87,7 @@ class Record:
         real = self.workdir / "samples" / "real.png"
         if not real.exists():
             write_file(real, real_sheet(self._config, self._source))
-        self._metrics = Metrics(self.workdir, step)
+        self._open_metrics = Metrics(self.workdir, step)
 
     def row(self, step: int, row: dict[str, float | None]) -> None:
         """Writes a row of metrics.
@@ -147,9 +147,15 @@ class Record:
 
     def end(self) -> None:
         """Closes the metrics; checkpoints stay open."""
-        if self._metrics:
-            self._metrics.close()
-            self._metrics = None
+        if self._open_metrics:
+            self._open_metrics.close()
+            self._open_metrics = None
+
+    @property
+    def _metrics(self) -> Metrics:
+        if self._open_metrics is None:
+            raise ValueError("call `begin` first")
+        return self._open_metrics
 
     def _read_rollbacks(self) -> list[dict[str, Any]]:
         path = self.workdir / "rollbacks.json"

@@ -1,4 +1,4 @@
-"""The schedule of a run: what is due after which step. An interval of 0 means never."""
+"""The schedule of a run: the tasks that are due after each call. An interval of 0 means never."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 
 class Due(NamedTuple):
-    """What is due after one call of the compiled program.
+    """The tasks that are due after one call of the compiled program.
 
     Attributes:
       row: Whether rows of metrics are due.
@@ -27,7 +27,7 @@ class Due(NamedTuple):
 
 
 def due_after(config: ConfigDict, before: int, step: int) -> Due:
-    """Returns what is due after a call that did the steps after `before` up to `step`."""
+    """Returns the tasks that are due after a call that did the steps after `before` up to `step`."""
     finished = step == config.total_steps
 
     def at(every: int) -> bool:

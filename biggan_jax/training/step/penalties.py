@@ -37,7 +37,7 @@ def gradient_penalty(logits_of: Callable[[jax.Array], jax.Array], images: jax.Ar
 
 
 class LogitAverages(NamedTuple):
-    """Moving averages of D's mean logits over whole batches, for LeCam regularisation.
+    """Moving averages of D's mean logits over global batches, for LeCam regularisation.
 
     Attributes:
       real: Average over real images, a float32 scalar.

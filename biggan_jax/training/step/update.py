@@ -44,7 +44,7 @@ Update = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 class DiscriminatorConstants(NamedTuple):
-    """What all D updates of one step share.
+    """Values that all D updates of one step share.
 
     Attributes:
       g_weights: G's normalised weights.
@@ -160,7 +160,7 @@ def discriminator_step(
 
     Args:
       settings: Settings of the step.
-      constants: What the D updates of this step share.
+      constants: Values that the D updates of this step share.
       carry: D and the averages of its logits, after the update before.
       sub_batch: Number of the update, its real images u8[B, H, W, 3] and their labels i32[B].
     """
@@ -191,7 +191,7 @@ def discriminator_loss(
 
     Args:
       settings: Settings of the step.
-      constants: What the D updates of this step share.
+      constants: Values that the D updates of this step share.
       averages: Averages of D's logits before this update.
       keys: Keys of this update.
       weights: D's normalised weights; the loss is differentiated by these.
@@ -228,7 +228,7 @@ def generator_step(
     generator: NormalizedNetwork,
     batch: GeneratorBatch,
 ) -> tuple[NetworkState, Metrics]:
-    """Updates G once, by the gradient of its loss and of what the config adds to it.
+    """Updates G once, with orthogonal regularisation and clamping if the config has them.
 
     Args:
       settings: Settings of the step.
