@@ -56,6 +56,7 @@ class Row:
 
 
 Pair = tuple[frechet.FeatureStatistics, frechet.FeatureStatistics]
+Distance = Callable[[frechet.FeatureStatistics, frechet.FeatureStatistics], float]
 
 
 def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[Row]:
@@ -77,9 +78,13 @@ def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[R
         return kept, streamed(sets[1], batch_size)
 
     def at_once() -> Pair:
-        return tuple(frechet.FeatureStatistics(x.mean(axis=0), np.cov(x, rowvar=False)) for x in sets)
+        first, second = (frechet.FeatureStatistics(x.mean(axis=0), np.cov(x, rowvar=False)) for x in sets)
+        return first, second
 
-    ways: dict[str, tuple[Callable[[], Pair], Callable[[*Pair], float]]] = {
+    ways: dict[
+        str,
+        tuple[Callable[[], Pair], Callable[[frechet.FeatureStatistics, frechet.FeatureStatistics], float]],
+    ] = {
         "here": (here, frechet.distance),
         "here, next": (following, frechet.distance),
         "scipy sqrtm": (at_once, by_sqrtm),
@@ -123,14 +128,14 @@ def streamed(rows: np.ndarray, batch_size: int) -> frechet.FeatureStatistics:
 
 def by_sqrtm(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics) -> float:
     """Computes FID with SciPy's matrix root."""
-    root = scipy.linalg.sqrtm(first.covariance @ second.covariance)
+    root = np.asarray(scipy.linalg.sqrtm(first.covariance @ second.covariance))
     return _fid(first, second, np.trace(root.real))
 
 
 def by_eigenvalues(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics) -> float:
     """Computes FID with the eigenvalues of the product, which is not symmetric."""
     eigenvalues = np.linalg.eigvals(first.covariance @ second.covariance)
-    return _fid(first, second, np.sqrt(eigenvalues.astype(complex)).real.sum())
+    return _fid(first, second, np.real(np.sqrt(eigenvalues.astype(complex))).sum())
 
 
 def _fid(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics, root: float) -> float:

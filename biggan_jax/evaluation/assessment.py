@@ -89,6 +89,7 @@ def assess(
     """
     training, held_out, samples = comparison.training, comparison.held_out, comparison.samples
     assert training is not None
+    real = held_out or training
     names, notes = reference.training.class_names, []
     if samples.labels is not None and samples.labels.max() >= len(names):
         samples = dataclasses.replace(samples, labels=None)
@@ -125,7 +126,7 @@ def assess(
         shuffled,
         network,
         names,
-        present=len(np.unique((held_out or training).labels)),
+        present=0 if real.labels is None else len(np.unique(real.labels)),
         searched=_searched(len(training), reference.training.num_examples),
         reasons=reasons,
     )

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -83,7 +84,7 @@ class TrainingEvaluation:
         if self._network is None:
             self._network = self._open()
         if self._statistics_of_real is None:
-            self._statistics_of_real = self._open_statistics()
+            self._statistics_of_real = self._open_statistics(self._network)
         network, reference, config = self._network, self._statistics_of_real, self._config
         sampler = Sampler(prepare_generator(config, params, u, [0.0]), batch_size=config.sampling.batch_size)
         samples = GeneratedImages(sampler, config.evaluation.num_samples, self._source.num_classes, SEED)
@@ -103,9 +104,9 @@ class TrainingEvaluation:
         )
         return network
 
-    def _open_statistics(self) -> FeatureStatistics:
+    def _open_statistics(self, network: FeatureNetwork) -> FeatureStatistics:
         """Returns the statistics of the real images, and writes a file with the conditions of all scores."""
-        network, config, resolution = self._network, self._config, self._config.model.resolution
+        config, resolution = self._config, self._config.model.resolution
         real = RealImages(self._source, config.evaluation.reference_images)
         about = {
             "network": network.identity.to_json(),
@@ -132,7 +133,7 @@ class TrainingEvaluation:
         images = getattr(self._source, "fingerprint", self._source.description)
         about = [signature, images, real.count, real.resolution]
         name = f"reference-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}.npz"
-        path = self._folder / name if self._folder is not None else None
+        path = cast(Path, self._folder / name) if self._folder is not None else None
         kept = None
         if path is not None and path.exists():
             try:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from rich.console import Console
 
 from biggan_jax.evaluation import scoring, shuffled_patches
@@ -92,14 +93,20 @@ def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult |
     if not first:
         return None
     if request.save_samples and kept:
-        write_samples(request.save_samples, *kept)
+        write_samples(request.save_samples, kept[0], _labels(kept))
     if request.save_statistics:
         write_statistics(request.save_statistics, comparison.statistics, _signature(network))
     if reference:
         accuracy = None
         if request.cas and kept:
             accuracy = measure_classification_accuracy(
-                *kept, reference, request.reference_images, settings, classifier, console
+                kept[0],
+                _labels(kept),
+                reference,
+                request.reference_images,
+                settings,
+                classifier,
+                console,
             )
         recognises = classifier is not None
         assessment = assess(comparison, reference, network.name, recognises, accuracy)
@@ -252,6 +259,12 @@ def _extract(
             network.name, of_real[0].statistics(), of_samples[0].statistics()
         ),
     )
+
+
+def _labels(kept: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:
+    """Returns the labels of samples, which those of a generator and those for CAS have."""
+    assert kept[1] is not None
+    return kept[1]
 
 
 def _signature(network: FeatureNetwork) -> str:

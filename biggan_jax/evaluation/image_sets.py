@@ -6,11 +6,12 @@ No set is held in memory: 50,000 images of 256 px would take 9 GiB.
 import abc
 import concurrent.futures
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from biggan_jax.data import ArraySource, Source, order
+from biggan_jax.data.records import RecordSource
 from biggan_jax.data.source import IN_MEMORY_BYTES
 from biggan_jax.runtime import processes
 from biggan_jax.runtime.errors import UserError
@@ -83,12 +84,12 @@ class GeneratedImages(ImageSet):
     ):
         self.count, self.resolution = count, sampler.resolution
         self._sampler, self._seed, self._truncation = sampler, seed, truncation
-        self.labels = np.arange(count, dtype=np.int32) % classes
+        self.labels = self._labels = np.arange(count, dtype=np.int32) % classes
 
     def batches(self, numbers: range, size: int) -> Iterator[ImageBatch]:
         """Generates the images with these indices; see `ImageSet.batches`."""
         for part in _parts(numbers, size):
-            labels = self.labels[part.start : part.stop]
+            labels = self._labels[part.start : part.stop]
             images = self._sampler.sample(labels, self._truncation, self._seed, part.start)
             yield ImageBatch(part.start, images, labels)
 
@@ -105,7 +106,8 @@ class ImagesInMemory(ImageSet):
         """Yields slices of the arrays; see `ImageSet.batches`."""
         for part in _parts(numbers, size):
             rows = slice(part.start, part.stop)
-            yield ImageBatch(part.start, self._images[rows], self.labels[rows] if self.labelled else None)
+            labels = None if self.labels is None else self.labels[rows]
+            yield ImageBatch(part.start, self._images[rows], labels)
 
 
 class RealImages(ImageSet):
@@ -143,7 +145,8 @@ class RealImages(ImageSet):
     ) -> list[concurrent.futures.Future[tuple[np.ndarray, np.ndarray]]]:
         rows = self._examples[part.start : part.stop]
         pieces = np.split(rows, range(READ_AT_ONCE, len(rows), READ_AT_ONCE))
-        return [pool.submit(self.source.examples, piece) for piece in pieces]
+        source = cast(RecordSource, self.source)
+        return [pool.submit(source.examples, piece) for piece in pieces]
 
 
 def load_images(images: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:

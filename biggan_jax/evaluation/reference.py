@@ -6,6 +6,7 @@ The blind spots need held-out images, which neither the generator nor the classi
 
 import dataclasses
 import re
+from typing import cast
 
 import jax
 from etils import epath
@@ -117,11 +118,12 @@ def open_network(
     if jax.process_count() == 1:
         return feature_network.open_feature_network(spec, resolution, console), None
     # The first process goes first, because it may have to download the weights to a shared disk.
-    network = None
-    for turn in (True, False):
-        if turn == (jax.process_index() == 0):
-            network = feature_network.open_feature_network(spec, resolution, console)
+    if jax.process_index() > 0:
         Replicas().broadcast(None)
+    network = feature_network.open_feature_network(spec, resolution, console)
+    if jax.process_index() == 0:
+        Replicas().broadcast(None)
+    Replicas().broadcast(None)
     return network, None
 
 
@@ -144,9 +146,12 @@ def obtain_classifier(
     refuse_without_held_out(reference)
     source, held_out = reference.training, reference.held_out
     trained = None
-    if folder is not None:
+    if folder is not None and held_out is not None:
         most = most_in_memory(source.resolution)
-        training, test = (load_images(RealImages(part, most)) for part in (source, held_out))
+        training, test = (
+            cast(classifiers.LabelledImages, load_images(RealImages(part, most)))
+            for part in (source, held_out)
+        )
         trained = classifiers.obtain(training, test, source.num_classes, folder, settings, console)
     return classifiers.broadcast(trained, source.resolution, source.num_classes, settings)
 

@@ -1,1 +1,1 @@
-"""Feature networks: Inception-v3, the classifier of a data set, and functions of the user's own."""
+"""Feature networks: Inception-v3, the classifier of a data set, and functions of the user."""

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import numpy as np
@@ -62,9 +63,9 @@ class Classifier:
     def hash(self) -> str:
         """Hash of the weights, 12 hexadecimal digits: scores compare only between equal hashes."""
         digest = hashlib.sha256()
-        for name, array in sorted(flatten_dict(self.variables, sep="/").items()):
+        for name, array in sorted(_flat(self.variables).items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:12]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -222,7 +223,7 @@ def _key(
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
     for array in (*training, *test):
         digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:12]
 
 
@@ -243,6 +244,10 @@ def _create(folder: epath.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def _flat(variables: Variables) -> dict[str, np.ndarray]:
+    return cast(dict[str, np.ndarray], flatten_dict(variables, sep="/"))
+
+
 def _serialise(classifier: Classifier) -> bytes:
     about = {
         "hash": classifier.hash,
@@ -250,14 +255,14 @@ def _serialise(classifier: Classifier) -> bytes:
         "test_accuracy": classifier.test_accuracy,
     }
     metadata = {name: json.dumps(value) for name, value in about.items()}
-    return safetensors.numpy.save(flatten_dict(classifier.variables, sep="/"), metadata)
+    return safetensors.numpy.save(_flat(classifier.variables), metadata)
 
 
 def _parse(content: bytes, untrained: Classifier) -> Classifier:
     tensors = safetensors.numpy.load(content)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     about = {name: json.loads(value) for name, value in header["__metadata__"].items()}
-    expected = flatten_dict(untrained.variables, sep="/")
+    expected = _flat(untrained.variables)
     if {name: x.shape for name, x in tensors.items()} != {name: x.shape for name, x in expected.items()}:
         raise ValueError("its tensors belong to another network")
     weights_hash = about.pop("hash")

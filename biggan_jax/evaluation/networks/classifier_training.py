@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import jax
 import numpy as np
@@ -66,14 +66,15 @@ def train(
     )
     about = {"shape": data[0].shape[1:], "num_classes": num_classes, "settings": dataclasses.asdict(settings)}
     with tempfile.TemporaryFile() as log, _process(log) as process:
+        inputs, outputs = _pipes(process)
         try:
-            process.stdin.write(json.dumps(about).encode() + b"\n")
+            inputs.write(json.dumps(about).encode() + b"\n")
             for images, labels in batches:
-                process.stdin.write(images.tobytes() + labels.tobytes())
-            process.stdin.close()
+                inputs.write(images.tobytes() + labels.tobytes())
+            inputs.close()
         except BrokenPipeError:
             pass  # the process has failed: its exit code and its output state the reason
-        weights = process.stdout.read()
+        weights = outputs.read()
         if process.wait():
             log.seek(0)
             lines = log.read().decode(errors="replace").strip()
@@ -124,9 +125,15 @@ def _process(log: BinaryIO) -> Iterator[subprocess.Popen]:
     finally:
         process.kill()
         process.wait()
-        for pipe in (process.stdin, process.stdout):
+        for pipe in _pipes(process):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
+
+
+def _pipes(process: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    """Returns the standard input and the standard output of the training process."""
+    assert process.stdin is not None and process.stdout is not None
+    return process.stdin, process.stdout
 
 
 def _make_step(
@@ -137,8 +144,11 @@ def _make_step(
         variables: Variables, opt_state: optax.OptState, images: jax.Array, labels: jax.Array
     ) -> tuple[Variables, optax.OptState]:
         def loss(params: Variables) -> tuple[jax.Array, Variables]:
-            (logits, _), averages = network.apply(
-                {**variables, "params": params}, images, training=True, mutable=["batch_stats"]
+            (logits, _), averages = cast(
+                tuple[tuple[jax.Array, jax.Array], Variables],
+                network.apply(
+                    {**variables, "params": params}, images, training=True, mutable=["batch_stats"]
+                ),
             )
             one_hot = jax.nn.one_hot(labels, network.num_classes)
             targets = optax.smooth_labels(one_hot, settings.label_smoothing)
@@ -202,7 +212,7 @@ def _optimizer(settings: ClassifierSettings, steps: int) -> optax.GradientTransf
         rate,
         weight_decay=settings.weight_decay,
         adam_learning_rate=lambda step: 0.3 * rate(step),
-        muon_weight_dimension_numbers=kernels,
+        muon_weight_dimension_numbers=cast(Any, kernels),
     )
 
 

@@ -63,7 +63,9 @@ def extract_features(
     """
     share = processes.share(images.count)
     widths = {"features": network.features_dim, "logits": network.logits_classes}
-    arrays = {kind: np.empty((len(share), width), np.float32) for kind, width in widths.items() if width}
+    arrays: dict[str, np.ndarray] = {
+        kind: np.empty((len(share), width), np.float32) for kind, width in widths.items() if width
+    }
     if images.labelled:
         arrays["labels"] = np.empty(len(share), np.int32)
     for part, features, logits in extract_batches(network, images, title, console):

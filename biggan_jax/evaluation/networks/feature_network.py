@@ -93,7 +93,7 @@ class FeatureNetwork:
         joined = {kind: np.concatenate(arrays) for kind, arrays in parts.items()}
         return joined["features"], joined.get("logits")
 
-    def _check(self, kind: str, part: np.ndarray, width: int) -> np.ndarray:
+    def _check(self, kind: str, part: np.ndarray | None, width: int | None) -> np.ndarray:
         part = np.asarray(part, np.float32)
         if part.shape != (self.batch_size, width):
             raise UserError(

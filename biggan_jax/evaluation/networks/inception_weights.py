@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +110,7 @@ def convert(state: State, name: str) -> dict[str, Any]:
     )
     kernels = {
         path[:-1]: leaf.shape
-        for path, leaf in flatten_dict(network["params"]).items()
+        for path, leaf in cast(Mapping[tuple[str, ...], Any], flatten_dict(network["params"])).items()
         if path[-1] == "kernel"
     }
     _check(state, _expected(kernels), name)

@@ -6,6 +6,8 @@ Parts that a run has not written are left out; samples from a file have none of 
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -159,7 +161,7 @@ def _curves(report: Report, workdir: epath.Path) -> Iterator[Html]:
     """Yields the curves of the run, with the reason why its scores differ from those above."""
     path = workdir / FILE_NAME
     try:
-        rows = read_rows(path)
+        rows = read_rows(cast(Path, path))
         figures = draw_panels(rows, recorded_loss(workdir))
     except ValueError as error:
         yield element("p", f"{path} cannot be read: {error}", class_="note")

@@ -106,8 +106,8 @@ def distance_of_features(first: ArrayLike, second: ArrayLike) -> float:
     x, y = ((z - z.mean(axis=0)) / np.sqrt(len(z) - 1) for z in (x, y))
     if min(len(x), len(y)) > x.shape[1]:
         # Triangular factors in their place reduce the problem to D × D.
-        x, y = (np.linalg.qr(z, mode="r") for z in (x, y))
-    return _assemble(difference, (x**2).sum(), (y**2).sum(), scipy.linalg.svdvals(x @ y.T).sum())
+        x, y = (np.asarray(np.linalg.qr(z, mode="r")) for z in (x, y))
+    return _assemble(difference, (x**2).sum(), (y**2).sum(), np.sum(scipy.linalg.svdvals(x @ y.T)))
 
 
 def _assemble(difference: np.ndarray, first: float, second: float, root: float) -> float:

@@ -35,7 +35,7 @@ def blocks(features: np.ndarray, centre: np.ndarray) -> Iterator[Block]:
     """Yields blocks of one size of f[N, D] minus `centre` f[D]."""
     size = min(LARGEST_BLOCK, 1 << max(3, (len(features) - 1).bit_length()))
     for start in range(0, len(features), size):
-        rows = np.float32(features[start : start + size] - centre)
+        rows = np.asarray(features[start : start + size] - centre, np.float32)
         padding = (0, size - len(rows))
         squares = np.pad((rows**2).sum(axis=1), padding, constant_values=np.inf)
         yield Block(start, len(rows), jnp.asarray(np.pad(rows, (padding, (0, 0)))), jnp.asarray(squares))

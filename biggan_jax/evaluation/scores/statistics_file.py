@@ -43,8 +43,8 @@ def read_statistics(path: Path, features: int | None = None, network: str | None
     if network is not None and named is not None and named != network:
         raise UserError(f"{path} comes from the network {named}, not {network}: their FIDs do not compare")
     _check(path, mean, covariance, features)
-    symmetric = np.float64(covariance)
-    return FeatureStatistics(np.float64(mean), (symmetric + symmetric.T) / 2, count)
+    symmetric = np.asarray(covariance, np.float64)
+    return FeatureStatistics(np.asarray(mean, np.float64), (symmetric + symmetric.T) / 2, count)
 
 
 def write_statistics(path: Path, statistics: FeatureStatistics, network: str) -> None:
@@ -57,7 +57,7 @@ def write_statistics(path: Path, statistics: FeatureStatistics, network: str) ->
     if statistics.count is not None:
         arrays["count"] = np.array(statistics.count)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     write_file(path, buffer.getvalue())
 
 
