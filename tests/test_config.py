@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from biggan_jax.config import ConfigError, default_config, validate
+from biggan_jax.config import FIELDS, ConfigError, default_config, validate
+from biggan_jax.config.allowed import Choice, Number
+from biggan_jax.config.fields import SECTIONS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # finetune.py is nothing by itself: tests/training/test_initialization.py has its tests.
@@ -249,3 +251,28 @@ def test_unknown_missing_and_mistyped_fields_are_refused():
     assert any(line.startswith("config.model.generator_channels = (1, '2'): give a tuple") for line in found)
     assert sum("config.extra" in line for line in found) == 1
     assert len(found) == 1 + 6
+
+
+def test_every_field_has_a_section_a_valid_default_and_a_sentence():
+    for name, field in FIELDS.items():
+        assert name.rpartition(".")[0] in SECTIONS
+        assert field.allowed.remedy(field.default, field.default) is None
+        assert field.meaning[0].isupper() or field.meaning[0] == "γ" or field.meaning[0].isdigit()
+        assert field.meaning.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "text", "good", "bad"),
+    [
+        (Number(minimum=1), "1 or more", [1, 10**9], [0, -1, math.inf, math.nan]),
+        (Number(above=0), "a number above 0", [1e-30], [0, -1, math.inf, math.nan]),
+        (Number(minimum=0, below=1), "0 or more, below 1", [0, 0.999], [1, -0.1]),
+        (Number(minimum=0, maximum=1), "0 or more, at most 1", [0, 1], [1.1]),
+        (Number(minimum=0, below=2**32), "0 or more, below 2**32", [2**32 - 1], [2**32]),
+        (Choice(("a", "b")), "one of 'a', 'b'", ["a"], ["", "c"]),
+    ],
+)
+def test_the_described_range_is_the_one_that_is_checked(allowed, text, good, bad):
+    assert str(allowed) == text
+    assert all(allowed.remedy(value, good[0]) is None for value in good)
+    assert all(allowed.remedy(value, good[0]) for value in bad)

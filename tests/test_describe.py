@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from biggan_jax.config import validate
+from biggan_jax.config import config_to_json, default_config, flatten, validate
 from biggan_jax.models.description import describe
+from biggan_jax.training.step.losses import LOSSES
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -148,3 +149,39 @@ def test_command_describes_512_pixels_in_seconds_without_touching_a_device(words
         assert networks["generator"]["parameters"] == 82_296_804
     else:
         assert "82,296,804" in result.stdout and "512×512×96" in result.stdout
+
+
+def fields(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "biggan_jax.describe", "--fields", *words],
+        cwd=REPOSITORY,
+        env={"PATH": "", "JAX_PLATFORMS": "none-such", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_fields_lists_every_field_of_the_default_config_with_its_default():
+    rows = json.loads(fields("--json").stdout)
+    defaults = flatten(config_to_json(default_config()))
+    assert {row["field"]: row["default"] for row in rows} == defaults
+    assert all(set(row) == {"field", "section", "type", "default", "allowed", "meaning"} for row in rows)
+    (loss,) = (row for row in rows if row["field"] == "loss")
+    assert loss["allowed"] == f"one of {', '.join(map(repr, LOSSES))}"
+
+
+def test_fields_with_a_config_and_overrides_shows_their_values():
+    rows = json.loads(fields("--json", "--config=cifar10", "--config.seed=7").stdout)
+    values = {row["field"]: row["value"] for row in rows}
+    assert values["seed"] == 7 and values["batch_size"] == 50 and values["model.generator_channels"] == []
+    table = fields("--config=cifar10").stdout
+    line = next(line for line in table.splitlines() if line.split()[:1] == ["batch_size"])
+    assert line.split()[1:3] == ["2048", "50"]
+
+
+def test_describe_without_a_config_or_fields_is_an_error():
+    done = subprocess.run(
+        [sys.executable, "-m", "biggan_jax.describe"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: give --config=NAME")

@@ -128,7 +128,9 @@ def test_latents_that_are_not_normal_are_stored_untruncated_alone(tmp_path, monk
 
 
 def test_what_cannot_be_is_refused_before_any_work(workdir, tmp_path, monkeypatch):
-    monkeypatch.setattr("biggan_jax.training.run.averaged_generator.ready", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(
+        "biggan_jax.training.run.averaged_generator.prepare_generator", lambda *_, **__: 1 / 0
+    )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
     with pytest.raises(UserError, match="mine exists already"):

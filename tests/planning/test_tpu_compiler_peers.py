@@ -145,6 +145,6 @@ def test_the_command_refuses_a_batch_for_any_slice_before_compiling_even_beside_
     assert result.returncode == 2 and result.stdout == ""
     # Nothing of libtpu's complaints about not being on a TPU.
     assert result.stderr.splitlines() == [
-        "error: config.batch_size = 30: it is shared by 8 replicas (devices), each of which works through 1 "
-        "micro-batches, and must be a multiple of 8; give 32, for example"
+        "error: config.batch_size = 30: the batch is divided among 8 replicas (devices), and on each into 1 "
+        "micro-batches: it must be a multiple of 8; give 32, for example"
     ]
