@@ -106,7 +106,7 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) ->
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     try:
         try:
-            app.run(main, flags_parser=functools.partial(_parse_or_help, arguments=arguments))
+            app.run(main, flags_parser=functools.partial(parse, arguments=arguments))
         except SystemExit:
             sys.stdout.flush()  # an error that the interpreter's own exit raises could not be caught
             raise
@@ -129,15 +129,6 @@ def _reader_left(error: BaseException) -> bool:
     return bool(poll.poll(0))  # otherwise the pipe is another one, or a socket
 
 
-def _parse_or_help(argv: Sequence[str], arguments: bool) -> list[str]:
-    before_arguments = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
-    if any(word in HELP for word in before_arguments):
-        docstring = sys.modules["__main__"].__doc__ or f"{argv[0]} [flags]"
-        print(help_text(docstring, FLAGS.get_key_flags_for_module(sys.argv[0]), GROUPS), end="")
-        raise SystemExit(0)
-    return parse(argv, arguments=arguments)
-
-
 def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments: bool = False) -> list[str]:
     """Parses `argv` into `flag_values`, and returns the words that are no flags.
 
@@ -150,6 +141,8 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments:
       UserError: A flag or config field is unknown, a value is of the wrong type, the config file is missing
         or broken, no config is given, or an argument that is not a flag stands where none may be.
     """
+    if flag_values is FLAGS:
+        _answer_help(argv)
     try:
         rest = flag_values(argv)
     except SystemExit as asked:  # --helpfull and its kin: absl exits with 1, as if asking were a mistake
@@ -166,6 +159,15 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments:
     if len(rest) > 1 and not arguments:
         raise UserError(f"{rest[1]!r} is not a flag: write --name=value (--help lists the flags)")
     return rest
+
+
+def _answer_help(argv: Sequence[str]) -> None:
+    """Prints the help of the command and exits, if a word before `--` asks for it."""
+    words = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
+    if any(word in HELP for word in words):
+        docstring = sys.modules["__main__"].__doc__ or f"{argv[0]} [flags]"
+        print(help_text(docstring, FLAGS.get_key_flags_for_module(sys.argv[0]), GROUPS), end="")
+        raise SystemExit(0)
 
 
 def _missing_config(argv: Sequence[str], flag_values: flags.FlagValues) -> str | None:

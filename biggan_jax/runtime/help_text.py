@@ -47,7 +47,7 @@ def _entries(command_flags: Sequence[flags.Flag]) -> Iterator[str]:
         name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
         meaning, default = _split_default(flag.help or "")
         notes = "; ".join(note for note in _notes(flag, default) if note)
-        text = f"{name}: {meaning}{f' ({notes})' if notes else ''}"
+        text = f"{name}: {meaning[:1].upper()}{meaning[1:]}{f' ({notes})' if notes else ''}"
         yield textwrap.fill(
             text,
             WIDTH,
