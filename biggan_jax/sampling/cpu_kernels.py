@@ -26,7 +26,6 @@ from biggan_jax.models.generator import Generator
 from biggan_jax.models.layers import Conv
 from biggan_jax.models.parameter_tree import Tree, flatten, unflatten
 
-Path = tuple[str, ...]  # of a layer in its network: ("block_0", "conv_1")
 Kernels = Mapping[str, jax.Array]  # by the path of the weight: "block_0/conv_1/kernel"
 
 FEW_PIXELS = 64  # Batches of so many pixels are convolved by a matrix product.

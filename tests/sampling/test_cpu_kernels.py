@@ -4,10 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_exports import LATENT, make_exported
 
 from biggan_jax.models.convolution import conv, upsample_conv
+from biggan_jax.models.networks import make_generator
+from biggan_jax.models.parameter_tree import flatten
 from biggan_jax.sampling import cpu_kernels
-from biggan_jax.sampling.cpu_kernels import convolve, transform
+from biggan_jax.sampling.cpu_kernels import convolve, convolving_with, pre_transform, transform
+from biggan_jax.sampling.generation import generate
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +66,24 @@ def test_tiles_lose_little_of_float32():
 def test_bfloat16_has_no_bits_to_lose_to_tiles():
     kernel = jnp.zeros((3, 3, 512, 4), jnp.float32)
     assert transform(conv, kernel, 8, jnp.bfloat16).shape == kernel.shape
+
+
+@pytest.mark.parametrize("fields", [{}, {"model.remat": True}], ids=["plain", "rematerialised"])
+def test_a_generator_convolves_with_its_transformed_kernels_in_place_of_its_own(monkeypatch, fields):
+    exported = make_exported(**fields)
+    generator, statistics = make_generator(exported.model), exported.statistics[0.5]
+    z, labels = normal((3, LATENT), 6).astype(jnp.float32), jnp.arange(3, dtype=jnp.int32)
+    others, kernels = pre_transform(generator, LATENT, exported.params)
+    leaves = flatten(exported.params)
+    large = {path for path, leaf in leaves.items() if path.endswith("/kernel") and leaf.shape[:2] == (3, 3)}
+    assert set(kernels) == large
+    assert set(flatten(others)) == set(leaves) - set(kernels)
+
+    used, convolve = [], cpu_kernels.convolve
+    monkeypatch.setattr(cpu_kernels, "convolve", lambda x, kernel: used.append(kernel) or convolve(x, kernel))
+    with convolving_with(kernels):
+        images = generate(generator, others, statistics, z, labels)
+    assert len(used) == len(kernels)
+    expected = generate(generator, exported.params, statistics, z, labels)
+    assert len(used) == len(kernels)  # outside of the context none is used
+    np.testing.assert_allclose(images, expected, atol=1e-5)
