@@ -162,7 +162,7 @@ def test_a_run_with_many_large_sheets_makes_a_page_that_a_phone_can_load(workdir
     for step in range(10, 10 * SHEETS + 1, 10):
         (workdir / "samples" / f"{step:08d}.png").write_bytes(buffer.getvalue())
     pictures = dict.fromkeys(("evaluation.png", "nearest.png"), buffer.getvalue())
-    content = render_html(make_report(classes=1000), pictures, workdir)
+    content = render_html(Report.from_json(make_report(classes=1000)), pictures, workdir)
     assert len(content.encode()) < 10e6
     assert min(picture.width for picture in Page(content).images()[:-1]) >= 300
 
@@ -185,7 +185,7 @@ def test_the_page_says_what_made_it_and_by_which_config(workdir):
         f"jax{jax.__version__}",
         f"flax{flax.__version__}",
         f"python{platform.python_version()}",
-        f"judged on{device}",
+        f"evaluated on{device}",
         "seed12345",
         "model.generator_channels[1, 1, 1]",
     ):
