@@ -1,4 +1,4 @@
-"""`biggan_jax.load` in a process of its own: what it imports, and what it says of mistakes."""
+"""`biggan_jax.load` in a process of its own: its imports, its images and its errors."""
 
 import json
 import subprocess
@@ -36,16 +36,16 @@ def folder(tmp_path):
     return tmp_path / "export"
 
 
-def test_loading_and_drawing_take_no_training_code_and_give_the_same_images(folder, capsys):
+def test_loading_and_sampling_import_no_training_code_and_give_the_same_images(folder, capsys):
     done = subprocess.run([sys.executable, "-c", LOAD, folder], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     jax_takes = {"scipy"}
-    assert not (HEAVY - jax_takes) & set(found["packages"])
+    assert not (HEAVY - jax_takes) & set(result["packages"])
     expected = Sampler(make_exported()).sample(["sandal", 2], truncation=0.7, seed=3)
-    np.testing.assert_array_equal(np.array(found["images"], np.uint8), expected)
+    np.testing.assert_array_equal(np.array(result["images"], np.uint8), expected)
     with capsys.disabled():
-        print(f" [imported in {found['seconds']:.2f} s, JAX aside]", end="")
+        print(f" [imported in {result['seconds']:.2f} s, JAX aside]", end="")
 
 
 def test_importing_the_package_alone_imports_nothing_else():
@@ -65,6 +65,6 @@ def test_a_path_may_be_text_and_settings_are_handed_on(folder):
     assert difference.max() <= 1
 
 
-def test_what_is_no_export_is_an_error_for_the_person(tmp_path):
+def test_a_folder_that_is_no_export_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="is no export"):
         biggan_jax.load(tmp_path)

@@ -1,4 +1,4 @@
-"""Generators of a few pixels that are ready to draw, with random numbers in every place."""
+"""Exported generators of a few pixels, with random numbers in all parameters and statistics."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def make_config(**fields):
 
 
 def make_exported(truncations=(0.5, 1.0, 0.0), kind="threshold", training=False, names=NAMES, **fields):
-    """`training` adds both networks as they are trained."""
+    """Makes an exported generator; `training` adds both trained networks."""
     model, rng = make_config(**fields).model, np.random.default_rng(0)
     z, labels = jnp.zeros((2, model.latent_dim)), jnp.zeros(2, jnp.int32)
     shapes = jax.eval_shape(make_generator(model).init, jax.random.key(0), z, labels)
@@ -68,7 +68,7 @@ def make_exported(truncations=(0.5, 1.0, 0.0), kind="threshold", training=False,
 
 
 def assert_same(one: ExportedGenerator, other: ExportedGenerator):
-    """All that an export holds, bit for bit."""
+    """Compares all parts of two exports bit for bit."""
     for name in ("model", "truncation_kind", "class_names", "provenance"):
         assert getattr(one, name) == getattr(other, name), name
 

@@ -1,4 +1,4 @@
-"""The page to play with, driven in a real browser."""
+"""The playground page, driven in a real browser."""
 
 import dataclasses
 import io
@@ -120,7 +120,9 @@ def changed(browser, before):
     return now if len(now) == 8 and not set(now) & set(before) else None
 
 
-def test_other_classes_and_truncations_draw_other_pictures_and_two_can_be_joined(address, browser, generator):
+def test_other_classes_and_truncations_give_other_images_and_two_can_be_interpolated(
+    address, browser, generator
+):
     browser.get(address)
     first = wait_for(lambda: changed(browser, []))
     enlarged = generator.sample([0] * 8)[0].repeat(6, axis=0).repeat(6, axis=1)

@@ -98,7 +98,7 @@ def test_a_set_that_was_killed_while_it_was_joined_is_joined_again(sampler, tmp_
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a flipped bit", "another shape"])
-def test_a_damaged_part_is_drawn_again(damage, sampler, tmp_path, monkeypatch):
+def test_a_damaged_part_is_sampled_again(damage, sampler, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         kill_at_part(patch, 3)
         with pytest.raises(Killed):
@@ -141,7 +141,7 @@ def test_a_finished_set_is_not_overwritten(sampler, tmp_path):
     assert (tmp_path / "set.npz").read_bytes() == b"precious"
 
 
-def test_too_little_space_is_told_before_anything_is_drawn(sampler, tmp_path, monkeypatch):
+def test_too_little_space_is_reported_before_anything_is_sampled(sampler, tmp_path, monkeypatch):
     size = 3 * SIZE**2
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=46 * size - 1))
     monkeypatch.setattr(sampler, "images", None)

@@ -129,11 +129,11 @@ def test_images_are_the_same_alone_in_parts_and_all_at_once(sampler, ten):
     )
 
 
-def test_drawing_nothing_gives_no_images(sampler):
+def test_sampling_nothing_gives_no_images(sampler):
     assert sampler.images(np.zeros((0, LATENT)), []).shape == (0, SIZE, SIZE, 3)
 
 
-def test_drawing_by_seed_and_position_uses_the_truncation(sampler, config):
+def test_sampling_by_seed_and_position_uses_the_truncation(sampler, config):
     labels = np.array([0, 1, 2, 0, 1])
     z = sample_latents(jax.random.key(7), jnp.arange(5), LATENT, truncation=config.sampling.truncation)
     np.testing.assert_array_equal(sampler.sample(labels, seed=7), sampler.images(z, labels))
@@ -193,7 +193,7 @@ def test_the_number_of_devices_changes_no_bit_of_statistics_or_images(config, pa
     np.testing.assert_array_equal(one.sample(labels, seed=2), several.sample(labels, seed=2))
 
 
-def test_a_sequence_drawn_in_parts_is_the_one_drawn_at_once(sampler):
+def test_a_sequence_sampled_in_parts_is_the_one_sampled_at_once(sampler):
     labels = np.arange(10) % CLASSES
     whole = sampler.sample(labels, seed=3)
     parts = [sampler.sample(labels[:3], seed=3), sampler.sample(labels[3:], seed=3, start=3)]
@@ -201,7 +201,9 @@ def test_a_sequence_drawn_in_parts_is_the_one_drawn_at_once(sampler):
     assert (whole[3:] != sampler.sample(labels[3:], seed=3)).any()
 
 
-def test_weights_of_one_class_draw_that_class_and_halves_the_mean_of_two_embeddings(sampler, config, params):
+def test_weights_of_one_class_generate_that_class_and_halves_the_mean_of_two_embeddings(
+    sampler, config, params
+):
     z = sampler.latents(3, seed=1)
     one_hot = np.eye(CLASSES)[[2, 0, 1]]
     np.testing.assert_array_equal(sampler.images(z, one_hot), sampler.images(z, [2, 0, 1]))
