@@ -289,10 +289,7 @@ def test_a_reader_that_stays_gets_everything_and_the_code_is_the_commands():
 def test_help_shows_examples_and_flags_and_succeeds():
     result = command("--help")
     assert result.returncode == 0
-    assert (
-        "python -m biggan_jax.describe --config=imagenet128 --config.model.channels=64"
-        in result.stdout
-    )
+    assert "python -m biggan_jax.describe --config=imagenet128 --config.model.channels=64" in result.stdout
     assert "--config: Name of a shipped config" in result.stdout and "--[no]json" in result.stdout
 
 
