@@ -181,11 +181,11 @@ def test_mirroring_is_learnt_only_if_asked_for(tmp_path):
     flipped = obtain(training, test, 2, tmp_path, settings, Console(quiet=True))
     plain = dataclasses.replace(settings, random_flip=False)
     unflipped = obtain(training, test, 2, tmp_path, plain, Console(quiet=True))
-    seen, unseen = (
+    with_mirroring, without = (
         (logits[:, 0] - logits[:, 1]).mean()
         for logits in (flipped.predict(mirrored), unflipped.predict(mirrored))
     )
-    assert seen > unseen + 0.5
+    assert with_mirroring > without + 0.5
 
 
 def test_gathering_pixels_loses_none_and_keeps_neighbours_together():

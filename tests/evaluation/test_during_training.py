@@ -41,7 +41,7 @@ def scores(workdir, **fields):
     return evaluation(workdir, **fields).scores(state.ema_params, state.generator.u)
 
 
-def test_the_numbers_are_those_of_the_judge_with_as_many_samples(workdir):
+def test_the_numbers_are_those_of_the_evaluator_with_as_many_samples(workdir):
     found = scores(workdir)
     config = make_config(**{"sampling.truncation": 0.5})  # of the sheets, not of scores
     assert scores(workdir, **{"sampling.truncation": 0.5}) == found
@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_the_judge_with_as_many_samples(workdir):
     assert about["reference_images"] == 300
 
 
-def test_a_second_evaluation_and_a_resumed_run_look_at_no_real_image_again(workdir, monkeypatch):
+def test_a_second_evaluation_and_a_resumed_run_extract_no_features_of_real_images_again(workdir, monkeypatch):
     state = random_state(make_config())
     first = evaluation(workdir)
     found = first.scores(state.ema_params, state.generator.u)
@@ -123,12 +123,12 @@ def test_progress_is_shown_where_there_is_a_terminal(workdir):
 
 
 def test_few_images_leave_some_processes_without_any(monkeypatch):
-    """As if the second of two processes had seen none: its moments say nothing, and are no obstacle."""
+    """As if the second of two processes had no images: its empty moments change nothing."""
     from biggan_jax.evaluation.scores.moments import Moments
 
-    seen = Moments()
-    seen.update(np.random.default_rng(0).normal(size=(5, 3)))
-    packed = [seen.pack(), Moments().pack()]
+    moments = Moments()
+    moments.update(np.random.default_rng(0).normal(size=(5, 3)))
+    packed = [moments.pack(), Moments().pack()]
     width = max(map(len, packed))
 
     def both(numbers):
@@ -137,5 +137,5 @@ def test_few_images_leave_some_processes_without_any(monkeypatch):
         return np.stack([np.pad(row, (0, width - len(row))) for row in packed])
 
     monkeypatch.setattr(extraction, "_of_each", both)
-    merged = extraction.merge_across_processes(seen).statistics()
-    np.testing.assert_array_equal(merged.covariance, seen.statistics().covariance)
+    merged = extraction.merge_across_processes(moments).statistics()
+    np.testing.assert_array_equal(merged.covariance, moments.statistics().covariance)

@@ -1,4 +1,4 @@
-"""What a look keeps of images, and how much memory that takes."""
+"""The extracted features of images, and the memory that they take."""
 
 import tracemalloc
 
@@ -21,32 +21,34 @@ def network(images):
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_features_logits_and_labels_come_in_the_order_of_the_images_and_watchers_see_all(labelled):
-    labels, watched = np.arange(COUNT, dtype=np.int32), []
+def test_features_logits_and_labels_come_in_the_order_of_the_images_and_observers_get_all(labelled):
+    labels, observed = np.arange(COUNT, dtype=np.int32), []
     images = ImagesInMemory(IMAGES, labels if labelled else None)
 
-    def watch(part, features):
-        watched.append((part.start, len(part.images), features[0]))
+    def observe(part, features):
+        observed.append((part.start, len(part.images), features[0]))
 
-    seen = extract_features(
-        from_function("mixing", network, 2), images, "looking", Console(quiet=True), watch
+    extracted = extract_features(
+        from_function("mixing", network, 2), images, "features", Console(quiet=True), observe
     )
     features, logits = network(IMAGES)
-    np.testing.assert_allclose(seen.features, features, rtol=1e-5, atol=1e-2)
-    np.testing.assert_array_equal(seen.logits, logits)
-    assert (seen.labels is not None) == labelled
+    np.testing.assert_allclose(extracted.features, features, rtol=1e-5, atol=1e-2)
+    np.testing.assert_array_equal(extracted.logits, logits)
+    assert (extracted.labels is not None) == labelled
     if labelled:
-        np.testing.assert_array_equal(seen.labels, labels)
-    assert [start for start, _, _ in watched] == list(np.cumsum([0] + [n for _, n, _ in watched])[:-1])
-    np.testing.assert_array_equal([row for _, _, row in watched], [seen.features[at] for at, _, _ in watched])
+        np.testing.assert_array_equal(extracted.labels, labels)
+    assert [start for start, _, _ in observed] == list(np.cumsum([0] + [n for _, n, _ in observed])[:-1])
+    np.testing.assert_array_equal(
+        [row for _, _, row in observed], [extracted.features[at] for at, _, _ in observed]
+    )
 
 
 def test_features_stand_in_memory_only_once():
     opened, images = from_function("mixing", network, 2), ImagesInMemory(IMAGES, None)
     tracemalloc.start()
     try:
-        seen = extract_features(opened, images, "looking", Console(quiet=True))
+        extracted = extract_features(opened, images, "features", Console(quiet=True))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1.5 * seen.features.nbytes
+    assert peak < 1.5 * extracted.features.nbytes

@@ -38,7 +38,7 @@ def sheet(width=30, shade=0):
 
 @pytest.fixture
 def workdir(tmp_path):
-    """Of a run that was judged while it trained: rows of metrics, three sheets and one of real images."""
+    """The directory of a run that was evaluated during training, with rows of metrics and four sheets."""
     (tmp_path / "config.json").write_text(json.dumps(config_to_json(make_config(seed=12345))))
     (tmp_path / "samples").mkdir()
     for step in (10, 20, 100):

@@ -72,7 +72,7 @@ def test_missing_surplus_and_misshapen_tensors_are_named():
     with pytest.raises(UserError) as caught:
         convert(state, "my.pth")
     message = str(caught.value)
-    assert message.startswith("my.pth is of another network")
+    assert message.startswith("my.pth holds another network")
     assert "missing: Mixed_5b.branch1x1.bn.running_mean, Mixed_7c.branch_pool.conv.weight;" in message
     assert "surplus: AuxLogits.fc.weight;" in message
     assert "of another shape: fc.weight [1000, 2048] in place of [1008, 2048])" in message
@@ -83,7 +83,7 @@ def test_another_networks_file_is_named_without_listing_all_of_it():
         convert({"weight": np.zeros(2)}, "name")
     assert len(str(caught.value)) < 600
     for other in ([1, 2], {"state_dict": {}}, {"epoch": 3}):
-        with pytest.raises(UserError, match="no state dict"):
+        with pytest.raises(UserError, match="not a state dict"):
             convert(other, "name")
 
 
@@ -153,7 +153,7 @@ def test_kept_weights_that_were_damaged_are_downloaded_anew(cache, published, mo
     assert len(asked) == 1
     (cache / KEPT).write_bytes(content)
     if damage == "a flipped bit":
-        with pytest.raises(UserError, match="tensors are not those that were written"):
+        with pytest.raises(UserError, match="tensors differ from those that were written"):
             obtain(cache / KEPT, QUIET)
 
 

@@ -22,9 +22,9 @@ def features(images):
 def test_of_more_images_than_are_wanted_the_first_are_taken_whole_and_shuffled(monkeypatch, most):
     monkeypatch.setattr(shuffled_patches, "MOST", most)
     network = from_function("mixing", features, 8)
-    watcher = shuffled_patches.ShuffledPatchesCollector(network, 8, seed=3)
-    extract_features(network, ImagesInMemory(IMAGES, None), "looking", Console(quiet=True), watcher)
-    found, count = watcher.statistics(), min(most, len(IMAGES))
+    collector = shuffled_patches.ShuffledPatchesCollector(network, 8, seed=3)
+    extract_features(network, ImagesInMemory(IMAGES, None), "features", Console(quiet=True), collector)
+    found, count = collector.statistics(), min(most, len(IMAGES))
     sets = {True: IMAGES[:count], False: shuffle_patches(IMAGES[:count], seed=3)}
     assert found.keys() == {(by, whole) for by in ("network", "thumbnails") for whole in sets}
     for whole, images in sets.items():
@@ -36,9 +36,9 @@ def test_of_more_images_than_are_wanted_the_first_are_taken_whole_and_shuffled(m
 def test_a_process_whose_share_lies_beyond_that_has_nothing_to_add(monkeypatch):
     monkeypatch.setattr(shuffled_patches, "MOST", 100)
     network = from_function("mixing", features, 8)
-    watcher = shuffled_patches.ShuffledPatchesCollector(network, 8, seed=3)
-    watcher(ImageBatch(0, IMAGES[:100], None), features(IMAGES[:100]))
-    before = watcher.statistics()
-    watcher(ImageBatch(100, IMAGES[100:], None), features(IMAGES[100:]))
-    for key, statistics in watcher.statistics().items():
+    collector = shuffled_patches.ShuffledPatchesCollector(network, 8, seed=3)
+    collector(ImageBatch(0, IMAGES[:100], None), features(IMAGES[:100]))
+    before = collector.statistics()
+    collector(ImageBatch(100, IMAGES[100:], None), features(IMAGES[100:]))
+    for key, statistics in collector.statistics().items():
         np.testing.assert_array_equal(statistics.covariance, before[key].covariance)

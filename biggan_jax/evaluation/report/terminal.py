@@ -88,7 +88,7 @@ def score_rows(report: Report) -> Iterator[ScoreRow]:
 
 def sections(report: Report) -> Group:
     """Returns the five sections, a paragraph each."""
-    parts: list[RenderableType] = [Text("Beyond the Inception Score", "bold")]
+    parts: list[RenderableType] = [Text("Blind spots of the Inception Score", "bold")]
     for section in report.blind_spots:
         title = Text(f"{section.number}. {section.title}")
         if section.measured:

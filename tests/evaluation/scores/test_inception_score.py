@@ -63,9 +63,9 @@ def test_hosts_and_batches_get_the_score_of_all_at_once():
 
 def test_what_is_packed_for_other_hosts_comes_out_as_it_was_even_of_a_host_that_saw_nothing():
     logits = draw(53)
-    seen, nothing = InceptionScoreSums(53), InceptionScoreSums(53)
-    seen.update(np.arange(53), logits)
-    packed = [sums.pack(classes=8) for sums in (nothing, seen)]
+    whole, nothing = InceptionScoreSums(53), InceptionScoreSums(53)
+    whole.update(np.arange(53), logits)
+    packed = [sums.pack(classes=8) for sums in (nothing, whole)]
     assert len(packed[0]) == len(packed[1]) and packed[0].dtype == np.uint32
     whole = InceptionScoreSums.unpack(packed[0], 53)
     whole.merge(InceptionScoreSums.unpack(packed[1], 53))

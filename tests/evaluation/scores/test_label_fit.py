@@ -1,4 +1,4 @@
-"""The fit of labels: its numbers by hand, and its verdict on networks whose classes fit or don't."""
+"""The fit of labels: its numbers by hand, and its result for networks whose classes fit or do not."""
 
 import dataclasses
 
@@ -53,8 +53,10 @@ def test_a_set_of_two_of_the_networks_classes_makes_is_meaningless():
 
 def test_classes_that_the_network_lacks_are_named():
     labels = labels_of()
-    seen = np.where(labels < 8, labels, labels_of(classes=8, seed=3))  # 8 and 9 pass for any of the others
-    found = label_fit(logits_of(seen, 8), labels, logits_of(labels_of(classes=8, seed=1), 8))
+    predicted = np.where(
+        labels < 8, labels, labels_of(classes=8, seed=3)
+    )  # 8 and 9 pass for any of the others
+    found = label_fit(logits_of(predicted, 8), labels, logits_of(labels_of(classes=8, seed=1), 8))
     assert found.unknown_classes == (8, 9)
     assert found.flagged and not found.meaningful
     assert found.agreement == pytest.approx(0.8, abs=0.02)
