@@ -1,4 +1,4 @@
-"""The input pipeline: images a second for each core, beside the loader that everybody writes.
+"""Measures the input pipeline in images a second for each core, beside a common Pillow loader.
 
 Examples:
   python -m benchmarks.input
@@ -6,20 +6,20 @@ Examples:
   python -m benchmarks.input --long_edge=4000 --count=20
   python -m benchmarks.input --batches=10000
 
-A row for every way, all on the same files in one run, in rounds, so that what else the machine does is spread
-over all rows; a number is the median of its rounds. It is images per CPU second, of all threads together,
-which is what one core does; × is the ratio to the first row.
+Each loader has a row. All rows read the same files in one run, in rounds, which spreads the machine's other
+work over all rows; a number is the median over rounds. It is images per CPU second of all threads together,
+which is the rate of one core; × is the ratio to the first row.
 
 All rows are batches of shuffled pictures, half of them mirrored. `Pillow loader` opens a file, converts to
-RGB, crops the centre, resizes (bilinear, as torchvision's Resize), makes a float array of it and stacks a
-batch: what a worker of a PyTorch DataLoader does, without the way to the trainer. The others are as training
-gets them: from the folder of JPEGs, from the set that biggan_jax.prepare writes of it, and from memory.
+RGB, crops the centre, resizes (bilinear, as torchvision's Resize), makes a float array and stacks a batch, as
+a worker of a PyTorch DataLoader does, without the transfer to the trainer. The other rows are the batches of
+training: from a folder of JPEGs, from the set that biggan_jax.prepare writes, and from memory.
 
-The second table is what one host of a pod must deliver at batch 2048 with two D batches a step, and how many
-cores like those of this machine do it. v3-128 is taken to make --steps_per_second; the others as much more as
-their chips' published peaks are higher (v3 123, v4 275, v5e 197 TFLOP/s in bfloat16).
+The second table shows the images that one host of a pod must deliver at batch 2048 with two D batches a step,
+and the number of cores that do it at the measured rates. It assumes --steps_per_second for v3-128, and scales
+the other pods by the published peaks of their chips (biggan_jax/runtime/chips.py).
 
---batches=N reads so many of `prepared` instead and shows the process's memory meanwhile.
+--batches=N instead reads N batches of `prepared` and prints the memory of the process.
 """
 
 import contextlib
@@ -45,23 +45,33 @@ from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.source import Source
 from biggan_jax.data.writing import write_prepared
 from biggan_jax.runtime import cli
+from biggan_jax.runtime.chips import CHIPS
 
 BATCH_SIZE = 128
 GLOBAL_BATCH, D_STEPS = 2048, 2
-# Hosts, and the peak of all chips in PFLOP/s.
-PODS = {"v3-128": (16, 64 * 0.123), "v4-128": (16, 64 * 0.275), "v5e-64": (16, 64 * 0.197)}
+# Hosts and peak TFLOP/s of slices with 64 chips; a chip of v3 is two devices.
+PODS = {
+    "v3-128": (16, 128 * CHIPS["v3"].peak_tflops),
+    "v4-128": (16, 64 * CHIPS["v4"].peak_tflops),
+    "v5e-64": (16, 64 * CHIPS["v5e"].peak_tflops),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A way, and the images that it gives per CPU second."""
+    """The rate of one loader.
+
+    Attributes:
+      way: Name of the loader.
+      images_per_core_second: Images per CPU second.
+    """
 
     way: str
     images_per_core_second: float
 
 
 def measure(folder: Path, resolution: int, rounds: int, seconds: float) -> list[Row]:
-    """Times every way on the pictures of a folder."""
+    """Measures all loaders on the pictures of a folder."""
     with contextlib.ExitStack() as stack:
         output = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "prepared"
         write_prepared(open_splits(f"folder:{folder}", resolution, 0.01), str(output), 0.01)
@@ -77,23 +87,23 @@ def measure(folder: Path, resolution: int, rounds: int, seconds: float) -> list[
         for _ in range(rounds):
             for way, begin in ways.items():
                 rates[way].append(rate(begin(), seconds))
-    return [Row(way, statistics.median(found)) for way, found in rates.items()]
+    return [Row(way, statistics.median(measured)) for way, measured in rates.items()]
 
 
 def rate(stream: Generator[int, None, None], seconds: float) -> float:
-    """Images per CPU second; the stream has ended then, and reads ahead at nobody else's cost."""
+    """Returns the images per CPU second of a stream, and closes it, so that it stops reading ahead."""
     for _ in range(4):  # more than are read ahead
         next(stream)
     start, used, images = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds or not images:
         images += next(stream)
-    found = images / (time.process_time() - used)
+    images_per_second = images / (time.process_time() - used)
     stream.close()
-    return found
+    return images_per_second
 
 
 def pillow_loader(folder: Path, resolution: int) -> Generator[int, None, None]:
-    """The ordinary way; counts the images of each batch."""
+    """Yields the size of each batch that a common Pillow loader makes."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     rng = np.random.default_rng(0)
     while True:
@@ -103,7 +113,7 @@ def pillow_loader(folder: Path, resolution: int) -> Generator[int, None, None]:
 
 
 def load(path: Path, resolution: int, mirror: bool) -> np.ndarray:
-    """f32[3, resolution, resolution] in [-1, 1]."""
+    """Loads a picture as f32[3, resolution, resolution] in [-1, 1]."""
     image = Image.open(path).convert("RGB")
     side = min(image.size)
     left, top = ((size - side) // 2 for size in image.size)
@@ -115,14 +125,14 @@ def load(path: Path, resolution: int, mirror: bool) -> np.ndarray:
 
 
 def pipeline(source: Source) -> Generator[int, None, None]:
-    """Batches as training gets them; counts the images of each."""
+    """Yields the size of each batch that training gets from a source."""
     order = {"batch_size": BATCH_SIZE, "d_steps": 1, "seed": 0, "random_flip": True}
     for batch in batches(source, **order):
         yield batch["labels"].size
 
 
 def make_photographs(folder: Path, count: int, long_edge: int = 500) -> None:
-    """JPEGs of 4:3, a quarter of them upright; of 500×375 pixels they weigh what ImageNet's do, 110 kB."""
+    """Writes JPEGs of 4:3, a quarter of them upright; at 500×375 pixels they have ImageNet's 110 kB."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     for number in range(count):
@@ -138,17 +148,17 @@ def make_photographs(folder: Path, count: int, long_edge: int = 500) -> None:
 
 
 def memory_over(source: Source, count: int) -> dict[int, float]:
-    """The process's memory in MiB after batches, at ten and more points on the way."""
-    found = {}
+    """Returns the memory of the process in MiB at ten or more numbers of batches."""
+    memory = {}
     for number, _ in enumerate(itertools.islice(pipeline(source), count), start=1):
         if number % max(1, count // 10) == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            found[number] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-    return found
+            memory[number] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return memory
 
 
 def rates_table(rows: Sequence[Row], title: str) -> Table:
-    """A line for each way."""
+    """Returns a table with a line for each loader."""
     table = Table(title=title, box=box.SIMPLE_HEAD)
     for name, justify in (("way", "left"), ("images/s a core", "right"), ("×", "right")):
         table.add_column(name, justify=justify)
@@ -159,7 +169,7 @@ def rates_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def demand(steps_per_second: float) -> dict[str, float]:
-    """Images a second that one host of each pod must deliver."""
+    """Returns the images a second that one host of each pod must deliver."""
     base = PODS["v3-128"][1]
     return {
         pod: GLOBAL_BATCH * D_STEPS * steps_per_second * peak / base / hosts
@@ -168,7 +178,7 @@ def demand(steps_per_second: float) -> dict[str, float]:
 
 
 def demand_table(rows: Sequence[Row], steps_per_second: float) -> Table:
-    """A line for each pod: what a host must deliver, and the cores it takes each way."""
+    """Returns a table with a line for each pod: the demand on a host, and the cores for it by loader."""
     table = Table(
         title=f"a host's share of {D_STEPS} batches of {GLOBAL_BATCH} a step, and the cores for it",
         box=box.SIMPLE_HEAD,
@@ -185,7 +195,7 @@ def demand_table(rows: Sequence[Row], steps_per_second: float) -> Table:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures, and prints what was found."""
+    """Measures, and prints the results."""
     del argv
     with contextlib.ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -197,11 +207,11 @@ def main(argv: Sequence[str]) -> None:
             write_prepared(
                 open_splits(f"folder:{folder}", flags.FLAGS.resolution, 0.01), str(temporary / "out"), 0.01
             )
-            found = memory_over(
+            memory = memory_over(
                 prepared.open_records(str(temporary / "out"), "train", flags.FLAGS.resolution),
                 flags.FLAGS.batches,
             )
-            for number, mebibytes in found.items():
+            for number, mebibytes in memory.items():
                 print(f"{number:8,} batches  {mebibytes:8,.1f} MiB")
             return
         rows = measure(folder, flags.FLAGS.resolution, flags.FLAGS.rounds, flags.FLAGS.seconds)
@@ -217,14 +227,20 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Here, so that the tests can import all benchmarks: their flags share names.
-    flags.DEFINE_string("images", None, "a folder of JPEGs (default: made up, as large as ImageNet's)")
-    flags.DEFINE_integer("count", 400, "how many are made up", lower_bound=1)
-    flags.DEFINE_integer("long_edge", 500, "pixels of their longer edge", lower_bound=16)
+    # Defined here so that tests can import all benchmarks, whose flags share names.
+    flags.DEFINE_string(
+        "images", None, "folder of JPEGs; by default random pictures with the size of ImageNet's"
+    )
+    flags.DEFINE_integer("count", 400, "number of random pictures", lower_bound=1)
+    flags.DEFINE_integer("long_edge", 500, "pixels of the longer edge of random pictures", lower_bound=16)
     flags.DEFINE_integer("resolution", 128, "pixels a side", lower_bound=8)
-    flags.DEFINE_integer("rounds", 3, "how often each way is timed", lower_bound=1)
-    flags.DEFINE_float("seconds", 3.0, "that each way reads for in a round", lower_bound=0.0)
-    flags.DEFINE_float("steps_per_second", 1.5, "of v3-128: 150,000 steps in 28 hours", lower_bound=0.0)
-    flags.DEFINE_integer("batches", 0, "watch the memory over so many batches", lower_bound=0)
+    flags.DEFINE_integer("rounds", 3, "number of rounds over all loaders", lower_bound=1)
+    flags.DEFINE_float("seconds", 3.0, "seconds for which each loader reads in a round", lower_bound=0.0)
+    flags.DEFINE_float(
+        "steps_per_second", 1.5, "steps a second of v3-128: 150,000 steps in 28 hours", lower_bound=0.0
+    )
+    flags.DEFINE_integer(
+        "batches", 0, "number of batches over which to print the memory; 0 measures the rates", lower_bound=0
+    )
     flags.DEFINE_bool("json", False, "print JSON in place of the tables")
     cli.run(main)

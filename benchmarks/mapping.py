@@ -1,12 +1,11 @@
-"""What `replicas.mapping` costs: pmap and shard_map by turns, in as many processes as it is started in.
+r"""Measures the cost of `replicas.mapping`: pmap and shard_map alternate, in any number of processes.
 
   python -m benchmarks.mapping --config=configs/fashion_mnist.py
-  python launch/local.py --processes=4 --devices=1 -- python -m benchmarks.mapping \\
+  python launch/local.py --processes=4 --devices=1 -- python -m benchmarks.mapping \
       --config=configs/fashion_mnist.py --config.batch_size=8
 
-Both mappings do the same step on batches of noise, and one that only passes the state on, which leaves the
-mapping's own work. Of each one's times the median counts, and their ratio is what another machine may have in
-common with this one.
+Both mappings run the training step on batches of noise, and a step that only returns the state, whose time is
+that of the mapping itself. Times are medians; their ratio may carry over to other machines.
 """
 
 import dataclasses
@@ -16,14 +15,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from biggan_jax.runtime import cli
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints a row for each mapping."""
+    """Measures both mappings, and prints a row for each."""
     del argv
-    from biggan_jax.runtime import processes  # here: --help need not wait for JAX
+    from biggan_jax.runtime import processes  # imported late, so that --help is quick
 
     place = (flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id)
     processes.join(*place)
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
         _measure(flags.FLAGS.config, flags.FLAGS.rounds)
 
 
-def _measure(config: Any, rounds: int) -> None:
+def _measure(config: ConfigDict, rounds: int) -> None:
     import jax
     import numpy as np
 
@@ -87,7 +87,7 @@ class _Run:
 
 
 def _pass_on(state: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
-    """A step that changes nothing: what is left is the mapping's own work."""
+    """Returns the state as it is, so that only the work of the mapping remains."""
     from jax import lax
 
     from biggan_jax.runtime.replicas import AXIS
@@ -96,8 +96,8 @@ def _pass_on(state: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
-    # Here, so that the tests can import all benchmarks: their flags share names.
+    # Defined here so that tests can import all benchmarks, whose flags share names.
     cli.define_config()
-    flags.DEFINE_integer("rounds", 20, "steps of each kind, by turns", lower_bound=1)
+    flags.DEFINE_integer("rounds", 20, "number of steps of each kind, which alternate", lower_bound=1)
     cli.define_processes()
     cli.run(main)

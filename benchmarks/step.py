@@ -5,21 +5,19 @@ Examples:
   python -m benchmarks.step --config=configs/fashion_mnist.py --micro_batches=1,8 --dtypes=float32 --json
   python -m benchmarks.step --config=configs/imagenet128.py --dtypes=bfloat16 --batch_sizes=64,128,256,512
 
-A row for every combination, all in one run, on all devices, with images of noise: no data is needed. One
-state goes through all of them, in rounds of a few steps each, so that what else the machine does is spread
-over all rows; a speed is the median of its rounds. × is the ratio to the first row.
+Each combination has a row. All rows run in one process, on all devices, with images of noise, so no data is
+needed. One state passes through all of them in rounds of a few steps, which spreads the machine's other work
+over all rows; a speed is the median over rounds. × is the ratio to the first row.
 
-Memory is that of one device. `compiled` is the compiler's plan: arguments, temporaries, and results that are
-not written over arguments. `measured` is the most that the device's allocator has had in use, where it keeps
-count (CPUs don't); it never falls, so rows that did not raise it have none. TFLOP/s are those of convolutions
-and matrix products, forward and backward, without what rematerialisation does again. The share of the
-devices' peak is of bfloat16's, for bfloat16 rows on devices whose peak is known.
+Memory is that of one device. `compiled` is the compiler's plan: arguments, temporaries, and results that do
+not overwrite arguments. `measured` is the allocator's peak, where the allocator counts it (CPUs do not); it
+never falls, so a row that did not raise it has none. TFLOP/s count convolutions and matrix products, forward
+and backward, without rematerialisation. The share of peak is for bfloat16 rows on devices with a known peak.
 """
 
 import dataclasses
 import itertools
 import json
-import re
 import statistics
 import sys
 import time
@@ -35,30 +33,30 @@ from ml_collections import ConfigDict
 from biggan_jax.config import validate
 from biggan_jax.models import flops
 from biggan_jax.runtime import cli
+from biggan_jax.runtime.chips import peak_tflops
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.step.state import abstract_state, create_state
 from biggan_jax.training.step.update import make_update
 
-# Dense TFLOP/s in bfloat16 of what JAX calls a device (a core of TPU v3, a chip of the others), from the
-# makers' data sheets. The first pattern that is found in the device's name counts.
-PEAK_TFLOPS = {
-    r"H200": 989.0,
-    r"H100 PCIe": 756.0,
-    r"H100 NVL": 835.0,
-    r"H100": 989.0,
-    r"A100": 312.0,
-    r"TPU v3": 61.5,
-    r"TPU v4$": 275.0,
-    r"TPU v5 lite|TPU v5e": 197.0,
-    r"TPU v5": 459.0,
-    r"TPU v6": 918.0,
-}
-
 
 @dataclasses.dataclass
 class Row:
-    """A setting, and what was found: None where it is not known, or the row ran out of memory."""
+    """A setting and its results; None for a result that is not known, or if the row ran out of memory.
+
+    Attributes:
+      batch_size: Images of one update, over all devices.
+      micro_batches: Micro-batches of each batch.
+      remat: Whether blocks are recomputed in the backward pass.
+      dtype: Dtype in which layers compute.
+      compiled_bytes: Memory of one device in the compiler's plan.
+      measured_bytes: Peak of the allocator.
+      steps_per_second: Median over rounds.
+      images_per_second: Real images of all D updates.
+      tflops: TFLOP/s of all devices together.
+      share_of_peak: Share of the devices' peak.
+      out_of_memory: Whether the row ran out of memory.
+    """
 
     batch_size: int
     micro_batches: int
@@ -67,16 +65,22 @@ class Row:
     compiled_bytes: int | None = None
     measured_bytes: int | None = None
     steps_per_second: float | None = None
-    images_per_second: float | None = None  # real images, of all D updates
-    tflops: float | None = None  # a second, of all devices together
+    images_per_second: float | None = None
+    tflops: float | None = None
     share_of_peak: float | None = None
     out_of_memory: bool = False
 
     def config(self, base: ConfigDict) -> ConfigDict:
-        """`base` in this setting.
+        """Returns `base` with this setting.
+
+        Args:
+          base: Complete config.
+
+        Returns:
+          A copy.
 
         Raises:
-          ConfigError: it cannot be run, such as a batch that devices and micro-batches do not divide.
+          ConfigError: The setting cannot run, such as a batch that devices and micro-batches do not divide.
         """
         config = base.copy_and_resolve_references()
         config.update(batch_size=self.batch_size, micro_batches=self.micro_batches)
@@ -86,7 +90,7 @@ class Row:
 
     @contextmanager
     def noting_out_of_memory(self) -> Iterator[None]:
-        """Around what may run out of memory: it is noted, and goes no further."""
+        """Catches a lack of memory, and sets `out_of_memory`."""
         try:
             yield
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
@@ -96,7 +100,12 @@ class Row:
 
 
 class Bench:
-    """All devices, and the state that every step measured takes on from the one before."""
+    """All devices, and the state that passes from one measured step to the next.
+
+    Attributes:
+      base: Config before settings.
+      replicas: The devices.
+    """
 
     def __init__(self, base: ConfigDict):
         self.base = base
@@ -104,16 +113,16 @@ class Bench:
         self._state = self._fresh_state()
 
     def compile(self, config: ConfigDict) -> jax.stages.Compiled:
-        """The step of `config`, for all devices."""
+        """Compiles the step of `config` for all devices."""
         on_cpu = self.replicas.devices[0].platform == "cpu"
         step = self.replicas.map(make_update(config, AXIS, unroll=on_cpu))
         return step.lower(self._state, self._noise(config)).compile()
 
     def seconds(self, step: jax.stages.Compiled, config: ConfigDict, steps: int) -> float:
-        """Takes `steps` steps, and the time."""
+        """Runs `steps` steps; returns the seconds that they took."""
         state = self._fresh_state() if self._state is None else self._state
         batch = self._noise(config)
-        self._state = None  # donated: lost, if a step fails
+        self._state = None  # donated: a step that fails loses it
         jax.block_until_ready((state, batch))
         start = time.perf_counter()
         for _ in range(steps):
@@ -125,11 +134,11 @@ class Bench:
         return time.perf_counter() - start
 
     def allocator_peak(self) -> int | None:
-        """The most bytes that the first device has had in use so far, if its allocator keeps count."""
+        """Returns the peak of the first device's allocator in bytes, or None if it does not count."""
         return (self.replicas.devices[0].memory_stats() or {}).get("peak_bytes_in_use")
 
     def _fresh_state(self) -> Any:
-        # The same for all settings: parameters are float32 whatever the layers compute in.
+        # One state for all settings: parameters are float32 in every compute dtype.
         return self.replicas.put_state(create_state(self.base))
 
     def _noise(self, config: ConfigDict) -> dict[str, jax.Array]:
@@ -141,34 +150,34 @@ class Bench:
 
 
 def measure(
-    base: ConfigDict, rows: Sequence[Row], rounds: int, steps: int, tell: Callable[[str], None]
+    base: ConfigDict, rows: Sequence[Row], rounds: int, steps: int, show: Callable[[str], None]
 ) -> None:
-    """Fills in the rows.
+    """Measures all rows, and fills in their results.
 
     Args:
-      base: a whole config; each row's setting takes the place of its fields.
-      rows: with their settings.
-      rounds: how often all rows are gone through, after one step of each to warm up.
-      steps: of each row in each round.
-      tell: takes a line on what is going on.
+      base: Complete config; each row's setting replaces some of its fields.
+      rows: Rows with their settings.
+      rounds: Number of rounds over all rows, after one step of each to warm up.
+      steps: Number of steps of each row in each round.
+      show: Function that prints a line of progress.
 
     Raises:
-      ConfigError: one of the settings is impossible; before anything is compiled.
+      ConfigError: A setting is impossible; raised before anything is compiled.
     """
     configs = [row.config(base) for row in rows]
     bench = Bench(base)
     compiled: list[tuple[Row, ConfigDict, jax.stages.Compiled, list[float]]] = []
     for number, (row, config) in enumerate(zip(rows, configs, strict=True), start=1):
-        tell(f"compiling {number} of {len(rows)}")
+        show(f"compiling {number} of {len(rows)}")
         with row.noting_out_of_memory():
             step = bench.compile(config)
             row.compiled_bytes = planned_peak(step)
             compiled.append((row, config, step, []))
 
-    # From the smallest up, for the sake of the allocator's peak.
+    # In ascending order, because the allocator's peak never falls.
     compiled.sort(key=lambda entry: entry[0].compiled_bytes)
     for number in range(rounds + 1):
-        tell(f"round {number} of {rounds}" if number else "first steps")
+        show(f"round {number} of {rounds}" if number else "first steps")
         for row, config, step, seconds in compiled:
             if row.out_of_memory:
                 continue
@@ -192,21 +201,21 @@ def measure(
 
 
 def planned_peak(step: jax.stages.Compiled) -> int:
-    """Bytes of one device that the compiled step holds at its peak, by the compiler's account."""
+    """Returns the bytes of one device that a compiled step holds at its peak, in the compiler's plan."""
     memory = step.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return memory.argument_size_in_bytes + memory.temp_size_in_bytes + results
 
 
 def arithmetic(config: ConfigDict) -> int:
-    """FLOP of the whole step of all replicas, without rematerialisation: the same in every dtype."""
+    """Returns the FLOP of a step of all replicas, without rematerialisation; every dtype has the same."""
     plain = config.copy_and_resolve_references()
     plain.micro_batches, plain.model.remat = 1, False
     return flops.count(jax.make_jaxpr(make_update(plain))(abstract_state(plain), batch_shapes(plain)))
 
 
 def batch_shapes(config: ConfigDict) -> dict[str, jax.ShapeDtypeStruct]:
-    """A global batch: `images: u8[d_steps, B, H, W, 3]`, `labels: i32[d_steps, B]`."""
+    """Returns the shapes of a global batch: `images: u8[d_steps, B, H, W, 3]`, `labels: i32[d_steps, B]`."""
     leading, size = (config.d_steps, config.batch_size), config.model.resolution
     return {
         "images": jax.ShapeDtypeStruct((*leading, size, size, 3), np.uint8),
@@ -214,13 +223,8 @@ def batch_shapes(config: ConfigDict) -> dict[str, jax.ShapeDtypeStruct]:
     }
 
 
-def peak_tflops(device_kind: str) -> float | None:
-    """Dense TFLOP/s in bfloat16 of a device by JAX's name for it; None if it is not in the table."""
-    return next((peak for name, peak in PEAK_TFLOPS.items() if re.search(name, device_kind)), None)
-
-
 def table(rows: Sequence[Row]) -> str:
-    """The devices, and the rows as a Markdown table without columns that no row has a number in."""
+    """Returns the devices, and the rows as a Markdown table without empty columns."""
     first = rows[0]
     cells = [
         {
@@ -249,13 +253,13 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """One object: `device`, `devices` (how many) and `rows`, each with the fields of `Row`."""
-    found = {"device": jax.devices()[0].device_kind, "devices": jax.device_count()}
-    return json.dumps(found | {"rows": [dataclasses.asdict(row) for row in rows]})
+    """Returns one JSON object: `device`, `devices` (their number) and `rows`, with the fields of `Row`."""
+    device = {"device": jax.devices()[0].device_kind, "devices": jax.device_count()}
+    return json.dumps(device | {"rows": [dataclasses.asdict(row) for row in rows]})
 
 
 def _number(value: float | None, scale: float = 1) -> str:
-    """Three digits, more for large numbers; nothing for None."""
+    """Formats a number with three digits, more above 100; empty for None."""
     if value is None:
         return ""
     return f"{value * scale:,.0f}" if value * scale >= 100 else f"{value * scale:.3g}"
@@ -280,6 +284,7 @@ def _booleans(flag: str) -> list[bool]:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Measures all combinations of the flags, and prints the rows."""
     del argv
     config = flags.FLAGS.config
     sizes = _whole_numbers("batch_sizes") if flags.FLAGS.batch_sizes else [config.batch_size]
@@ -299,11 +304,13 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     cli.define_config()
-    flags.DEFINE_list("micro_batches", "1,2,4", "parts that a batch is worked through in")
-    flags.DEFINE_list("remat", "false,true", "whether blocks are computed again in the backward pass")
-    flags.DEFINE_list("dtypes", "float32,bfloat16", "what layers compute in")
-    flags.DEFINE_list("batch_sizes", None, "images an update, over all devices; the config's if not given")
-    flags.DEFINE_integer("rounds", 5, "how often all combinations are gone through", lower_bound=1)
-    flags.DEFINE_integer("steps", 5, "steps of a combination in a round", lower_bound=1)
+    flags.DEFINE_list("micro_batches", "1,2,4", "numbers of micro-batches, with commas between them")
+    flags.DEFINE_list("remat", "false,true", "whether blocks are recomputed in the backward pass")
+    flags.DEFINE_list("dtypes", "float32,bfloat16", "dtypes in which layers compute")
+    flags.DEFINE_list(
+        "batch_sizes", None, "images of an update, over all devices; by default the config's batch_size"
+    )
+    flags.DEFINE_integer("rounds", 5, "number of rounds over all combinations", lower_bound=1)
+    flags.DEFINE_integer("steps", 5, "number of steps of a combination in a round", lower_bound=1)
     flags.DEFINE_bool("json", False, "print one JSON object instead of a table")
     cli.run(main)

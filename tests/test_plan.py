@@ -64,11 +64,11 @@ def test_json_is_one_object_a_line_and_topology_and_progress_is_not_among_it():
     assert errors.splitlines() == ["x (1 of 2): compiling", "xx (2 of 2): compiling"]
 
 
-def test_the_table_has_both_slices_and_remedies_for_the_one_that_does_not_fit():
+def test_the_table_has_both_slices_and_suggestions_for_the_one_that_does_not_fit():
     code, output, errors = run("--topology=x,xx")
     assert code == 0, errors
     assert "batches of 32, 3,000 steps" in output and "estimate" in output
-    assert output.count("does not fit. What helps:") == 1 and "xx: does not fit" in output
+    assert output.count("does not fit. Suggestions:") == 1 and "xx: does not fit" in output
     assert "--config.model.remat=True" in output
 
 
@@ -77,7 +77,7 @@ def test_the_table_has_both_slices_and_remedies_for_the_one_that_does_not_fit():
     [
         ([], "--topology is missing: Slice of TPUs, such as v3:8x8"),
         (["--topology=x,none"], "--topology=none: no such slice"),
-        (["--topology=x,xxx"], "config.batch_size = 32: it is shared by 3 replicas"),
+        (["--topology=x,xxx"], "config.batch_size = 32: the batch is divided among 3 replicas"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_compiled(words, error):

@@ -1,7 +1,7 @@
-"""Compiles the program of a run for a slice, and works out what it needs there: memory, time, traffic.
+"""Compiles the program of a run for a slice, and estimates its memory, time and traffic.
 
-The program is the one that training calls (training/step/program.py), mapped as the config says. Its
-arithmetic is counted exactly before compiling. Memory and time are the compiler's plan; nothing is run.
+The program is the one that training calls (training/step/program.py), with the config's mapping. Its
+arithmetic is counted exactly before compiling. Memory and time are the compiler's plan; nothing runs.
 """
 
 import dataclasses
@@ -23,26 +23,26 @@ from biggan_jax.training.step.update import make_update
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run on a slice; None is what the compiler does not say, as of a program that it refuses.
+    """The estimate of a run on a slice; None where the compiler gives no number.
 
     Attributes:
-      topology: the slice's name.
-      replicas: devices: cores of v2 and v3, chips of the others.
-      hosts: machines, a process each.
-      batch_per_replica: images of one update on one replica.
-      fits: whether one device's memory is enough.
-      hbm_bytes: memory of one device that the program takes, `state_bytes` + `activation_bytes`.
-      hbm_limit_bytes: what the compiler lets a program have.
-      state_bytes: parameters, Adam's moments, the average, spectral norm's vectors.
-      activation_bytes: all else: activations, gradients, the batch, padding, the program itself.
-      tflop_per_step: 10¹² multiplications and additions of one replica's convolutions and matrix products, as
-        computed, with what rematerialisation does again.
-      seconds_per_step: by the compiler's estimate of each operation's cycles, one after another.
-      best_seconds_per_step: by its other estimate: every operation as fast as arithmetic or memory allow.
-      share_of_peak: of the device's arithmetic, at `seconds_per_step`.
-      collective_bytes: that each replica gets from the sums over all replicas in a step.
-      hours: for `config.total_steps` at `seconds_per_step`.
-      device_hours: `hours` of all replicas.
+      topology: Name of the slice.
+      replicas: Number of devices: cores of v2 and v3, chips of the others.
+      hosts: Number of hosts, with one process each.
+      batch_per_replica: Images of one update on one replica.
+      fits: Whether the memory of one device suffices.
+      hbm_bytes: Memory of one device that the program needs: `state_bytes` + `activation_bytes`.
+      hbm_limit_bytes: Memory of one device that the compiler allows a program.
+      state_bytes: Parameters, Adam's moments, the average, spectral norm's vectors.
+      activation_bytes: All else: activations, gradients, the batch, padding, the program itself.
+      tflop_per_step: 10¹² multiplications and additions in one replica's convolutions and matrix products,
+        including those that rematerialisation repeats.
+      seconds_per_step: Sum of the compiler's estimates of each operation's cycles.
+      best_seconds_per_step: The compiler's lower bound: each operation at the peak of arithmetic or memory.
+      share_of_peak: Share of the device's peak arithmetic, at `seconds_per_step`.
+      collective_bytes: Bytes that each replica receives from the sums over all replicas in a step.
+      hours: Hours for `config.total_steps` at `seconds_per_step`.
+      device_hours: `hours` times replicas.
     """
 
     topology: str
@@ -63,25 +63,28 @@ class Plan:
     device_hours: float | None = None
 
 
-def make_plan(config: ConfigDict, pod: Slice, tell: Callable[[str], None]) -> Plan:
-    """Compiles, which takes minutes.
+def make_plan(config: ConfigDict, pod: Slice, show: Callable[[str], None]) -> Plan:
+    """Compiles a run for a slice, which takes minutes, and estimates its needs.
 
     Args:
-      config: the whole config.
-      pod: where it is to run.
-      tell: takes a line on what is going on.
+      config: Complete config.
+      pod: Slice on which the run is planned.
+      show: Function that shows a line of progress.
+
+    Returns:
+      The estimate.
 
     Raises:
-      ConfigError: the config is impossible, alone or on so many replicas.
+      ConfigError: The config is impossible, by itself or with this number of replicas.
     """
     replicas = Replicas(config.replicas.mapping, pod.devices)
     validate(config, replicas.count)
-    tell("tracing")
+    show("tracing")
     call = make_call(make_update(config, AXIS), replicas)
     arguments = abstract_arguments(config, replicas)
     flop = flops.count(jax.make_jaxpr(call)(*arguments)) // config.steps_per_call
     lowered = call.lower(*arguments)
-    tell("compiling")
+    show("compiling")
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -105,7 +108,7 @@ def make_plan(config: ConfigDict, pod: Slice, tell: Callable[[str], None]) -> Pl
 
 
 def planned_bytes(memory: Any) -> int:
-    """Memory of one device that a program takes; `memory` is its `memory_analysis()`."""
+    """Returns the bytes of one device that a program needs; `memory` is its `memory_analysis()`."""
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return (
         memory.argument_size_in_bytes
@@ -119,16 +122,16 @@ def _speed(
     config: ConfigDict, pod: Slice, compiled: jax.stages.Compiled, flop: int
 ) -> dict[str, float | None]:
     totals = hlo.totals(compiled.as_text())
-    exchanged = {"collective_bytes": totals.collective_bytes // config.steps_per_call}
+    traffic = {"collective_bytes": totals.collective_bytes // config.steps_per_call}
     if not totals.cycles:
-        return exchanged
+        return traffic
     seconds = totals.cycles / pod.generation.clock / config.steps_per_call
-    # The best time counts every loop once; what loops add is taken to be as much as they add to the cycles.
+    # The lower bound counts each loop once; it is scaled by the cycles that the repetitions of loops add.
     best = compiled.cost_analysis()["optimal_seconds"] * totals.cycles / totals.cycles_counting_loops_once
-    # Of some programs for v4, v5e and v6e the compiler adds it up to minus some minutes.
+    # For some programs for v4, v5e and v6e the compiler's bound is negative.
     best = best / config.steps_per_call if best > 0 else None
     hours = seconds * config.total_steps / 3600
-    return exchanged | {
+    return traffic | {
         "seconds_per_step": seconds,
         "best_seconds_per_step": best,
         "share_of_peak": flop / 1e12 / seconds / pod.generation.peak_tflops,
@@ -137,21 +140,31 @@ def _speed(
     }
 
 
-def remedies(config: ConfigDict, plan: Plan) -> list[str]:
-    """What makes a plan that does not fit smaller, as flags of the command line where there is one."""
-    found = []
+def suggestions(config: ConfigDict, plan: Plan) -> list[str]:
+    """Returns what to change in a run that does not fit, as flags of the command line where possible.
+
+    Args:
+      config: Config of the run.
+      plan: Its estimate.
+
+    Returns:
+      Suggestions, with the smallest change of the run first.
+    """
+    lines = []
     if config.model.dtype == "float32":
-        found.append("--config.model.dtype=bfloat16, which halves activations")
+        lines.append("--config.model.dtype=bfloat16, which halves activations")
     if not config.model.remat:
-        found.append("--config.model.remat=True, which computes blocks again in the backward pass: more time")
+        lines.append(
+            "--config.model.remat=True, which recomputes blocks in the backward pass: more time"
+        )
     halves = plan.batch_per_replica % (2 * config.micro_batches) == 0
     if halves:
-        found.append(
-            f"--config.micro_batches={2 * config.micro_batches}, which halves activations: batch norm then "
-            "takes its statistics of each micro-batch"
+        lines.append(
+            f"--config.micro_batches={2 * config.micro_batches}, which halves activations; batch norm then "
+            "uses the statistics of each micro-batch"
         )
     if plan.batch_per_replica % 2 == 0:
-        found.append(f"--config.batch_size={config.batch_size // 2}, another run")
+        lines.append(f"--config.batch_size={config.batch_size // 2}, which is another run")
     if halves:
-        found.append("a slice of more chips")
-    return found
+        lines.append("a slice of more chips")
+    return lines

@@ -1,6 +1,6 @@
-"""What the text of a compiled program (HLO) says of a whole call: loops count as often as they turn.
+"""Adds up the costs in the text of a compiled program (HLO), with each loop as often as it repeats.
 
-The compiler's own totals count the body of a loop once, and the D updates, micro-batches and steps of a call
+The compiler's own totals count the body of a loop once, but the D updates, micro-batches and steps of a call
 are loops.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.-]+) \(.*\{")
-# The result's shape has spaces of its own, but none of them before a word and a bracket.
+# The shape of the result contains spaces, but none before a word and a bracket.
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?[\w.-]+ = (.+?) ([a-z][\w-]*)\(")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.-]+)")
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
@@ -21,11 +21,17 @@ _SHAPE = re.compile(r"\b(pred|[a-z]+\d\w*)\[([\d,]*)\]")
 
 
 class Totals(NamedTuple):
-    """Of one call of the program, on one device."""
+    """The costs of one call of a program on one device.
 
-    cycles: int  # that the compiler estimates for what is not an exchange between devices; TPUs only
+    Attributes:
+      cycles: The compiler's estimate for all operations but collectives; 0 except on TPUs.
+      cycles_counting_loops_once: The same, with the body of each loop counted once.
+      collective_bytes: Bytes of the results of collectives.
+    """
+
+    cycles: int
     cycles_counting_loops_once: int
-    collective_bytes: int  # results of the exchanges between devices
+    collective_bytes: int
 
 
 class _Instruction(NamedTuple):
@@ -35,15 +41,18 @@ class _Instruction(NamedTuple):
 
 
 def totals(text: str) -> Totals:
-    """Adds up a program.
+    """Adds up the costs of a program.
 
     Args:
-      text: `jax.stages.Compiled.as_text()`.
+      text: Result of `jax.stages.Compiled.as_text()`.
+
+    Returns:
+      The costs of one call.
     """
     computations, entry = _parse(text)
-    turns = _turns(computations, entry)
+    repetitions = _repetitions(computations, entry)
     cycles = once = exchanged = 0
-    for name, count in turns.items():
+    for name, count in repetitions.items():
         for instruction in computations[name]:
             if estimate := re.search(r'"estimated_cycles":"(\d+)"', instruction.line):
                 cycles += count * int(estimate[1])
@@ -54,7 +63,7 @@ def totals(text: str) -> Totals:
 
 
 def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:
-    """The instructions of each computation, and the name of the computation that is the program."""
+    """Returns the instructions of each computation, and the name of the entry computation."""
     computations: dict[str, list[_Instruction]] = {}
     entry = current = ""
     for line in text.splitlines():
@@ -67,19 +76,19 @@ def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:
     return computations, entry
 
 
-def _turns(computations: dict[str, list[_Instruction]], entry: str) -> dict[str, int]:
-    """How often each computation runs in one call."""
-    turns: dict[str, int] = collections.defaultdict(int)
-    waiting = [(entry, 1)]
-    while waiting:
-        name, count = waiting.pop()
-        turns[name] += count
+def _repetitions(computations: dict[str, list[_Instruction]], entry: str) -> dict[str, int]:
+    """Returns how often each computation runs in one call."""
+    repetitions: dict[str, int] = collections.defaultdict(int)
+    pending = [(entry, 1)]
+    while pending:
+        name, count = pending.pop()
+        repetitions[name] += count
         for instruction in computations[name]:
             inner = count
             if instruction.operation == "while":
                 inner *= _trip_count(computations, instruction)
-            waiting += [(called, inner) for called in _called(instruction)]
-    return turns
+            pending += [(called, inner) for called in _called(instruction)]
+    return repetitions
 
 
 def _called(instruction: _Instruction) -> Iterator[str]:
@@ -89,17 +98,18 @@ def _called(instruction: _Instruction) -> Iterator[str]:
 
 
 def _trip_count(computations: dict[str, list[_Instruction]], loop: _Instruction) -> int:
-    """Turns of a loop: as the compiler notes them, or the number that `lax.scan` counts up to; else 1."""
-    if known := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', loop.line):
-        return int(known[1])
-    condition = re.search(r"\bcondition=%?([\w.-]+)", loop.line)[1]
-    limits = [re.search(r" constant\((\d+)\)", i.line) for i in computations[condition]]
+    """Returns the repetitions of a loop: the compiler's note, the limit of a `lax.scan`, or else 1."""
+    if noted := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', loop.line):
+        return int(noted[1])
+    condition = re.search(r"\bcondition=%?([\w.-]+)", loop.line)
+    instructions = computations[condition[1]] if condition else []
+    limits = [re.search(r" constant\((\d+)\)", instruction.line) for instruction in instructions]
     limits = [int(limit[1]) for limit in limits if limit]
     return limits[0] if len(limits) == 1 else 1
 
 
 def _exchanged(instruction: _Instruction) -> int:
-    """Bytes of the result; a start of a gathering or permutation names its operands before its results."""
+    """Returns the bytes of a collective's result; some start operations list operands before results."""
     sizes = [_bytes(*shape) for shape in _SHAPE.findall(instruction.shape)]
     if instruction.operation in ("all-gather-start", "collective-permute-start"):
         sizes = sizes[len(sizes) // 2 :]

@@ -1,4 +1,4 @@
-"""A plan in words: a table with a column for each slice, and what to change where a run does not fit."""
+"""Prints plans: a table with a column for each slice, and suggestions for runs that do not fit."""
 
 import dataclasses
 import json
@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from biggan_jax.planning.estimate import Plan, remedies
+from biggan_jax.planning.estimate import Plan, suggestions
 
 NOTE = (
-    "This is an estimate by the compiler for TPUs: nothing was run. Time is that of computing; traffic "
-    "between devices, waiting for data, checkpoints, sheets and evaluation come on top."
+    "The compiler for TPUs estimates these numbers; nothing was run. The time is that of computing: traffic "
+    "between devices, waiting for data, checkpoints, sample sheets and evaluation add to it."
 )
 ROWS: dict[str, Callable[[Plan], str]] = {
     "replicas (devices)": lambda plan: f"{plan.replicas:,}",
@@ -26,7 +26,7 @@ ROWS: dict[str, Callable[[Plan], str]] = {
     "  activations and the rest": lambda plan: f"{_gib(plan.activation_bytes)} GiB",
     "TFLOP a step and replica": lambda plan: f"{plan.tflop_per_step:.3g}",
     "seconds a step": lambda plan: _number(plan.seconds_per_step),
-    "  at the very best": lambda plan: _number(plan.best_seconds_per_step),
+    "  lower bound": lambda plan: _number(plan.best_seconds_per_step),
     "share of peak": lambda plan: _number(plan.share_of_peak and plan.share_of_peak * 100, " %"),
     "collectives a step and replica": lambda plan: _number(
         plan.collective_bytes and plan.collective_bytes / 1e6, " MB"
@@ -37,18 +37,24 @@ ROWS: dict[str, Callable[[Plan], str]] = {
 
 
 def show(console: Console, config: ConfigDict, plans: Sequence[Plan]) -> None:
-    """Prints all plans of one config side by side, with remedies for those that don't fit."""
+    """Prints all plans of one config side by side, and suggestions for the plans that do not fit.
+
+    Args:
+      console: Console to print on.
+      config: Config of the run.
+      plans: One plan for each slice.
+    """
     console.print(table(config, plans))
     for plan in plans:
         if not plan.fits:
-            console.print(f"{plan.topology}: does not fit. What helps:", soft_wrap=True)
-            for remedy in remedies(config, plan):
-                console.print(f"  {remedy}", soft_wrap=True)
+            console.print(f"{plan.topology}: does not fit. Suggestions:", soft_wrap=True)
+            for suggestion in suggestions(config, plan):
+                console.print(f"  {suggestion}", soft_wrap=True)
     console.print(NOTE, soft_wrap=True)
 
 
 def table(config: ConfigDict, plans: Sequence[Plan]) -> Table:
-    """The numbers, with a column for each plan."""
+    """Returns a table of the numbers with a column for each plan."""
     title = f"batches of {config.batch_size:,}, {config.total_steps:,} steps, {config.replicas.mapping}"
     result = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     result.add_column()
@@ -60,7 +66,7 @@ def table(config: ConfigDict, plans: Sequence[Plan]) -> Table:
 
 
 def as_json(plan: Plan) -> str:
-    """One object with the fields of `Plan`, on one line."""
+    """Returns the fields of a plan as one JSON object on one line."""
     return json.dumps(dataclasses.asdict(plan))
 
 
@@ -69,7 +75,7 @@ def _gib(size: int) -> str:
 
 
 def _number(value: float | None, unit: str = "") -> str:
-    """Three digits, more for large numbers; a dash for what is not known."""
+    """Formats a number with three digits, more above 100; a dash for None."""
     if value is None:
         return "–"
     return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + unit

@@ -1,7 +1,7 @@
 """TPU slices that this machine does not have: their devices, as the TPU compiler describes them.
 
-The compiler is the package libtpu. It compiles for devices that are nowhere in reach, given the name of a
-slice: the generation and the shape in chips, such as v3:8x8.
+The compiler is the package libtpu. It compiles for a slice without access to one, given only its name: the
+generation and the shape in chips, such as v3:8x8.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
+from biggan_jax.runtime.chips import CHIPS
 from biggan_jax.runtime.errors import UserError
 
 EXAMPLES = "v3:8x8 (128 cores), v4:4x4x4, v5e:8x8, v5p:4x4x4, v6e:8x8"
@@ -23,52 +24,70 @@ UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 
 
 class Generation(NamedTuple):
-    """A generation of TPUs, by what JAX calls a device: a core of v2 and v3, a chip of the others."""
+    """A generation of TPUs. A JAX device is a core of v2 and v3, and a chip of the others.
 
-    peak_tflops: float  # a second, dense, in bfloat16
-    clock: float  # cycles a second
-    dimensions: int  # of its network of chips
-    chips: int  # of a whole pod
-    chip_config: str = "default"  # the compiler's name for how cores make a device
+    Attributes:
+      peak_tflops: Peak of one device in TFLOP/s, dense, in bfloat16.
+      clock: Cycles a second.
+      dimensions: Dimensions of the network of chips.
+      chips: Number of chips in a whole pod.
+      chip_config: Name that the compiler gives to the way in which cores form a device.
+    """
+
+    peak_tflops: float
+    clock: float
+    dimensions: int
+    chips: int
+    chip_config: str = "default"
 
 
-# v2 and v3, half a chip: Jouppi et al. 2020, "A domain-specific supercomputer for training deep neural
-# networks". v4: Jouppi et al. 2023, "TPU v4: an optically reconfigurable supercomputer for machine learning".
-# The others: cloud.google.com/tpu/docs, but for the clocks, which it does not give: v5e's and v5p's are what
-# makes the peak of their 4 and 8 matrix units of 128×128; v6e's is assumed to be v5p's.
+# Peaks are in runtime/chips.py, with their sources. Clocks of v2 to v4: the same papers. Google publishes no
+# later clocks: those of v5e and v5p follow from their peaks with 4 and 8 matrix units of 128×128, and v6e is
+# assumed to have the clock of v5p. Dimensions and sizes of pods: cloud.google.com/tpu/docs.
 GENERATIONS = {
-    "v2": Generation(23.0, 0.70e9, 2, 256),
-    "v3": Generation(61.5, 0.94e9, 2, 1024),
-    "v4": Generation(275.0, 1.05e9, 3, 4096, "megacore"),
-    "v5e": Generation(197.0, 1.50e9, 2, 256),
-    "v5p": Generation(459.0, 1.75e9, 3, 8960),
-    "v6e": Generation(918.0, 1.75e9, 2, 256),
+    "v2": Generation(CHIPS["v2"].peak_tflops, 0.70e9, 2, 256),
+    "v3": Generation(CHIPS["v3"].peak_tflops, 0.94e9, 2, 1024),
+    "v4": Generation(CHIPS["v4"].peak_tflops, 1.05e9, 3, 4096, "megacore"),
+    "v5e": Generation(CHIPS["v5e"].peak_tflops, 1.50e9, 2, 256),
+    "v5p": Generation(CHIPS["v5p"].peak_tflops, 1.75e9, 3, 8960),
+    "v6e": Generation(CHIPS["v6e"].peak_tflops, 1.75e9, 2, 256),
 }
 
 
 class Slice(NamedTuple):
-    """Devices of a slice; `hbm_limit` is what the compiler lets a program have of one device's memory."""
+    """A slice of TPUs.
+
+    Attributes:
+      name: Name, such as `v3:8x8`.
+      generation: Generation of its TPUs.
+      devices: Descriptions of its devices, which JAX compiles for.
+      hosts: Number of hosts.
+      hbm_limit: Bytes of one device's memory that the compiler allows a program.
+    """
 
     name: str
     generation: Generation
     devices: Sequence[jax.Device]
     hosts: int
-    hbm_limit: int  # bytes
+    hbm_limit: int
 
 
 def open_slice(name: str) -> Slice:
-    """Finds what a slice consists of.
+    """Describes a slice.
 
     Args:
-      name: such as `v3:8x8`, the generation and the chips along each side.
+      name: Generation and chips along each side, such as `v3:8x8`.
+
+    Returns:
+      The slice.
 
     Raises:
-      UserError: no such slice, or there is no compiler for TPUs on this machine.
+      UserError: No such slice exists, or the compiler for TPUs is not installed.
     """
     generation = _generation(name)
     _prepare_compiler()
     try:
-        found = topologies.get_topology_desc(name, platform="tpu", chip_config_name=generation.chip_config)
+        topology = topologies.get_topology_desc(name, platform="tpu", chip_config_name=generation.chip_config)
     except jax.errors.JaxRuntimeError as error:
         kind, _, reason = str(error).splitlines()[0].partition(": ")
         if kind != "INVALID_ARGUMENT":
@@ -76,8 +95,8 @@ def open_slice(name: str) -> Slice:
         raise UserError(
             f"--topology={name}: {reason}; hosts have 2×2 chips: give sides such as those of {EXAMPLES}"
         ) from error
-    hosts = len({device.process_index for device in found.devices})
-    return Slice(name, generation, found.devices, hosts, _hbm_limit(found.devices[0]))
+    hosts = len({device.process_index for device in topology.devices})
+    return Slice(name, generation, topology.devices, hosts, _hbm_limit(topology.devices[0]))
 
 
 def _generation(name: str) -> Generation:
@@ -90,7 +109,7 @@ def _generation(name: str) -> Generation:
         raise UserError(f"--topology={name}: {match[1]} is none of {', '.join(GENERATIONS)}; give {EXAMPLES}")
     generation = GENERATIONS[match[1]]
     sides = [int(side) for side in match[2].split("x")]
-    # Of these two the compiler says nothing: it takes the process down.
+    # The compiler does not report these two errors: it ends the process.
     if len(sides) != generation.dimensions:
         raise UserError(
             f"--topology={name}: slices of {match[1]} have {generation.dimensions} sides, not {len(sides)}; "
@@ -105,7 +124,7 @@ def _generation(name: str) -> Generation:
 
 
 def _prepare_compiler() -> None:
-    """Makes JAX ready to compile for TPUs; nothing may have been computed before.
+    """Sets JAX up to compile for TPUs, before its first computation.
 
     Raises:
       UserError: libtpu is not installed.
@@ -115,34 +134,40 @@ def _prepare_compiler() -> None:
             "the compiler for TPUs is not installed: pip install '.[tpu]' (0.5 GB; after it, "
             "JAX_PLATFORMS=cpu keeps other commands from looking for TPUs on this machine)"
         )
-    jax.config.update("jax_platforms", "cpu")  # this machine's own TPUs, if any, are left alone
-    # All that libtpu wants to know of a TPU host. Without it, it asks a server, and complains.
+    jax.config.update("jax_platforms", "cpu")  # TPUs of this machine stay unused
+    # What libtpu asks about a TPU host. Without these it queries a server and logs errors.
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # the lock is for those who use the TPUs
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # its lock protects TPUs in use
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v3-8")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 
 def _hbm_limit(device: jax.Device) -> int:
-    """Asks the compiler for more than any device has; it refuses, and says what there is."""
+    """Compiles a program that no device can hold, and reads the limit from the compiler's refusal."""
     here = SingleDeviceSharding(device)
     too_much = jax.ShapeDtypeStruct((2**50,), np.uint8, sharding=here)
     try:
         jax.jit(lambda x: x + 1, out_shardings=here).lower(too_much).compile()
     except jax.errors.JaxRuntimeError as error:
         return refusal(error)[1]
-    raise RuntimeError(f"the compiler takes a petabyte to fit into {device.device_kind}")
+    raise RuntimeError(f"the compiler claims that a petabyte fits into {device.device_kind}")
 
 
 def refusal(error: jax.errors.JaxRuntimeError) -> tuple[int, int]:
-    """Bytes that a program needs and that there are, of the compiler's refusal for lack of memory.
+    """Reads the sizes in the compiler's error for lack of memory.
+
+    Args:
+      error: Error of the compiler.
+
+    Returns:
+      Bytes that the program needs, and bytes that the device has.
 
     Raises:
-      JaxRuntimeError: `error` itself, if it is another one.
+      JaxRuntimeError: `error` itself, if its reason is not a lack of memory.
     """
     sizes = re.search(
         r"\(([\d.]+)([KMGTP]?)\) exceeds available HBM \(([\d.]+)([KMGTP]?)\)"  # libtpu of 2026
-        r"|Used ([\d.]+)([KMGTP]?) of ([\d.]+)([KMGTP]?) hbm",  # and some years before
+        r"|Used ([\d.]+)([KMGTP]?) of ([\d.]+)([KMGTP]?) hbm",  # libtpu of earlier years
         str(error),
     )
     if not str(error).startswith("RESOURCE_EXHAUSTED") or sizes is None:

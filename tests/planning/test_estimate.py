@@ -15,7 +15,7 @@ from tiny_pod import make_config, make_slice
 from biggan_jax.config import ConfigError
 from biggan_jax.models import flops
 from biggan_jax.planning import estimate, report
-from biggan_jax.planning.estimate import make_plan, planned_bytes, remedies
+from biggan_jax.planning.estimate import make_plan, planned_bytes, suggestions
 from biggan_jax.runtime.mappings import MAPPINGS
 from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.step.program import abstract_arguments
@@ -140,7 +140,7 @@ def test_a_best_time_below_zero_is_not_known_and_the_other_times_are(plan):
 
 
 def test_batches_that_replicas_do_not_divide_are_refused_by_the_config_before_anything_is_traced(plan):
-    with pytest.raises(ConfigError, match=r"config.batch_size = 15: it is shared by 2 replicas"):
+    with pytest.raises(ConfigError, match=r"config.batch_size = 15: the batch is divided among 2 replicas"):
         plan(make_config(batch_size=15))
 
 
@@ -195,15 +195,15 @@ def test_this_machines_compiler_plans_memory_and_says_nothing_of_time(compiled_h
     assert found.seconds_per_step is found.share_of_peak is found.device_hours is None
 
 
-def test_remedies_are_those_that_are_left(plan):
+def test_suggestions_are_those_that_are_left(plan):
     found = plan(pod=make_slice(hbm_limit=1))
-    first, *others = remedies(make_config(**{"model.dtype": "float32"}), found)
+    first, *others = suggestions(make_config(**{"model.dtype": "float32"}), found)
     assert "model.dtype=bfloat16" in first
     words = "\n".join(others)
     for field in ("model.remat=True", "micro_batches=2", "batch_size=8", "more chips"):
         assert field in words
     config = make_config(**{"model.dtype": "bfloat16", "model.remat": True, "micro_batches": 8})
-    assert [line.split(",")[0] for line in remedies(config, found)] == ["--config.batch_size=8"]
+    assert [line.split(",")[0] for line in suggestions(config, found)] == ["--config.batch_size=8"]
 
 
 def test_the_table_has_a_column_for_each_slice_and_says_what_does_not_fit(plan):
@@ -216,7 +216,7 @@ def test_the_table_has_a_column_for_each_slice_and_says_what_does_not_fit(plan):
     assert cells["seconds a step"] == ["0.1", "0.1"]
     assert cells["share of peak"] == ["1.53", "%"]
     assert cells["HBM of a device"][-1] == "GiB" and sum(": does not fit" in line for line in lines) == 2
-    told = lines.index("v3:1x1: does not fit. What helps:")
+    told = lines.index("v3:1x1: does not fit. Suggestions:")
     assert lines[told + 1].startswith("  --config.") and "estimate" in lines[-1]
 
 
