@@ -125,7 +125,7 @@ def test_a_finished_set_is_left_as_it_is(pictures, tmp_path):
 def test_an_output_that_holds_something_else_is_refused(pictures, tmp_path):
     prepare(pictures, tmp_path / "out")
     with pytest.raises(
-        DataError, match=r"holds folder:.* at 16 px \(train 40\), and asked for is .* at 32 px"
+        DataError, match=r"holds folder:.* at 16 px \(train 40\), but the command writes .* at 32 px"
     ):
         prepare(pictures, tmp_path / "out", resolution=32)
     next((pictures / "cat").iterdir()).unlink()
@@ -153,7 +153,7 @@ def test_after_an_interruption_only_the_missing_shards_are_written(
     monkeypatch.setattr(writing, "write_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(pictures, tmp_path / "out")
-    with pytest.raises(DataError, match="was not finished: the command that began it goes on"):
+    with pytest.raises(DataError, match="was not finished: run the command that began it again"):
         open_prepared(tmp_path / "out")
     shards = sorted((tmp_path / "out").glob("prepared*of-00005"))
     assert len(shards) == 2
@@ -194,14 +194,16 @@ def test_too_many_bad_pictures_stop_it_with_the_list(pictures, tmp_path):
     sources = open_splits(f"folder:{pictures}", RESOLUTION, 0.1)
     for path, _ in sources["train"].records[:10]:
         (pictures / path).write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"of 40 pictures can't be used so far, more than 10.00%.*\n  "):
+    with pytest.raises(DataError, match=r"of 40 pictures are unusable so far, more than 10.00%.*\n  "):
         write_prepared(sources, str(tmp_path / "out"), 0.1)
 
 
 def test_too_little_room_is_said_before_anything_is_written(pictures, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(writing.shutil, "disk_usage", lambda place: usage)
-    with pytest.raises(DataError, match="has 0.00 GB free, and 0.00 GB are still to be written: make room"):
+    with pytest.raises(
+        DataError, match="has 0.00 GB free, but the set needs another 0.00 GB: free some space"
+    ):
         prepare(pictures, tmp_path / "out")
 
 

@@ -1,7 +1,7 @@
-"""Where real images come from and how they become batches for the training step.
+"""Sources of real images, and the pipeline that makes batches of them for the training step.
 
-A source knows its examples by number; the pipeline decides which numbers make up which batch. TensorFlow
-serves this room alone, is imported by the first call that needs it, and never sees an accelerator.
+A source returns examples by number; the pipeline chooses the numbers of each batch. Only this room uses
+TensorFlow. The first call that needs it imports it, and it never gets access to an accelerator.
 """
 
 from biggan_jax.data.catalogue import open_source

@@ -1,7 +1,7 @@
-"""Prepared sets in a bucket: copied to this machine once, for they are read in any order, record by record.
+"""Copies prepared sets from a bucket to this machine, once, because training reads them in random order.
 
-The copy stays in $BIGGAN_CACHE/prepared, by default in ~/.cache/biggan_jax, until somebody deletes it. A set
-that is written anew is copied anew; a copy that was cut off goes on with the shards that are missing.
+The copy stays in $BIGGAN_CACHE/prepared, by default in ~/.cache/biggan_jax, until a person deletes it. A set
+that was written again is copied again; an interrupted copy continues with the missing shards.
 """
 
 import concurrent.futures
@@ -18,10 +18,11 @@ from etils import epath
 
 from biggan_jax.data.shards import (
     STATE,
+    ShardInfo,
     check_finished,
     description_of,
-    read_json,
-    whole_shard,
+    finished_shard,
+    read_description,
 )
 from biggan_jax.data.source import DataError
 from biggan_jax.runtime.caches import cache_folder
@@ -29,19 +30,25 @@ from biggan_jax.runtime.files import CACHE, atomic_path, reading, resolve_direct
 from biggan_jax.runtime.locks import exclusive
 from biggan_jax.runtime.progress import track
 
-AT_ONCE = 4  # shards
-CHUNK = 2**22
+PARALLEL_SHARDS = 4
+CHUNK_BYTES = 2**22
 MEGABYTE = 10**6
 
-logging.getLogger("fsspec").setLevel(logging.WARNING)  # it tells of each file that it opens
+logging.getLogger("fsspec").setLevel(logging.WARNING)  # at lower levels it logs each file that it opens
 
 
 def local_copy(path: str) -> Path:
-    """The folder of this machine that holds the set at `path`, gs://BUCKET/FOLDER; copied unless it is there.
+    """Copies a prepared set to this machine, unless a copy exists.
+
+    Args:
+      path: Folder of the set, gs://BUCKET/FOLDER.
+
+    Returns:
+      The folder of the copy.
 
     Raises:
-      DataError: there is no finished set, it lost files or bytes, or it could not be read, or there is too
-        little room for it.
+      DataError: The folder holds no finished set, the set has lost files or bytes, it cannot be read, or this
+        machine has too little space.
     """
     place, name = resolve_directory(path, "prepared:"), f"prepared:{path}"
     with reading(place):
@@ -54,35 +61,38 @@ def local_copy(path: str) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             with reading(place):
                 _copy(place, folder, json.loads(state)["summary"]["bytes"])
-            write_file(folder / STATE, state, CACHE)  # last: now the copy is whole
+            write_file(folder / STATE, state, CACHE)  # last, because it marks the copy as complete
     return Path(folder)
 
 
 def _copy(place: epath.Path, folder: epath.Path, size: int) -> None:
-    """Copies all but the state; the shards have `size` bytes."""
+    """Copies all files but the state; `size` is the sum of the shards' bytes."""
     files = {file.name: file for file in place.iterdir() if file.name != STATE}
     shards = {name: file for name, file in files.items() if description_of(file).name in files}
     for name, file in files.items():
         if name not in shards:
             write_file(folder / name, file.read_bytes(), CACHE)
-    said = {name: read_json(description_of(folder / name)) for name in shards}
-    if sum(shard["bytes"] for shard in said.values()) != size:
-        raise DataError(f"prepared:{place} has lost shards: delete it, and prepare it anew")
+    infos: dict[str, ShardInfo] = {}
+    for name in shards:
+        if info := read_description(folder / name):
+            infos[name] = info
+    if sum(info.bytes for info in infos.values()) != size:
+        raise DataError(f"prepared:{place} has lost shards: delete it, and prepare it again")
 
-    missing = [name for name in shards if not whole_shard(folder / name)]
-    needed, free = sum(said[name]["bytes"] for name in missing), shutil.disk_usage(folder).free
+    missing = [name for name in shards if not finished_shard(folder / name)]
+    needed, free = sum(infos[name].bytes for name in missing), shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"prepared:{place} is copied to {folder.parent}, which has {free / 1e9:.2f} GB free, and "
-            f"{needed / 1e9:.2f} GB are to be copied: make room, or set BIGGAN_CACHE to another folder"
+            f"cannot copy prepared:{place}: it needs {needed / 1e9:.2f} GB, and {folder.parent} has "
+            f"{free / 1e9:.2f} GB free: free some space, or set BIGGAN_CACHE to another folder"
         )
 
     def copy(name: str) -> int:
-        _copy_shard(shards[name], folder / name, said[name]["sha256"])
-        return said[name]["bytes"]
+        _copy_shard(shards[name], folder / name, infos[name].sha256)
+        return infos[name].bytes
 
     def copied() -> Iterator[tuple[int, Any]]:
-        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        with concurrent.futures.ThreadPoolExecutor(PARALLEL_SHARDS) as pool:
             try:
                 for copied_bytes in pool.map(copy, missing):
                     yield copied_bytes // MEGABYTE, None
@@ -102,11 +112,11 @@ def _copy_shard(shard: epath.Path, to: epath.Path, sha256: str) -> None:
                 target.write(chunk)
         if digest.hexdigest() != sha256:
             raise DataError(
-                f"{shard} is not as it was written (SHA-256): delete it, and prepare the set again"
+                f"{shard} has changed since it was written (SHA-256): delete it, and prepare the set again"
             )
 
 
 def _chunks(shard: epath.Path) -> Iterator[bytes]:
     with reading(shard), shard.open("rb") as source:
-        while chunk := source.read(CHUNK):
+        while chunk := source.read(CHUNK_BYTES):
             yield chunk

@@ -1,8 +1,8 @@
-"""Writing a prepared set on a cluster: no shard needs another one, and Apache Beam hands them out.
+"""Writes a prepared set on a cluster: shards are independent, and Apache Beam distributes them to workers.
 
-A worker opens the source itself. So all workers must see the same pictures under the same name, on a shared
-disk or as a set of TFDS in a bucket ($TFDS_DATA_DIR), and must be able to write the output. What they wrote
-stays when the pipeline is cut off; the same command goes on.
+Each worker opens the source itself. All workers therefore need the same pictures under the same name, on a
+shared disk or as a set of TFDS in a bucket ($TFDS_DATA_DIR), and access to the output. After an interruption
+the finished shards remain, and the same command continues.
 """
 
 import concurrent.futures
@@ -20,7 +20,7 @@ from biggan_jax.data.writing import (
     Summary,
     fingerprint,
     shards_of,
-    write_one_shard,
+    write_examples,
     write_prepared,
     written_shards,
 )
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a worker must know to write any shard.
+    """What a worker needs to know to write a shard.
 
     Attributes:
-      source, resolution, max_refused: as `open_splits` takes them.
-      fingerprint: of the sources that it must find.
-      output: where to.
+      source: Name of the source.
+      resolution: Pixels a side.
+      max_refused: Share of the pictures that may be unusable.
+      fingerprint: Fingerprint that the sources must have on the worker.
+      output: Folder of the set.
     """
 
     source: str
@@ -50,19 +52,22 @@ class Job:
 def write_prepared_by_beam(
     name: str, resolution: int, output: str, max_refused: float, options: str
 ) -> Summary:
-    """As `write_prepared`, but the workers of an Apache Beam pipeline write the shards.
+    """Writes a set as `write_prepared` does, with the workers of an Apache Beam pipeline.
 
     Args:
-      name: of the source, tfds:NAME or folder:PATH.
-      resolution: pixels a side.
-      output: a folder that all workers see, or one in a bucket, gs://….
-      max_refused: share of the pictures that may be unusable and are left out.
-      options: Beam's pipeline options without their dashes, separated by commas, such as
+      name: Name of the source, tfds:NAME or folder:PATH.
+      resolution: Pixels a side.
+      output: Folder that all workers can write to, or gs://….
+      max_refused: Share of the pictures that may be unusable; these are left out.
+      options: Pipeline options of Beam without their dashes, separated by commas, such as
         "runner=DataflowRunner,project=…".
+
+    Returns:
+      The result.
 
     Raises:
       UserError: Apache Beam is not installed.
-      DataError: as `write_prepared`, or the pipeline failed.
+      DataError: As `write_prepared`, or the pipeline failed.
     """
     pipeline_options = _pipeline_options(options)
     sources = open_splits(name, resolution, max_refused)
@@ -74,34 +79,41 @@ def write_prepared_by_beam(
         missing = [
             (split, number)
             for split, source in sources.items()
-            for number, known in enumerate(written_shards(place, shards_of(place, split, source)))
-            if not known
+            for number, info in enumerate(written_shards(place, shards_of(place, split, source)))
+            if not info
         ]
         try:
             with beam.Pipeline(options=pipeline_options) as pipeline:
                 shards = pipeline | "shards" >> beam.Create(missing) | beam.Reshuffle()
                 shards | "write" >> beam.Map(functools.partial(write_shard_of, job))
-        except Exception as error:  # of whatever kind the runner makes of what a worker met
+        except Exception as error:  # the runner decides on the type
             raise DataError(
-                f"Apache Beam could not write {output}: {error}\nThe same command goes on with the rest"
+                f"Apache Beam could not write {output}: {error}\nThe same command writes the rest"
             ) from error
 
     return write_prepared(sources, output, max_refused, write_missing)
 
 
 def write_shard_of(job: Job, shard: tuple[str, int]) -> None:
-    """Writes one shard, given by its split and number: the work of a worker.
+    """Writes one shard on a worker.
+
+    Args:
+      job: What the worker needs to know.
+      shard: Split and number of the shard.
 
     Raises:
-      DataError: the worker sees other pictures than the process that began, or as `write_one_shard`.
+      DataError: The pictures on the worker differ from those of the launching process, or as
+        `write_examples`.
     """
     split, number = shard
     sources = _sources(job.source, job.resolution, job.max_refused)
     if fingerprint(sources) != job.fingerprint:
-        raise DataError(f"{job.source} has other pictures on a worker: put them where all workers see them")
+        raise DataError(
+            f"{job.source} has other pictures on a worker: put them where all workers can read them"
+        )
     shards = shards_of(epath.Path(job.output), split, sources[split])
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in write_one_shard(sources[split], shards[number], pool, {}, job.max_refused):
+        for _ in write_examples(sources[split], shards[number], pool, {}, job.max_refused):
             pass
 
 
@@ -113,7 +125,7 @@ def _pipeline_options(options: str) -> "PipelineOptions":
         from apache_beam.options.pipeline_options import PipelineOptions
     except ModuleNotFoundError as error:
         raise UserError(
-            f"--beam_pipeline_options takes Apache Beam, which is not installed ({error}): "
+            f"--beam_pipeline_options needs Apache Beam, which is not installed ({error}): "
             "pip install apache-beam"
         ) from error
     return PipelineOptions([f"--{option}" for option in options.split(",") if option])

@@ -1,9 +1,9 @@
-"""A person's own pictures: a folder with one sub-folder a class, or, without sub-folders, one class.
+"""Opens a folder of pictures with one sub-folder for each class; without sub-folders, it is one class.
 
-The order of the pictures, before any shuffling, is that of hashes of their paths: a part of the split such
-as "train[:90%]" is a random sample of all classes, and the same one wherever the folder lies. Links are
-followed, out of the folder too: a set is often put together from links. Hidden files and folders are left
-out, and files whose name has none of `EXTENSIONS`; what a picture's file holds is told from its content.
+Before shuffling, the pictures are in the order of the hashes of their paths: a part of the split such as
+"train[:90%]" is a random sample of all classes, and the same sample wherever the folder is. Links are
+followed, also out of the folder, because sets are often made of links. Hidden files and folders are left out,
+and so are files without one of `EXTENSIONS`; the content of a file decides on its format.
 """
 
 import dataclasses
@@ -26,13 +26,12 @@ SPLIT = "train"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FolderSource(RecordSource):
-    """The pictures of a folder, decoded when they are needed.
+    """The pictures of a folder, decoded when they are read. A record is a relative path and a label.
 
     Attributes:
-      root: the folder.
-      records: of each picture, its path relative to the folder and its label.
-      unusable: pictures that can't be used, by path, with the reason.
-      enlarged: pictures whose shorter side has fewer pixels than the resolution.
+      root: The folder.
+      unusable: Reasons why pictures are unusable, by path.
+      enlarged: Number of pictures whose shorter side has fewer pixels than the resolution.
     """
 
     root: Path
@@ -41,43 +40,49 @@ class FolderSource(RecordSource):
 
     @property
     def refused(self) -> dict[str, str]:
+        """Reasons why pictures were left out, by path."""
         return self.unusable
 
     @property
     def fingerprint(self) -> str:
+        """A hash that changes with the paths and labels."""
         return hashlib.sha256(json.dumps(self.records).encode()).hexdigest()
 
     def name_of(self, number: int) -> str:
+        """Returns the path of a picture, for messages."""
         return printable(self.records[number][0])
 
 
 def open_split(root: str, split: str, resolution: int, *, max_refused: float = MAX_REFUSED) -> FolderSource:
-    """Opens a folder of pictures, all of which are looked at, once.
+    """Opens a folder of pictures, after scanning each picture once.
 
     Args:
-      root: the folder's path.
-      split: "train" for all pictures, or a part of them in the words of TFDS, such as "train[:90%]".
-      resolution: pixels a side.
-      max_refused: share of the pictures that may be unusable, and are left out with a warning.
+      root: Path of the folder.
+      split: "train" for all pictures, or a part in the notation of TFDS, such as "train[:90%]".
+      resolution: Pixels a side.
+      max_refused: Share of the pictures that may be unusable; these are left out with a warning.
+
+    Returns:
+      The source.
 
     Raises:
-      DataError: there is no such folder, there are no pictures in it, or only in folders within its
-        folders, or too many can't be used.
+      DataError: The folder does not exist, it has no pictures or only pictures two folders deep, or too many
+        pictures are unusable.
     """
     folder = Path(root).expanduser()
     pictures = _list_pictures(folder)
-    found = scan(folder, [path for path, _ in pictures])
-    refused = {path: item.reason for (path, _), item in zip(pictures, found, strict=True) if item.reason}
+    results = scan(folder, [path for path, _ in pictures])
+    refused = {path: item.reason for (path, _), item in zip(pictures, results, strict=True) if item.reason}
     _report(folder, len(pictures), refused, max_refused)
 
     usable = [
         (path, class_name, item.side)
-        for (path, class_name), item in zip(pictures, found, strict=True)
+        for (path, class_name), item in zip(pictures, results, strict=True)
         if not item.reason
     ]
     class_names = tuple(sorted({class_name for _, class_name, _ in usable}))
     for class_name in sorted({class_name for _, class_name in pictures} - set(class_names)):
-        logging.warning("%s/%s has no picture that can be used: it is no class", folder, class_name)
+        logging.warning("%s/%s has no usable picture: it is not a class", folder, class_name)
     usable.sort(key=lambda item: hashlib.sha256(_normal(item[0]).encode(errors="surrogateescape")).digest())
     usable = _part(root, split, usable)
     label_of = {class_name: label for label, class_name in enumerate(class_names)}
@@ -86,7 +91,7 @@ def open_split(root: str, split: str, resolution: int, *, max_refused: float = M
         path, label = record
         return (folder / path).read_bytes(), label
 
-    left_out = f", {len(refused):,} that can't be used left out" if refused else ""
+    left_out = f", {len(refused):,} unusable left out" if refused else ""
     classes = "1 class" if len(class_names) == 1 else f"{len(class_names):,} classes"
     return FolderSource(
         name=f"folder:{printable(root)}",
@@ -118,18 +123,18 @@ def open_splits(root: str, resolution: int, max_refused: float) -> dict[str, Rec
 
 
 def printable(name: str) -> str:
-    """A file's name as text that can be printed, whatever bytes it has."""
+    """Returns the name of a file as printable text, whatever bytes it contains."""
     return _normal(os.fsencode(name).decode(errors="replace"))
 
 
 def _normal(name: str) -> str:
-    # macOS stores "é" as two characters, Linux as one: a copied folder must have the same classes in the
+    # macOS stores "é" as two characters, and Linux as one. A copied folder must have the same classes in the
     # same order.
     return unicodedata.normalize("NFC", name)
 
 
 def _list_pictures(folder: Path) -> list[tuple[str, str]]:
-    """Paths relative to the folder, and the name of each one's class, in the order of both."""
+    """Returns the relative path and the class name of each picture, sorted."""
     inside, folders = _entries(folder)
     if inside and folders:
         with_pictures = [name for name in folders if _entries(folder / name)[0]]
@@ -156,7 +161,7 @@ def _list_pictures(folder: Path) -> list[tuple[str, str]]:
             empty.append(printable(name))
     if empty:
         logging.warning(
-            "%s: no pictures in the sub-folders %s: they are no classes", folder, _some(sorted(empty))
+            "%s: the sub-folders %s have no pictures: they are not classes", folder, _some(sorted(empty))
         )
     if not pictures:
         raise DataError(
@@ -167,7 +172,7 @@ def _list_pictures(folder: Path) -> list[tuple[str, str]]:
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the pictures and of the folders in a folder."""
+    """Returns the names of the pictures and of the folders in a folder."""
     pictures, folders = [], []
     try:
         with os.scandir(folder) as entries:
@@ -198,20 +203,18 @@ def _report(folder: Path, count: int, refused: dict[str, str], max_refused: floa
     lines = listing((printable(path), reason) for path, reason in sorted(refused.items()))
     if len(refused) == count or len(refused) > max(1, max_refused * count):
         raise DataError(
-            f"folder:{folder}: {len(refused):,} of {count:,} pictures can't be used, which is "
+            f"folder:{folder}: {len(refused):,} of {count:,} pictures are unusable, which is "
             f"more than {max_refused:.2%}; repair or remove them:{lines}"
         )
-    logging.warning(
-        "%s: %d of %d pictures can't be used and are left out:%s", folder, len(refused), count, lines
-    )
+    logging.warning("%s: %d of %d pictures are unusable and left out:%s", folder, len(refused), count, lines)
 
 
 def _part(root: str, split: str, pictures: list) -> list:
-    """The pictures of a part of the split, such as "train[:90%]"."""
+    """Returns the pictures of a part of the split, such as "train[:90%]"."""
     if split == SPLIT:
         return pictures
     tfds = import_tfds()
-    files = tfds.core.ShardedFileTemplate(  # there are none, but the split's arithmetic asks for them
+    files = tfds.core.ShardedFileTemplate(  # no such files exist, but TFDS needs a template to compute parts
         data_dir=Path(), dataset_name="folder", split=SPLIT, filetype_suffix="array_record"
     )
     whole = tfds.core.SplitInfo(

@@ -1,11 +1,11 @@
-"""Batches for the training step: the order of order.py, looked up, mirrored and read ahead by tf.data."""
+"""Makes batches for the training step: tf.data reads, mirrors and prefetches images in order.py's order."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from biggan_jax.data import order
-from biggan_jax.data.reading import Reader
+from biggan_jax.data.reader import Reader
 from biggan_jax.data.source import DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
 
@@ -23,31 +23,31 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches, one for each training step from `start_step` on.
+    """Returns an endless iterator of batches, one for each training step from `start_step` on.
 
-    Row i of discriminator batch d in a step stands at position (step · d_steps + d) · batch_size + i of the
-    run, and order.py says which example that is and whether it is mirrored. So neither the number of
-    processes nor a resumed run changes what the networks see, and resuming costs nothing.
+    Row i of discriminator batch d in a step is at position (step · d_steps + d) · batch_size + i of the run,
+    and order.py determines its example and whether it is mirrored. The batches therefore do not depend on
+    the number of processes or on interruptions, and a run resumes without reading earlier batches.
 
     Args:
-      source: the images.
-      batch_size: rows of a discriminator batch, over all processes.
-      d_steps: discriminator batches a step.
-      seed: of the order and the mirroring.
-      start_step: the first step to give a batch for.
-      random_flip: mirror half of the images, left to right.
-      process_index: which of `process_count` equal ranges of each batch's rows to give.
-      process_count: processes that share the batch.
+      source: Source of the images.
+      batch_size: Rows of a discriminator batch, over all processes.
+      d_steps: Discriminator batches in a step.
+      seed: Seed of the order and of the mirroring.
+      start_step: First step.
+      random_flip: Whether to mirror half of the images, left to right.
+      process_index: Index of this process, which gets one of `process_count` equal ranges of rows.
+      process_count: Number of processes that share a batch.
 
     Yields:
       {"images": u8[d_steps, batch_size / process_count, H, W, 3], "labels": i32[d_steps, …]}
 
     Raises:
-      DataError: `batch_size` is not divisible by `process_count`.
+      DataError: `process_count` does not divide `batch_size`.
     """
     if batch_size % process_count:
         raise DataError(
-            f"batch_size = {batch_size} cannot be shared evenly by {process_count} processes: choose a "
+            f"batch_size = {batch_size} cannot be divided evenly among {process_count} processes: choose a "
             f"multiple of {process_count}"
         )
     tf = import_tensorflow()
@@ -73,7 +73,7 @@ def batches(
         images, labels = example
         size = source.resolution
         turned, left = tf.where(mirror)[:, 0], tf.where(~mirror)[:, 0]
-        # Of all ways to mirror, TensorFlow is fast at this one: three axes, the last with three channels.
+        # TensorFlow mirrors fastest in this form: three axes, the last one with three channels.
         rows = tf.reverse(tf.reshape(tf.gather(images, turned), [-1, size, 3]), [1])
         parts = [tf.reshape(rows, [-1, size, size, 3]), tf.gather(images, left)]
         return tf.dynamic_stitch([tf.cast(turned, tf.int32), tf.cast(left, tf.int32)], parts), labels
@@ -87,7 +87,7 @@ def batches(
 
     options = tf.data.Options()
     options.deterministic = True
-    # The step's own threads need the cores: no more here than this source can use.
+    # The step's threads need the cores, so the pipeline gets only the threads that the source can use.
     options.threading.private_threadpool_size = source.threads
     options.threading.max_intra_op_parallelism = 1
     all_steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)

@@ -1,7 +1,7 @@
-"""Sets that biggan_jax.prepare has written: square pictures of one size, uncompressed, in ArrayRecord files.
+"""Opens sets that biggan_jax.prepare has written: square pictures of one size, uncompressed, in ArrayRecords.
 
-They are sets of TensorFlow Datasets, which reads them with tfds.builder_from_directory(PATH). The pixels are
-stored as they are, because to decode a PNG of 128 px takes longer than all else that is done with a picture.
+TensorFlow Datasets reads them too, with tfds.builder_from_directory(PATH). The pixels are not compressed,
+because decoding a PNG of 128 px would take longer than the rest of the pipeline.
 """
 
 from pathlib import Path
@@ -22,7 +22,15 @@ VERSION = "1.0.0"
 
 
 def features(resolution: int, class_names: list[str]) -> Any:
-    """What is stored of each example."""
+    """Returns the features of TFDS that each example has: pixels and a label.
+
+    Args:
+      resolution: Pixels a side.
+      class_names: Name of each class.
+
+    Returns:
+      A FeaturesDict of TFDS.
+    """
     tfds = import_tfds()
 
     pixels = tfds.features.Tensor(shape=(resolution, resolution, 3), dtype=np.uint8, encoding="bytes")
@@ -50,15 +58,23 @@ def open_split(path: str, split: str, resolution: int, *, max_refused: float = M
 
 
 def open_records(path: str, split: str, resolution: int) -> RecordSource:
-    """Opens a split of a prepared set, to be read from its files.
+    """Opens a split of a prepared set, whose examples are read from its files.
+
+    Args:
+      path: Folder of the set, on this machine or in a bucket, gs://….
+      split: Split of the set.
+      resolution: Pixels a side.
+
+    Returns:
+      The split.
 
     Raises:
-      DataError: there is no finished set, it is of another resolution or kind, or has no such split; or it is
-        in a bucket and could not be copied.
+      DataError: The folder holds no finished set, the set has another resolution or no such split, or it
+        cannot be copied from its bucket.
     """
     name = f"prepared:{path}"
     if "://" in path:
-        from biggan_jax.data.bucket import local_copy  # here: others do without its packages
+        from biggan_jax.data.bucket import local_copy  # imported late: local sets need none of its packages
 
         folder = local_copy(path)
     else:
@@ -71,13 +87,13 @@ def open_records(path: str, split: str, resolution: int) -> RecordSource:
     if image.shape != (resolution, resolution, 3):
         raise DataError(
             f"{name} has pictures of {image.shape[0]} px, not {resolution}: set model.resolution="
-            f"{image.shape[0]}, or prepare the set anew with --resolution={resolution}"
+            f"{image.shape[0]}, or prepare the set again with --resolution={resolution}"
         )
     return open_builder(builder, name, split, resolution, decode=pixels_of)
 
 
 def pixels_of(stored: bytes, resolution: int) -> np.ndarray:
-    """Stored bytes as u8[resolution, resolution, 3]."""
+    """Returns stored bytes as u8[resolution, resolution, 3]; raises `UnusablePicture` for a wrong length."""
     if len(stored) != resolution**2 * 3:
-        raise UnusablePicture(f"has {len(stored):,} bytes, must have {resolution**2 * 3:,}")
+        raise UnusablePicture(f"has {len(stored):,} bytes instead of {resolution**2 * 3:,}")
     return np.frombuffer(stored, np.uint8).reshape(resolution, resolution, 3)

@@ -1,4 +1,4 @@
-"""What a run would read, before it begins: some of its first images, and how fast they come."""
+"""Previews the data of a run before it starts: its first images, and the speed of reading."""
 
 import dataclasses
 import itertools
@@ -14,11 +14,11 @@ IMAGES = 64
 
 @dataclasses.dataclass(frozen=True)
 class Throughput:
-    """How fast a process reads, with all its cores and nothing else to do.
+    """The speed of reading on an otherwise idle machine.
 
     Attributes:
-      images_per_second: that it delivers.
-      cores_busy: CPU seconds, of all its threads, per second.
+      images_per_second: Images a second.
+      cores_busy: CPU seconds of all threads per second.
     """
 
     images_per_second: float
@@ -26,10 +26,15 @@ class Throughput:
 
 
 def preview(source: Source, *, seed: int, random_flip: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The first images that a run would see, as it would see them.
+    """Returns the first images of a run as the discriminator gets them.
+
+    Args:
+      source: Source of the images.
+      seed: Seed of the run.
+      random_flip: Whether half of the images are mirrored.
 
     Returns:
-      u8[64, H, W, 3] and labels i32[64]; of a source with fewer images, some come again.
+      u8[64, H, W, 3] and labels i32[64]; images of a smaller source repeat.
     """
     batch = next(batches(source, batch_size=IMAGES, d_steps=1, seed=seed, random_flip=random_flip))
     return batch["images"][0], batch["labels"][0]
@@ -38,9 +43,21 @@ def preview(source: Source, *, seed: int, random_flip: bool) -> tuple[np.ndarray
 def measure_throughput(
     source: Source, *, batch_size: int, d_steps: int, seed: int, random_flip: bool, seconds: float = 5.0
 ) -> Throughput:
-    """Reads a run's batches for so many seconds, at least three, after some that fill the pipeline."""
+    """Measures the speed of reading a run's batches, after the pipeline is full.
+
+    Args:
+      source: Source of the images.
+      batch_size: Rows of a discriminator batch.
+      d_steps: Discriminator batches in a step.
+      seed: Seed of the run.
+      random_flip: Whether half of the images are mirrored.
+      seconds: Seconds to read for; at least three batches are read.
+
+    Returns:
+      The speed.
+    """
     stream = batches(source, batch_size=batch_size, d_steps=d_steps, seed=seed, random_flip=random_flip)
-    for _ in range(3):  # more than are read ahead
+    for _ in range(3):  # more batches than are read ahead
         next(stream)
     start, used = time.perf_counter(), time.process_time()
     for steps in itertools.count(1):

@@ -1,4 +1,4 @@
-"""Sources whose pictures are in files, read by number and decoded when they are needed."""
+"""Sources whose pictures are in files, read by number and decoded on demand."""
 
 import concurrent.futures
 import dataclasses
@@ -17,19 +17,24 @@ from biggan_jax.data.tensorflow_runtime import import_tensorflow
 if TYPE_CHECKING:
     import tensorflow as tf
 
-MAX_REFUSED = 0.01  # share of a set's pictures that may be unusable; a single one always may
-SHOWN = 10
-MOST_AT_ONCE = 16
+MAX_REFUSED = 0.01  # share of a set's pictures that may be unusable; one picture always may
+MAX_LISTED = 10  # pictures in one message
+EXAMPLES_PER_TASK = 16
 
 
 class Records(Protocol):
-    """Stored examples, by number; several threads read at once."""
+    """Stored examples by number, which several threads read at once."""
 
     def __getitem__(self, number: int, /) -> Any: ...
 
 
 class Refusals:
-    """The pictures that turned out unusable while they were read: number → reason."""
+    """The pictures that proved unusable while they were read.
+
+    Attributes:
+      reasons: Reasons by number.
+      failure: Message of the error that ends the run, or None.
+    """
 
     def __init__(self):
         self.reasons: dict[int, str] = {}
@@ -37,28 +42,27 @@ class Refusals:
         self._lock = threading.Lock()
 
     def add(self, number: int, reason: str) -> bool:
-        """Notes the picture's reason; whether this is news."""
+        """Adds a picture and its reason; returns whether the picture is new."""
         with self._lock:
-            news = number not in self.reasons
+            is_new = number not in self.reasons
             self.reasons[number] = reason
-            return news
+            return is_new
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordSource(Source):
-    """A source whose examples are read from files when they are needed.
+    """A source whose examples are read from files on demand.
 
-    A picture that cannot be read or decoded, such as a file that was deleted since the source was opened,
-    does not end a run: the next usable one in the source's numbering stands in for it, wherever and whenever
-    it comes up, and a warning names it once. Once more than `max_refused` of the pictures are like that, the
-    run ends with a `DataError`.
+    A picture that cannot be read or decoded, such as a file that was deleted after the source was opened,
+    does not end a run: the next usable picture in the source's numbering always replaces it, and a warning
+    names it once. When more than `max_refused` of the pictures are unusable, the run ends with a `DataError`.
 
     Attributes:
-      records: where examples are read.
-      parse: turns a record into the encoded picture and its label; if it raises OSError or UnusablePicture,
-        the picture is unusable.
-      decode: turns an encoded picture and the resolution into u8[resolution, resolution, 3].
-      max_refused: share of the pictures that may prove unusable.
+      records: Stored examples.
+      parse: Function from a record to the encoded picture and its label. If it raises OSError or
+        UnusablePicture, the picture is unusable.
+      decode: Function from an encoded picture and the resolution to u8[resolution, resolution, 3].
+      max_refused: Share of the pictures that may prove unusable.
     """
 
     records: Records = dataclasses.field(repr=False)
@@ -69,16 +73,19 @@ class RecordSource(Source):
 
     @property
     def threads(self) -> int:
+        """Number of CPU threads that reading can use: one for each core."""
         return os.cpu_count() or 1
 
     @property
     def failure(self) -> str | None:
+        """Message of the `DataError` that ended reading, or None."""
         return self._refusals.failure
 
     def lookup(self, indices: "tf.data.Dataset") -> "tf.data.Dataset":
+        """Reads and decodes examples, as `Source.lookup` describes."""
         tf = import_tensorflow()
         (rows,) = indices.element_spec.shape
-        together = next(count for count in range(min(rows, MOST_AT_ONCE), 0, -1) if rows % count == 0)
+        together = next(count for count in range(min(rows, EXAMPLES_PER_TASK), 0, -1) if rows % count == 0)
         shape = [self.resolution, self.resolution, 3]
 
         def read(numbers: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
@@ -93,25 +100,31 @@ class RecordSource(Source):
         return examples.batch(rows // together, drop_remainder=True).map(join)
 
     def in_memory(self) -> ArraySource:
-        """The same source with all its examples read and decoded."""
+        """Reads and decodes all examples; returns the same source in memory."""
         shape = (self.num_examples, self.resolution, self.resolution, 3)
         images, labels = np.empty(shape, np.uint8), np.empty(self.num_examples, np.int32)
 
         def read(start: int) -> None:
-            rows = np.arange(start, min(start + MOST_AT_ONCE, self.num_examples))
+            rows = np.arange(start, min(start + EXAMPLES_PER_TASK, self.num_examples))
             images[rows], labels[rows] = self.examples(rows)
 
         with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
-            for _ in pool.map(read, range(0, self.num_examples, MOST_AT_ONCE)):
+            for _ in pool.map(read, range(0, self.num_examples, EXAMPLES_PER_TASK)):
                 pass
         description = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
         return ArraySource(**description, images=images, labels=labels)
 
     def examples(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images u8[n, resolution, resolution, 3] and labels i32[n] of the examples of these numbers.
+        """Reads and decodes the examples with the given numbers, or replacements for unusable ones.
+
+        Args:
+          numbers: i64[n].
+
+        Returns:
+          Images u8[n, resolution, resolution, 3] and labels i32[n].
 
         Raises:
-          DataError: a label is no class, or too many pictures are unusable.
+          DataError: A label is not a class, or too many pictures are unusable.
         """
         images = np.empty((len(numbers), self.resolution, self.resolution, 3), np.uint8)
         labels = np.empty(len(numbers), np.int32)
@@ -120,11 +133,17 @@ class RecordSource(Source):
         return images, labels
 
     def example(self, number: int) -> tuple[np.ndarray, int]:
-        """The image u8[resolution, resolution, 3] and the label of one example, and of no other.
+        """Reads and decodes one example, without a replacement.
+
+        Args:
+          number: Number of the example.
+
+        Returns:
+          The image u8[resolution, resolution, 3] and the label.
 
         Raises:
-          UnusablePicture: it cannot be read or decoded.
-          DataError: its label is no class.
+          UnusablePicture: The picture cannot be read or decoded.
+          DataError: The label is not a class.
         """
         try:
             encoded, label = self.parse(self.records[number])
@@ -138,7 +157,7 @@ class RecordSource(Source):
         return self.decode(encoded, self.resolution), label
 
     def _examples(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `examples`, but leaves what failed in `failure`: TensorFlow would print it with a traceback."""
+        """Calls `examples`, but keeps an error in `failure`: TensorFlow would print it with a traceback."""
         try:
             return self.examples(numbers)
         except DataError as error:
@@ -161,28 +180,37 @@ class RecordSource(Source):
         reasons = dict(self._refusals.reasons)
         if len(reasons) > max(1, self.max_refused * self.num_examples) or len(reasons) == self.num_examples:
             raise DataError(
-                f"{self.name}: {len(reasons):,} of {self.num_examples:,} pictures can't be used, which is "
+                f"{self.name}: {len(reasons):,} of {self.num_examples:,} pictures are unusable, which is "
                 f"more than {self.max_refused:.2%}; repair or remove them, or prepare the data set again:"
                 + listing((self.name_of(number), reason) for number, reason in reasons.items())
             )
-        logging.warning("%s: %s; the next picture stands in for it", self.name_of(number), reason)
+        logging.warning("%s: %s; the next picture replaces it", self.name_of(number), reason)
 
     @property
     def refused(self) -> dict[str, str]:
-        """Pictures that were left out when the source was opened, with the reasons."""
+        """Reasons why pictures were left out when the source was opened, by picture."""
         return {}
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the pictures that the numbers stand for."""
+        """A text that changes with the pictures or their numbers."""
         return self.description
 
     def name_of(self, number: int) -> str:
-        """What messages call the example."""
+        """Returns the name of an example for messages."""
         return f"{self.name}, example {number}"
 
 
 def listing(reasons: Iterable[tuple[str, str]]) -> str:
-    """Lines to be put under a message, one a picture, and how many more there are."""
+    """Lists pictures and reasons below a message.
+
+    Args:
+      reasons: Pairs of a picture's name and the reason.
+
+    Returns:
+      A line for each of the first pictures, and the number of the others.
+    """
     lines = [f"\n  {name}: {reason}" for name, reason in reasons]
-    return "".join(lines[:SHOWN]) + (f"\n  and {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else "")
+    return "".join(lines[:MAX_LISTED]) + (
+        f"\n  and {len(lines) - MAX_LISTED:,} more" if len(lines) > MAX_LISTED else ""
+    )

@@ -1,7 +1,7 @@
-"""Which of many picture files can be used: each is decoded once, and what came of it is remembered.
+"""Decodes each of many picture files once, to learn which are usable, and keeps the results.
 
-The answers are kept in $BIGGAN_CACHE, by default ~/.cache/biggan_jax, under the folder's path, and hold for
-as long as a file keeps its size and time of change. Nothing is written beside the pictures.
+The results are kept in $BIGGAN_CACHE, by default ~/.cache/biggan_jax, under the path of the folder. They hold
+while a file keeps its size and time of change. Nothing is written beside the pictures.
 """
 
 import concurrent.futures
@@ -22,102 +22,115 @@ from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import CACHE, write_file
 from biggan_jax.runtime.progress import track
 
-VERSION = 1  # of what decode.py takes and of the file below; another one scans anew
-RESOLUTION = 64  # whatever the run's: a JPEG that decodes at one scale decodes at all
-SMALLEST_SIDE = 8  # pixels; less is a placeholder or a tracking dot, no picture
-AT_ONCE = 64
+VERSION = 1  # of decode.py's rules and of the file below; another version scans again
+RESOLUTION = 64  # for every run: a JPEG that decodes at one scale decodes at all scales
+SMALLEST_SIDE = 8  # pixels; smaller images are placeholders or tracking dots
+FILES_PER_TASK = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What a scan found of one file: its picture's shorter side, or the reason why it can't be used."""
+class ScanResult:
+    """The result of scanning one file.
+
+    Attributes:
+      side: Pixels of the picture's shorter side; 0 if it is not known.
+      reason: Reason why the picture is unusable; empty for a usable picture.
+    """
 
     side: int
     reason: str
 
 
-def scan(root: Path, paths: Sequence[str]) -> list[Found]:
-    """Decodes the files `paths`, given relative to `root`, or looks up what came of it; in their order."""
-    memory = _memory_of(root)
-    known = _remembered(memory)
+def scan(root: Path, paths: Sequence[str]) -> list[ScanResult]:
+    """Scans picture files, or looks up the results of an earlier scan.
+
+    Args:
+      root: Folder of the pictures.
+      paths: Paths of the files relative to `root`.
+
+    Returns:
+      One result for each path, in order.
+    """
+    file = _results_file(root)
+    known = _load(file)
     stamps = [_stamp(root / path) for path in paths]
-    found: dict[str, tuple[list[int], Found]] = {}
+    results: dict[str, tuple[list[int], ScanResult]] = {}
     todo: list[tuple[str, list[int]]] = []
     for path, stamp in zip(paths, stamps, strict=True):
-        if isinstance(stamp, Found):
-            found[path] = [], stamp
+        if isinstance(stamp, ScanResult):
+            results[path] = [], stamp
         elif path in known and known[path][0] == stamp:
-            found[path] = known[path]
+            results[path] = known[path]
         else:
             todo.append((path, stamp))
     if todo:
         try:
-            for part in track(_checked(root, todo), "checking pictures", len(todo), unit="files"):
-                found.update(part)
-        finally:  # also what an interrupted scan has done
-            _remember(memory, found)
-    return [found[path][1] for path in paths]
+            for part in track(_scan_files(root, todo), "checking pictures", len(todo), unit="files"):
+                results.update(part)
+        finally:  # an interrupted scan keeps its results too
+            _save(file, results)
+    return [results[path][1] for path in paths]
 
 
-def _checked(
+def _scan_files(
     root: Path, todo: Sequence[tuple[str, list[int]]]
-) -> Iterator[tuple[int, dict[str, tuple[list[int], Found]]]]:
-    def check(start: int) -> dict[str, tuple[list[int], Found]]:
-        part = todo[start : start + AT_ONCE]
+) -> Iterator[tuple[int, dict[str, tuple[list[int], ScanResult]]]]:
+    def check(start: int) -> dict[str, tuple[list[int], ScanResult]]:
+        part = todo[start : start + FILES_PER_TASK]
         return {path: (stamp, _check(root / path)) for path, stamp in part}
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            for part in pool.map(check, range(0, len(todo), AT_ONCE)):
+            for part in pool.map(check, range(0, len(todo), FILES_PER_TASK)):
                 yield len(part), part
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _check(path: Path) -> Found:
+def _check(path: Path) -> ScanResult:
     try:
         encoded = path.read_bytes()
         side = shorter_side(encoded)
         if side < SMALLEST_SIDE:
-            return Found(side, f"its shorter side has {side} pixels, and {SMALLEST_SIDE} is the least")
+            return ScanResult(side, f"its shorter side has {side} pixels, and {SMALLEST_SIDE} is the least")
         decode_square(encoded, RESOLUTION)
     except OSError as error:
-        return Found(0, f"cannot be read: {error.strerror or error}")
+        return ScanResult(0, f"cannot be read: {error.strerror or error}")
     except UnusablePicture as error:
-        return Found(0, str(error))
-    return Found(side, "")
+        return ScanResult(0, str(error))
+    return ScanResult(side, "")
 
 
-def _stamp(path: Path) -> list[int] | Found:
-    """Size and time of change, which a file keeps while it is the same."""
+def _stamp(path: Path) -> list[int] | ScanResult:
+    """Returns size and time of change, which identify a file's content, or a result for an unusable file."""
     try:
         status = path.stat()
-    except OSError as error:  # a link to nowhere, or to itself
-        return Found(0, f"cannot be read: {error.strerror}")
-    if not stat.S_ISREG(status.st_mode):  # reading from a pipe would wait for ever
-        return Found(0, "no ordinary file")
+    except OSError as error:  # a dangling link, or a link to itself
+        return ScanResult(0, f"cannot be read: {error.strerror}")
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
+        return ScanResult(0, "not a regular file")
     return [status.st_size, status.st_mtime_ns]
 
 
-def _memory_of(root: Path) -> Path:
+def _results_file(root: Path) -> Path:
     name = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:32]
     return cache_folder("scans", f"{name}.json.gz")
 
 
-def _remembered(memory: Path) -> dict[str, tuple[list[int], Found]]:
+def _load(file: Path) -> dict[str, tuple[list[int], ScanResult]]:
     try:
-        content = json.loads(gzip.decompress(memory.read_bytes()))
+        content = json.loads(gzip.decompress(file.read_bytes()))
         if content["version"] != VERSION:
             return {}
-        return {path: (stamp, Found(*found)) for path, (stamp, *found) in content["files"].items()}
+        return {path: (stamp, ScanResult(*result)) for path, (stamp, *result) in content["files"].items()}
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
-        return {}  # it is only a memory
+        return {}  # without earlier results, the scan starts again
 
 
-def _remember(memory: Path, found: dict[str, tuple[list[int], Found]]) -> None:
-    files = {path: (stamp, item.side, item.reason) for path, (stamp, item) in found.items() if stamp}
+def _save(file: Path, results: dict[str, tuple[list[int], ScanResult]]) -> None:
+    files = {path: (stamp, item.side, item.reason) for path, (stamp, item) in results.items() if stamp}
     content = json.dumps({"version": VERSION, "files": files}).encode()
     try:
-        write_file(memory, gzip.compress(content, compresslevel=1), CACHE, shared=True)
+        write_file(file, gzip.compress(content, compresslevel=1), CACHE, shared=True)
     except UserError as error:
         logging.warning("the results of the scan are not kept, and the next start scans again: %s", error)

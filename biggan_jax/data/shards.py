@@ -1,12 +1,14 @@
-"""Files of a prepared set: written whole or not at all, each shard with what is to be known of it beside it.
+"""The files of a prepared set: each is written atomically, and each shard has a JSON description beside it.
 
-In a bucket an object appears when its upload is complete; a shard is written on this machine first.
+In a bucket, an object appears when its upload is complete; a shard is first written on this machine.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -14,42 +16,67 @@ from etils import epath
 from biggan_jax.data.source import DataError
 from biggan_jax.runtime.files import PREPARED_SET, atomic_path, write_file, writing
 
-# One record a group, so that each can be read by itself; pixels hardly shrink, and unpacking takes as long as
-# all else that reading does.
+# Each record is a group, so that it can be read by itself. Compression hardly shrinks pixels, and unpacking
+# would double the time of reading.
 WRITER = "group_size:1,uncompressed"
-_FULL_DISK = (RuntimeError, ValueError)  # by which ArrayRecord reports a full disk
-STATE = "preparation.json"  # how far the preparation of a set has come
+_FULL_DISK = (RuntimeError, ValueError)  # with these ArrayRecord reports a full disk
+STATE = "preparation.json"  # the plan of a set, and whether it is finished
 
 
-def check_finished(place: os.PathLike, name: str) -> None:
-    """Raises `DataError` unless there is a prepared set, and a finished one, in a folder or bucket."""
+@dataclasses.dataclass(frozen=True)
+class ShardInfo:
+    """The content of a shard, as the JSON file beside it describes it.
+
+    Attributes:
+      examples: Number of examples.
+      bytes: Size of the file.
+      sha256: SHA-256 of the file.
+      refused: Reasons why pictures were left out, by picture.
+    """
+
+    examples: int
+    bytes: int
+    sha256: str
+    refused: dict[str, str]
+
+
+def check_finished(place: epath.Path | Path, name: str) -> None:
+    """Checks that a folder holds a prepared set, and that its preparation was finished.
+
+    Args:
+      place: Folder on this machine or in a bucket.
+      name: Name of the source, for messages.
+
+    Raises:
+      DataError: The folder holds no prepared set, or an unfinished one.
+    """
     if not (place / STATE).exists():
         raise DataError(
             f"{name} is no prepared set: write it with 'python -m biggan_jax.prepare --source=… "
             f"--resolution=… --output={place}'"
         )
     if not json.loads((place / STATE).read_text())["finished"]:
-        raise DataError(f"{name} was not finished: the command that began it goes on where it stopped")
+        raise DataError(f"{name} was not finished: run the command that began it again; it continues")
 
 
 def write_shard(
     file: epath.Path, parts: Iterator[tuple[list[bytes], int]], refused: dict[str, str]
-) -> Generator[tuple[int, int], None, dict[str, Any]]:
-    """Writes one shard.
+) -> Generator[tuple[int, int], None, ShardInfo]:
+    """Writes one shard, and its description beside it.
 
     Args:
-      file: where to.
-      parts: pairs of records, and how many examples they came from.
-      refused: fills, while `parts` are taken, with the pictures that gave no record.
+      file: Path of the shard.
+      parts: Pairs of records and the number of examples that they come from.
+      refused: Reasons by picture that gave no record; filled while `parts` is read.
 
     Yields:
-      Pairs of how many examples a part came from, and how many records there are by then.
+      Pairs of the number of examples in a part and the number of records so far.
 
     Returns:
-      Its number of records, bytes, SHA-256 and refusals, which also stand in a file beside it.
+      The description of the shard.
 
     Raises:
-      DataError: it could not be written.
+      DataError: The shard cannot be written.
     """
     from array_record.python import array_record_module
 
@@ -69,29 +96,30 @@ def write_shard(
                 f"{file} has {written} records of {examples}: free some space, and {PREPARED_SET.again}"
             )
         content = local.read_bytes()
-        shard = {
-            "examples": examples,
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "refused": refused,
-        }
-        write_json(description_of(file), shard)
-    return shard
+        info = ShardInfo(examples, len(content), hashlib.sha256(content).hexdigest(), refused)
+        write_json(description_of(file), dataclasses.asdict(info))
+    return info
 
 
-def whole_shard(file: epath.Path) -> dict[str, Any] | None:
-    """The description of a shard that is there and whole; else None."""
-    shard = read_json(description_of(file))
-    return shard if shard and file.exists() and file.stat().length == shard["bytes"] else None
+def finished_shard(file: epath.Path) -> ShardInfo | None:
+    """Returns the description of a shard, or None if the shard is missing or incomplete."""
+    info = read_description(file)
+    return info if info and file.exists() and file.stat().length == info.bytes else None
+
+
+def read_description(file: epath.Path) -> ShardInfo | None:
+    """Returns the description of a shard that may not exist, or None without a description."""
+    content = read_json(description_of(file))
+    return None if content is None else ShardInfo(**content)
 
 
 def description_of(file: epath.Path) -> epath.Path:
-    """Where it is said what a shard holds."""
+    """Returns the path of a shard's JSON description."""
     return file.with_name(f"{file.name}.json")
 
 
 def read_json(path: epath.Path) -> Any:
-    """What a file holds, or None where there is none."""
+    """Returns the content of a JSON file, or None if the file does not exist."""
     return json.loads(path.read_text()) if path.exists() else None
 
 

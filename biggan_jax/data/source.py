@@ -1,4 +1,4 @@
-"""What a source of labelled images is: a numbered collection that can be looked up in any order."""
+"""Defines a source of labelled images: a numbered collection that can be read in any order."""
 
 import abc
 import dataclasses
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class DataError(UserError):
-    """A data set that is unknown, missing, broken or at odds with the config; the message has the remedy."""
+    """A data set that is unknown, missing, broken or contradicts the config; the message says what to do."""
 
 
-IN_MEMORY_BYTES = 2**30  # of decoded images; CIFAR-10 and its like need far less, ImageNet more
+IN_MEMORY_BYTES = 2**30  # of decoded images: enough for CIFAR-10, too little for ImageNet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,11 @@ class Source(abc.ABC):
     """Square RGB images of one size with class labels, numbered 0 … num_examples - 1.
 
     Attributes:
-      name: as in the config's `data.source`.
-      description: for the person who trains: which images these are and how many.
-      num_examples: images in this split.
-      class_names: one for each label.
-      resolution: pixels a side.
+      name: Name, as in the config's `data.source`.
+      description: Kind and number of the images, for the user.
+      num_examples: Number of images in this split.
+      class_names: Name of each class, by label.
+      resolution: Pixels a side.
     """
 
     name: str
@@ -40,32 +40,37 @@ class Source(abc.ABC):
 
     @property
     def num_classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
     @property
     def threads(self) -> int:
-        """CPU threads that looking examples up can keep busy."""
+        """Number of CPU threads that reading can use."""
         return 1
 
     @property
     def num_bytes(self) -> int:
-        """What all images take in memory."""
+        """Bytes that all images take in memory."""
         return self.num_examples * self.resolution**2 * 3
 
     @property
     def failure(self) -> str | None:
-        """Why examples could not be looked up, once that has happened: the message of a `DataError`."""
+        """Message of the `DataError` that ended reading, or None."""
         return None
 
     @abc.abstractmethod
     def in_memory(self) -> "ArraySource":
-        """The same source with all its images in memory."""
+        """Returns the same source with all images in memory."""
 
     @abc.abstractmethod
     def lookup(self, indices: "tf.data.Dataset") -> "tf.data.Dataset":
-        """Turns a data set of i64[n], numbers of examples, into one of (images, labels) in the same order.
+        """Reads examples by number.
 
-        images: u8[n, resolution, resolution, 3]; labels: i32[n]. All elements have the same n.
+        Args:
+          indices: Data set of i64[n], the numbers of examples; all elements have the same n.
+
+        Returns:
+          A data set of (images, labels) in the same order: u8[n, resolution, resolution, 3] and i32[n].
         """
 
 
@@ -97,19 +102,27 @@ class ArraySource(Source):
             )
 
     def in_memory(self) -> "ArraySource":
+        """Returns this source."""
         return self
 
     def lookup(self, indices: "tf.data.Dataset") -> "tf.data.Dataset":
+        """Gathers examples, as `Source.lookup` describes."""
         tf = import_tensorflow()
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         return indices.map(lambda rows: (tf.gather(images, rows), tf.gather(labels, rows)))
 
 
 def arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """All images u8[N, H, W, 3] and labels i32[N] of a source, in its order.
+    """Reads all images and labels of a source, in its order.
+
+    Args:
+      source: The source.
+
+    Returns:
+      Images u8[N, H, W, 3] and labels i32[N].
 
     Raises:
-      DataError: the source is too large for memory.
+      DataError: The source is too large for memory.
     """
     if not isinstance(source, ArraySource) and source.num_bytes > IN_MEMORY_BYTES:
         raise DataError(

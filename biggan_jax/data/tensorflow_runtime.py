@@ -1,4 +1,4 @@
-"""TensorFlow as the input pipeline uses it: imported late, quiet, and blind to accelerators."""
+"""Imports TensorFlow for the input pipeline: late, without messages, and without access to accelerators."""
 
 import functools
 import logging
@@ -10,21 +10,22 @@ from biggan_jax.runtime.errors import UserError
 
 @functools.cache
 def import_tensorflow() -> ModuleType:
-    """Imports TensorFlow on the first call and hides GPUs and TPUs from it: they belong to JAX.
+    """Imports TensorFlow on the first call, and hides GPUs and TPUs from it, which JAX uses.
+
+    Returns:
+      The module tensorflow.
 
     Raises:
-      UserError: it is not installed.
+      UserError: TensorFlow is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up chatter among the progress lines
-    os.environ.setdefault(
-        "TF_ENABLE_ONEDNN_OPTS", "0"
-    )  # announces itself on stderr, and nothing here uses it
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages among the progress lines
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it prints to stderr, and nothing here uses it
     try:
         import tensorflow as tf
     except ModuleNotFoundError as error:
         raise UserError(
-            f"this takes TensorFlow, which is not installed ({error}): pip install tensorflow-cpu, "
-            "or tensorflow where there is no such package"
+            f"this needs TensorFlow, which is not installed ({error}): pip install tensorflow-cpu, "
+            "or tensorflow if your platform has no such package"
         ) from error
 
     for kind in ("GPU", "TPU"):
@@ -34,9 +35,9 @@ def import_tensorflow() -> ModuleType:
 
 @functools.cache
 def import_tfds() -> ModuleType:
-    """Imports TensorFlow Datasets, and TensorFlow before it, as `import_tensorflow` does."""
+    """Imports TensorFlow Datasets after TensorFlow, as `import_tensorflow` does; returns the module."""
     import_tensorflow()
-    # Warns of each folder that it looks for in vain and of its own deprecated names.
+    # It warns about each folder that does not exist, and about its own deprecated names.
     logging.getLogger("absl").addFilter(_not_a_warning_of_tfds)
     import tensorflow_datasets
 
@@ -44,5 +45,5 @@ def import_tfds() -> ModuleType:
 
 
 def _not_a_warning_of_tfds(record: logging.LogRecord) -> bool:
-    of_tfds = f"{os.sep}tensorflow_datasets{os.sep}" in record.pathname  # its logger is ours too
+    of_tfds = f"{os.sep}tensorflow_datasets{os.sep}" in record.pathname  # we share its logger
     return record.levelno >= logging.ERROR or not of_tfds

@@ -1,7 +1,7 @@
-"""Image classification sets of TensorFlow Datasets (TFDS), by name.
+"""Opens image classification sets of TensorFlow Datasets (TFDS) by name.
 
-Small ones are decoded into memory. Large ones, such as imagenet2012, are read example by example in the order
-that the pipeline asks for, which takes ArrayRecord files.
+Small sets are decoded into memory. Large ones, such as imagenet2012, are read example by example in the order
+of the pipeline, which needs ArrayRecord files.
 """
 
 import bisect
@@ -27,28 +27,47 @@ RANDOM_ACCESS = "array_record"
 
 
 def open_split(name: str, split: str, resolution: int, *, max_refused: float = MAX_REFUSED) -> Source:
-    """Opens a split of TFDS's set `name`, which is downloaded and prepared first where that is still to do.
+    """Opens a split of a set of TFDS, which is downloaded and prepared first if necessary.
 
-    The data directory is TFDS's own: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+    The data directory is that of TFDS: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+
+    Args:
+      name: Name of the set in TFDS.
+      split: Split of the set.
+      resolution: Pixels a side.
+      max_refused: Share of the pictures that may be unusable.
+
+    Returns:
+      The split, in memory if it is small.
 
     Raises:
-      DataError: no such set, no such split, no 8-bit `image` and `label` in it, it could not be prepared, or
-        it is too large for memory and stored in files that can't be read in any order.
+      DataError: The set or split does not exist, the set has no 8-bit `image` and `label`, it cannot be
+        prepared, or it is too large for memory and its files do not allow random access.
     """
     source = open_records(name, split, resolution, max_refused=max_refused)
     if source.num_bytes <= IN_MEMORY_BYTES:
         return source.in_memory()
-    if isinstance(source.records, WholeFiles):
+    if isinstance(source.records, SequentialFiles):
         raise DataError(
             f"tfds:{name} takes {source.num_bytes / 2**30:.1f} GiB of memory at {resolution} px, and its "
-            "files can't be read in random order instead: rewrite them with 'python -m biggan_jax.prepare "
+            "files do not allow random access: rewrite them with 'python -m biggan_jax.prepare "
             f"--source=tfds:{name} --resolution={resolution} --output=DIR' and set data.source=prepared:DIR"
         )
     return source
 
 
 def open_records(name: str, split: str, resolution: int, *, max_refused: float = MAX_REFUSED) -> RecordSource:
-    """As `open_split`, but decoded when read, even a set in files that give a single example slowly."""
+    """Opens a split as `open_split` does, but reads and decodes on demand, even without random access.
+
+    Args:
+      name: Name of the set in TFDS.
+      split: Split of the set.
+      resolution: Pixels a side.
+      max_refused: Share of the pictures that may be unusable.
+
+    Returns:
+      The split.
+    """
     builder = prepared_builder(name)
     check_features(name, builder.info.features)
     return open_builder(builder, f"tfds:{name}", split, resolution, max_refused=max_refused)
@@ -86,14 +105,20 @@ def open_builder(
     resolution: int,
     **fields: Any,
 ) -> RecordSource:
-    """The records of a prepared builder's split as a source.
+    """Opens a split of a prepared builder of TFDS.
 
     Args:
-      builder: of TFDS, prepared, with the features `image` and `label`.
-      name: as in the config's `data.source`.
-      split: of the builder.
-      resolution: pixels a side.
-      **fields: further ones of `RecordSource`.
+      builder: Prepared builder with the features `image` and `label`.
+      name: Name, as in the config's `data.source`.
+      split: Split of the builder.
+      resolution: Pixels a side.
+      **fields: Further fields of `RecordSource`.
+
+    Returns:
+      The split.
+
+    Raises:
+      DataError: The split does not exist or has no images, or its file format is unknown.
     """
     num_examples = _num_examples(name, builder.info.splits, split)
     if num_examples == 0:
@@ -102,7 +127,7 @@ def open_builder(
         raw = import_tfds().decode.DeserializeMethod.RAW_BYTES
         records = builder.as_data_source(split, deserialize_method=raw)
     elif "tfrecord" in _formats(builder):
-        records = WholeFiles(builder.info.splits[split].file_instructions)
+        records = SequentialFiles(builder.info.splits[split].file_instructions)
     else:
         raise DataError(
             f"{name} in {builder.data_dir} is stored as {', '.join(_formats(builder))}, not as "
@@ -121,25 +146,29 @@ def open_builder(
 
 
 def parse_example(record: bytes) -> tuple[bytes, int]:
-    """The bytes of `image` and the number of `label` in a serialized tf.train.Example."""
+    """Returns the bytes of `image` and the number of `label` in a serialized tf.train.Example."""
     features = import_tensorflow().train.Example.FromString(record).features.feature
     return features["image"].bytes_list.value[0], features["label"].int64_list.value[0]
 
 
-class WholeFiles:
-    """Records of TFRecord files, which must be read from their beginning: for those who ask in order."""
+class SequentialFiles:
+    """Records of TFRecord files, which are read from their beginning; efficient only for reading in order.
+
+    Args:
+      parts: Instructions of TFDS: files, and the records to skip and take.
+    """
 
     def __init__(self, parts: Any):
         self._parts = parts
         self._ends = list(itertools.accumulate(part.take for part in parts))
         self._lock = threading.Lock()
-        self._read = functools.lru_cache(maxsize=2)(self._read_part)  # readers may straddle two files
+        self._read = functools.lru_cache(maxsize=2)(self._read_part)  # readers can cross two files
 
     def __getitem__(self, number: int) -> bytes:
         index = bisect.bisect_right(self._ends, number)
         with self._lock:
             records = self._read(index)
-        return records[number - self._ends[index]]  # counted from the end of its file
+        return records[number - self._ends[index]]  # a negative index, from the end of its file
 
     def _read_part(self, index: int) -> list[bytes]:
         part, tf = self._parts[index], import_tensorflow()
@@ -148,17 +177,23 @@ class WholeFiles:
 
 
 def is_prepared(name: str) -> bool:
-    """Whether TFDS's data directory holds the set ready to read; TensorFlow is imported only if it may."""
+    """Returns whether TFDS has prepared a set; imports TensorFlow only if its folder exists."""
     if not (Path(_data_dir()) / name).is_dir():
         return False
     return import_tfds().builder(name, data_dir=_data_dir()).is_prepared()
 
 
 def prepared_builder(name: str) -> Any:
-    """TFDS's builder of a set, prepared by this process unless it is, or another one is at it.
+    """Returns the builder of a set, after one process has prepared the set if necessary.
+
+    Args:
+      name: Name of the set in TFDS.
+
+    Returns:
+      The builder.
 
     Raises:
-      DataError: there is no such set, or it could not be prepared.
+      DataError: The set does not exist, or cannot be prepared.
     """
     tfds = import_tfds()
     try:
@@ -171,7 +206,7 @@ def prepared_builder(name: str) -> Any:
             "https://www.tensorflow.org/datasets/catalog for its names"
         ) from error
     with exclusive(Path(_data_dir()), builder.name, "preparing"):
-        # Opened anew: another process may have prepared it meanwhile.
+        # Opened again, because another process may have prepared it meanwhile.
         builder = tfds.builder(name, data_dir=_data_dir())
         if builder.is_prepared():
             return builder
@@ -179,7 +214,7 @@ def prepared_builder(name: str) -> Any:
         try:
             _check_network(builder)
             builder.download_and_prepare()
-        except Exception as error:  # anything, from no network to an archive that has to be fetched by hand
+        except Exception as error:  # from a missing network to an archive that must be downloaded by hand
             raise DataError(
                 f"TensorFlow Datasets could not prepare {name} in {builder.data_dir} ({_reason(error)}): "
                 f"start again once 'tfds build {name} --file_format={RANDOM_ACCESS}' has succeeded"
@@ -188,7 +223,7 @@ def prepared_builder(name: str) -> Any:
 
 
 def check_features(name: str, features: Any) -> None:
-    """Raises `DataError` unless there are an 8-bit `image` and a class `label`."""
+    """Raises `DataError` unless a set has an 8-bit `image` and a class `label`."""
     tfds = import_tfds()
     given = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     image, label = given.get("image"), given.get("label")
@@ -201,7 +236,7 @@ def check_features(name: str, features: Any) -> None:
 
 
 def unknown_split(name: str, split: str, splits: Iterable[str]) -> DataError:
-    """The error for a split that a source does not have."""
+    """Returns the error for a split that a source does not have."""
     return DataError(
         f"{name} has no split {split!r}: set data.split to one of {', '.join(splits)}, or a part "
         "such as 'train[:90%]'"
@@ -217,9 +252,9 @@ def _formats(builder: Any) -> list[str]:
 
 
 def _check_network(builder: Any) -> None:
-    """Fails at once where no server of the set's files can be found; TFDS would try for minutes."""
+    """Raises an error at once if no server of the set's files can be found; TFDS would try for minutes."""
     downloads = Path(_data_dir()) / "downloads"
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:  # what it lacks is on no server that it could ask
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:  # its archives are on no server
         return
     if urllib.request.getproxies() or (downloads.is_dir() and any(downloads.iterdir())):
         return
@@ -229,14 +264,16 @@ def _check_network(builder: Any) -> None:
             socket.getaddrinfo(server, 443)
             return
         except OSError as error:
-            reason = f"{server} can't be found from here: {error.strerror or error}"
+            reason = f"{server} cannot be found: {error.strerror or error}"
     if servers:
         raise ConnectionError(reason)
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the traces and the advice that some errors carry; of an archive that has to be
-    fetched by hand, all of it, for it names the archive."""
+    """Returns the reason in an error, without traces and advice.
+
+    An AssertionError names an archive that must be downloaded by hand, and is kept whole.
+    """
     return str(error).strip() if isinstance(error, AssertionError) else _first_line(error)
 
 

@@ -1,12 +1,12 @@
-"""Writes a source's pictures, decoded and resized, as a set of TensorFlow Datasets (what prepared.py reads).
+"""Writes the pictures of a source, decoded and resized, as a set of TensorFlow Datasets.
 
-    OUTPUT/preparation.json    what is being written, and whether it is finished
-           refused.txt         pictures that were left out, with the reasons
-           prepared_images-train.array_record-00003-of-00012         a shard, which appears when it is whole
+    OUTPUT/preparation.json    the plan of the set, and whether it is finished
+           refused.txt         the pictures that were left out, with reasons
+           prepared_images-train.array_record-00003-of-00012         a complete shard
            prepared_images-train.array_record-00003-of-00012.json    its examples, bytes, SHA-256 and refusals
-           dataset_info.json, features.json, label.labels.txt        what TFDS reads, written last
+           dataset_info.json, features.json, label.labels.txt        the metadata of TFDS, written last
 
-TFDS's own preparation begins again when it was cut off; this one goes on behind the last whole shard.
+An interrupted preparation continues after the last complete shard; that of TFDS would start again.
 """
 
 import concurrent.futures
@@ -16,30 +16,32 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from etils import epath
 
 from biggan_jax.data import prepared
 from biggan_jax.data.decode import REDUCED_TO, UnusablePicture
-from biggan_jax.data.records import MOST_AT_ONCE, RecordSource, listing
+from biggan_jax.data.records import EXAMPLES_PER_TASK, RecordSource, listing
 from biggan_jax.data.shards import (
     STATE,
+    ShardInfo,
+    finished_shard,
     read_json,
-    whole_shard,
     write_json,
     write_shard,
 )
 from biggan_jax.data.source import DataError
-from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
+from biggan_jax.data.tensorflow_runtime import import_tensorflow
+from biggan_jax.data.tfds_metadata import write_metadata
 from biggan_jax.runtime.files import PREPARED_SET, is_object_store, reading, resolve_directory, write_file
 from biggan_jax.runtime.locks import locked
 from biggan_jax.runtime.progress import track
 
 SHARD_BYTES = 2**27
-RECORD_BYTES = 64  # of a record beside its pixels
+RECORD_BYTES = 64  # of a record, besides its pixels
 RESIZE = (
     "the centred square, resized by area as Pillow's BOX filter does; a JPEG is decoded at 1/2, 1/4 or 1/8 "
     f"of its size where that leaves at least {REDUCED_TO} × the resolution"
@@ -48,15 +50,15 @@ RESIZE = (
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What was written.
+    """The result of a preparation.
 
     Attributes:
-      images: by split.
-      classes: names of them.
-      bytes: of all shards.
-      refused: reasons by picture.
-      enlarged: pictures of a folder that had fewer pixels than the resolution.
-      was_finished: nothing was left to do.
+      images: Number of images by split.
+      classes: Number of classes.
+      bytes: Size of all shards.
+      refused: Reasons why pictures were left out, by picture.
+      enlarged: Number of a folder's pictures that had fewer pixels than the resolution.
+      was_finished: Whether the set was finished before.
     """
 
     images: dict[str, int]
@@ -68,8 +70,44 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
+class Plan:
+    """The plan of a set, which an interrupted preparation must share to continue.
+
+    Attributes:
+      version: Version of the format.
+      source: Name of the source.
+      resolution: Pixels a side.
+      resize: Description of how the pictures are resized.
+      splits: Number of pictures by split.
+      pictures: Fingerprint of the sources.
+    """
+
+    version: str
+    source: str
+    resolution: int
+    resize: str
+    splits: dict[str, int]
+    pictures: str
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{split} {count:,}" for split, count in self.splits.items())
+        return f"{self.source} at {self.resolution} px ({sizes})"
+
+    def changes(self, other: "Plan") -> list[str]:
+        """Returns the names of the attributes that differ between two plans."""
+        own, others = dataclasses.asdict(self), dataclasses.asdict(other)
+        return [name for name in own if own[name] != others[name]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file of a prepared set, and the examples start … end - 1 of its source that go into it."""
+    """A shard of a prepared set.
+
+    Attributes:
+      file: Path of the shard.
+      start: Number of its first example in the source.
+      end: Number after its last example.
+    """
 
     file: epath.Path
     start: int
@@ -82,70 +120,74 @@ def write_prepared(
     max_refused: float,
     write_missing: Callable[[epath.Path, dict[str, RecordSource]], None] | None = None,
 ) -> Summary:
-    """Writes the splits, or goes on with it where an interrupted call with the same arguments stopped.
+    """Writes all splits of a set, or continues an interrupted call with the same arguments.
 
     Args:
-      sources: by split, all of one set.
-      output: a folder, made if need be; or one in a bucket, gs://….
-      max_refused: share of the pictures that may be unusable and are left out.
-      write_missing: writes the shards that are not there yet; by default this process does it.
+      sources: Sources by split, all of one set.
+      output: Folder, which may not exist yet, or gs://….
+      max_refused: Share of the pictures that may be unusable; these are left out.
+      write_missing: Function that writes the missing shards; by default this process writes them.
+
+    Returns:
+      The result.
 
     Raises:
-      DataError: the output holds something else, there is too little room, or too many pictures are unusable.
+      DataError: The output holds other files, space is lacking, or too many pictures are unusable.
     """
     place = resolve_directory(output, "--output=")
     plan = _plan(sources)
     with reading(place):
-        known = read_json(place / STATE)
-        used = known is None and place.exists() and any(path.name != ".lock" for path in place.iterdir())
+        state = read_json(place / STATE)
+        used = state is None and place.exists() and any(path.name != ".lock" for path in place.iterdir())
     if used:
         raise DataError(f"--output={output} is not empty: give a new folder")
-    if known is not None and known["plan"] != plan:
-        changes = [key for key in plan if known["plan"].get(key) != plan[key]]
+    if state is not None and (changes := plan.changes(Plan(**state["plan"]))):
         raise DataError(
-            f"--output={output} holds {_short(known['plan'])}, and asked for is {_short(plan)} (different: "
+            f"--output={output} holds {Plan(**state['plan'])}, but the command writes {plan} (different: "
             f"{', '.join(changes)}): give a new folder, or delete this one"
         )
-    if known is not None and known["finished"]:
-        return Summary(**known["summary"] | {"was_finished": True})
+    if state is not None and state["finished"]:
+        return Summary(**state["summary"] | {"was_finished": True})
     with _only_writer(place):
-        write_json(place / STATE, {"plan": plan, "finished": False})
+        write_json(place / STATE, {"plan": dataclasses.asdict(plan), "finished": False})
         if write_missing:
             write_missing(place, sources)
-            shards = {split: _written(place, split, source, max_refused) for split, source in sources.items()}
+            shards = {
+                split: _read_shards(place, split, source, max_refused) for split, source in sources.items()
+            }
         else:
-            shards = {split: _write(place, split, source, max_refused) for split, source in sources.items()}
+            shards = {
+                split: _write_split(place, split, source, max_refused) for split, source in sources.items()
+            }
         summary = _finish(place, sources, shards)
-        state = {"plan": plan, "finished": True, "summary": dataclasses.asdict(summary)}
+        state = {"plan": dataclasses.asdict(plan), "finished": True, "summary": dataclasses.asdict(summary)}
         write_json(place / STATE, state)
     return summary
 
 
-def _plan(sources: dict[str, RecordSource]) -> dict[str, Any]:
+def _plan(sources: dict[str, RecordSource]) -> Plan:
     first = next(iter(sources.values()))
-    return {
-        "version": prepared.VERSION,
-        "source": first.name,
-        "resolution": first.resolution,
-        "resize": RESIZE,
-        "splits": {split: source.num_examples for split, source in sources.items()},
-        "pictures": fingerprint(sources),
-    }
+    sizes = {split: source.num_examples for split, source in sources.items()}
+    return Plan(prepared.VERSION, first.name, first.resolution, RESIZE, sizes, fingerprint(sources))
 
 
 def fingerprint(sources: dict[str, RecordSource]) -> str:
-    """Changes with the pictures, their order and their classes."""
+    """Returns a hash that changes with the pictures, their order and their classes."""
     content = json.dumps([[source.class_names, source.fingerprint] for source in sources.values()])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _short(plan: dict[str, Any]) -> str:
-    sizes = ", ".join(f"{split} {count:,}" for split, count in plan["splits"].items())
-    return f"{plan['source']} at {plan['resolution']} px ({sizes})"
-
-
 def shards_of(place: epath.Path, split: str, source: RecordSource) -> list[Shard]:
-    """All shards of a split, there or not."""
+    """Returns all shards of a split, whether they exist or not.
+
+    Args:
+      place: Folder of the set.
+      split: Name of the split.
+      source: Source of the split.
+
+    Returns:
+      The shards in order.
+    """
     count = max(1, round(source.num_examples * _record_size(source) / SHARD_BYTES))
     edges = [shard * source.num_examples // count for shard in range(count + 1)]
     names = [f"{prepared.NAME}-{split}.array_record-{i:05}-of-{count:05}" for i in range(count)]
@@ -156,50 +198,65 @@ def _record_size(source: RecordSource) -> int:
     return source.resolution**2 * 3 + RECORD_BYTES
 
 
-def written_shards(place: epath.Path, shards: list[Shard]) -> list[dict[str, Any] | None]:
-    """What is known of each shard, or None where it is not there, or not whole."""
-    there = {path.name for path in place.iterdir()}  # a bucket answers this faster than it does for each
-    return [whole_shard(shard.file) if shard.file.name in there else None for shard in shards]
+def written_shards(place: epath.Path, shards: list[Shard]) -> list[ShardInfo | None]:
+    """Returns the description of each shard, or None for a shard that is missing or incomplete.
+
+    Args:
+      place: Folder of the set.
+      shards: Shards to read.
+
+    Returns:
+      One entry for each shard, in order.
+    """
+    names = {path.name for path in place.iterdir()}  # in a bucket, one listing is faster than many queries
+    return [finished_shard(shard.file) if shard.file.name in names else None for shard in shards]
 
 
-def write_one_shard(
+def write_examples(
     source: RecordSource,
     shard: Shard,
     pool: concurrent.futures.Executor,
     refused: dict[str, str],
     max_refused: float,
-) -> Generator[tuple[int, int], None, dict[str, Any]]:
-    """Writes a shard: yields and returns what `write_shard` does.
+) -> Generator[tuple[int, int], None, ShardInfo]:
+    """Decodes and writes the examples of one shard.
 
     Args:
-      source: of its split.
-      shard: which.
-      pool: decodes.
-      refused: unusable pictures of other shards, as far as they are known; those of this one are added.
-      max_refused: share of the source's pictures that may be unusable.
+      source: Source of the split.
+      shard: Shard to write.
+      pool: Threads that decode.
+      refused: Unusable pictures of the other shards, as far as known; those of this shard are added.
+      max_refused: Share of the source's pictures that may be unusable.
+
+    Yields:
+      As `write_shard`.
+
+    Returns:
+      The description of the shard.
 
     Raises:
-      DataError: it could not be written, or too many pictures are unusable.
+      DataError: The shard cannot be written, or too many pictures are unusable.
     """
     new: dict[str, str] = {}
     parts = _records(source, shard, pool, new, refused, max_refused)
     return (yield from write_shard(shard.file, parts, new))
 
 
-def _written(place: epath.Path, split: str, source: RecordSource, max_refused: float) -> list[dict[str, Any]]:
-    """What others have written, as a whole."""
+def _read_shards(place: epath.Path, split: str, source: RecordSource, max_refused: float) -> list[ShardInfo]:
+    """Returns the descriptions of all shards of a split after other processes have written them."""
     written = written_shards(place, shards_of(place, split, source))
     _check_refused(source, _refused(written), max_refused)
-    if not all(written):
+    finished = [info for info in written if info]
+    if len(finished) != len(written):
         raise DataError(f"{place} lacks shards of {split}: the same command writes them")
-    return written
+    return finished
 
 
-def _write(place: epath.Path, split: str, source: RecordSource, max_refused: float) -> list[dict[str, Any]]:
-    """Writes the shards that are missing, and tells what is known of all."""
+def _write_split(place: epath.Path, split: str, source: RecordSource, max_refused: float) -> list[ShardInfo]:
+    """Writes the missing shards of a split, and returns the descriptions of all of its shards."""
     shards = shards_of(place, split, source)
     written = written_shards(place, shards)
-    missing = [number for number, known in enumerate(written) if not known]
+    missing = [number for number, info in enumerate(written) if not info]
     left = sum(shards[number].end - shards[number].start for number in missing)
     refused = _refused(written)
     _check_room(place, left * _record_size(source))
@@ -207,18 +264,19 @@ def _write(place: epath.Path, split: str, source: RecordSource, max_refused: flo
     def write() -> Iterator[tuple[int, int]]:
         with concurrent.futures.ThreadPoolExecutor(source.threads) as pool:
             for number in missing:
-                one = write_one_shard(source, shards[number], pool, refused, max_refused)
-                written[number] = yield from one
+                written[number] = yield from write_examples(
+                    source, shards[number], pool, refused, max_refused
+                )
 
     for _ in track(
         write(), f"preparing {split}", source.num_examples, source.num_examples - left, unit="images"
     ):
         pass
-    return written
+    return [info for info in written if info]
 
 
-def _refused(shards: list[dict[str, Any] | None]) -> dict[str, str]:
-    return {name: reason for shard in shards if shard for name, reason in shard["refused"].items()}
+def _refused(shards: Sequence[ShardInfo | None]) -> dict[str, str]:
+    return {name: reason for info in shards if info for name, reason in info.refused.items()}
 
 
 def _records(
@@ -229,8 +287,10 @@ def _records(
     refused: dict[str, str],
     max_refused: float,
 ) -> Iterator[tuple[list[bytes], int]]:
-    """Serialized examples of a shard, in parts, with how many numbers each part is of; unusable pictures are
-    put down as refused."""
+    """Yields the serialized examples of a shard in parts, each with the number of examples that it covers.
+
+    Unusable pictures are added to `new` and `refused`.
+    """
     tf = import_tensorflow()
 
     def serialize(number: int) -> bytes | tuple[str, str]:
@@ -245,9 +305,9 @@ def _records(
         return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
     def serialize_part(start: int) -> list[bytes | tuple[str, str]]:
-        return [serialize(number) for number in range(start, min(start + MOST_AT_ONCE, shard.end))]
+        return [serialize(number) for number in range(start, min(start + EXAMPLES_PER_TASK, shard.end))]
 
-    for part in pool.map(serialize_part, range(shard.start, shard.end, MOST_AT_ONCE)):
+    for part in pool.map(serialize_part, range(shard.start, shard.end, EXAMPLES_PER_TASK)):
         refusals = dict(item for item in part if isinstance(item, tuple))
         new |= refusals
         refused |= refusals
@@ -267,71 +327,34 @@ def _check_refused(
     if pool:
         pool.shutdown(wait=False, cancel_futures=True)
     raise DataError(
-        f"{source.name}: {len(refused):,} of {source.num_examples:,} pictures can't be used so far, "
+        f"{source.name}: {len(refused):,} of {source.num_examples:,} pictures are unusable so far, "
         f"more than {max_refused:.2%}; repair or remove them, or allow more with --max_refused:"
         + listing(refused.items())
     )
 
 
 def _finish(
-    place: epath.Path, sources: dict[str, RecordSource], shards: dict[str, list[dict[str, Any]]]
+    place: epath.Path, sources: dict[str, RecordSource], shards: dict[str, list[ShardInfo]]
 ) -> Summary:
-    """Writes TFDS's metadata and the list of refused pictures."""
+    """Writes the metadata of TFDS and the list of refused pictures."""
     first = next(iter(sources.values()))
     with tempfile.TemporaryDirectory() as temporary:
-        _write_metadata(Path(temporary), first, shards)
+        write_metadata(Path(temporary), first, shards, RESIZE)
         for file in Path(temporary).iterdir():
             write_file(place / file.name, file.read_bytes(), PREPARED_SET)
     refused = {name: reason for source in sources.values() for name, reason in source.refused.items()}
-    refused |= {
-        name: why for parts in shards.values() for part in parts for name, why in part["refused"].items()
-    }
+    refused |= {name: reason for infos in shards.values() for name, reason in _refused(infos).items()}
     if refused:
         lines = [f"{name}\t{reason}\n" for name, reason in sorted(refused.items())]
         write_file(place / "refused.txt", "".join(lines).encode(), PREPARED_SET)
     return Summary(
-        images={split: sum(part["examples"] for part in parts) for split, parts in shards.items()},
+        images={split: sum(info.examples for info in infos) for split, infos in shards.items()},
         classes=first.num_classes,
-        bytes=sum(part["bytes"] for parts in shards.values() for part in parts),
+        bytes=sum(info.bytes for infos in shards.values() for info in infos),
         refused=refused,
         enlarged=getattr(first, "enlarged", 0),
         was_finished=False,
     )
-
-
-def _write_metadata(place: Path, source: RecordSource, shards: dict[str, list[dict[str, Any]]]) -> None:
-    """Writes the files in which TFDS describes the set to an empty folder."""
-    tfds = import_tfds()
-
-    def files(**fields: str) -> Any:
-        return tfds.core.ShardedFileTemplate(
-            data_dir=place, dataset_name=prepared.NAME, filetype_suffix="array_record", **fields
-        )
-
-    splits = [
-        tfds.core.SplitInfo(
-            name=split,
-            shard_lengths=[part["examples"] for part in parts],
-            num_bytes=sum(part["bytes"] for part in parts),
-            filename_template=files(split=split),
-        )
-        for split, parts in shards.items()
-    ]
-    names = [place / name for split in splits for name in split.filenames]
-    for name in names:
-        name.touch()  # TFDS looks at the names of the shards only
-    tfds.folder_dataset.write_metadata(
-        data_dir=place,
-        features=prepared.features(source.resolution, list(source.class_names)),
-        split_infos=splits,
-        filename_template=files(),
-        version=prepared.VERSION,
-        check_data=False,
-        description=f"{source.name} at {source.resolution} px: {RESIZE}",
-        metadata=tfds.core.MetadataDict(source=source.name, resolution=source.resolution, resize=RESIZE),
-    )
-    for name in names:
-        name.unlink()
 
 
 def _check_room(place: epath.Path, needed: int) -> None:
@@ -340,8 +363,8 @@ def _check_room(place: epath.Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise DataError(
-            f"--output={place} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are still to be "
-            "written: make room or give another folder"
+            f"--output={place} has {free / 1e9:.2f} GB free, but the set needs another "
+            f"{needed / 1e9:.2f} GB: free some space, or give another folder"
         )
 
 

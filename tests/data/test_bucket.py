@@ -127,7 +127,7 @@ def test_after_an_interruption_only_the_missing_shards_are_written(pictures, pla
     with pytest.raises(KeyboardInterrupt):
         prepare(pictures, place)
     assert names(emulator, place) & set(SHARDS) == set(SHARDS[:2])
-    with pytest.raises(DataError, match="was not finished: the command that began it goes on"):
+    with pytest.raises(DataError, match="was not finished: run the command that began it again"):
         open_prepared(place)
     prepare(pictures, place)
     assert next(count) == 6  # three and, at the second call, three
@@ -153,7 +153,7 @@ def test_a_copy_that_was_cut_off_goes_on(pictures, place, monkeypatch, cache):
         copy_shard(shard, *args)
 
     monkeypatch.setattr(bucket, "_copy_shard", cut_off)
-    monkeypatch.setattr(bucket, "AT_ONCE", 1)
+    monkeypatch.setattr(bucket, "PARALLEL_SHARDS", 1)
     with pytest.raises(UserError, match=f"cannot read {place}.*the line went dead"):
         open_prepared(place)
     assert_same(open_prepared(place), pictures)
@@ -178,7 +178,7 @@ def test_a_shard_of_other_bytes_is_never_taken_for_the_set(pictures, place, emul
     content[len(content) // 2] ^= 1
     emulator.pipe_file(f"{place}/{SHARDS[1]}", bytes(content))
     for _ in range(2):
-        with pytest.raises(DataError, match=rf"{SHARDS[1]} is not as it was written \(SHA-256\)"):
+        with pytest.raises(DataError, match=rf"{SHARDS[1]} has changed since it was written \(SHA-256\)"):
             open_prepared(place)
     assert not list(cache.rglob(f"*{SHARDS[1]}"))
 
@@ -186,7 +186,7 @@ def test_a_shard_of_other_bytes_is_never_taken_for_the_set(pictures, place, emul
 def test_a_set_that_lost_a_shard_is_refused(pictures, place, emulator):
     prepare(pictures, place)
     emulator.rm(f"{place}/{SHARDS[4]}")
-    with pytest.raises(DataError, match="has lost shards: delete it, and prepare it anew"):
+    with pytest.raises(DataError, match="has lost shards: delete it, and prepare it again"):
         open_prepared(place)
 
 

@@ -75,7 +75,7 @@ def test_a_worker_that_sees_other_pictures_writes_nothing(pictures, tmp_path):
     job = job_of(pictures, tmp_path / "out")
     next((pictures / "cat").iterdir()).unlink()
     with pytest.raises(
-        DataError, match="has other pictures on a worker: put them where all workers see them"
+        DataError, match="has other pictures on a worker: put them where all workers can read them"
     ):
         write_shard_of(job, ("train", 0))
     assert not (tmp_path / "out").exists()
@@ -100,13 +100,13 @@ def test_bad_pictures_of_all_workers_are_counted_together(pictures, tmp_path):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(cluster, "fingerprint", lambda sources: job.fingerprint)
         monkeypatch.setattr(cluster, "_sources", lambda *_: sources)
-        with pytest.raises(DataError, match="2 of 40 pictures can't be used so far, more than 1.00%"):
+        with pytest.raises(DataError, match="2 of 40 pictures are unusable so far, more than 1.00%"):
             write_prepared(sources, str(tmp_path / "out"), 0.01, write_with_bad_pictures)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="apache-beam is installed")
 def test_without_apache_beam_the_person_is_told_what_to_install(pictures, tmp_path):
-    with pytest.raises(UserError, match="takes Apache Beam, .* pip install apache-beam"):
+    with pytest.raises(UserError, match="needs Apache Beam, .* pip install apache-beam"):
         write_prepared_by_beam(f"folder:{pictures}", RESOLUTION, str(tmp_path / "out"), 0.01, "")
 
 
@@ -122,17 +122,17 @@ def test_beam_writes_the_files_that_one_process_writes(pictures, tmp_path):
 
 @with_beam
 def test_after_a_failure_beam_writes_only_what_is_missing(pictures, tmp_path, monkeypatch):
-    write_one_shard, written = cluster.write_one_shard, []
+    write_examples, written = cluster.write_examples, []
 
     def fail_once(source, shard, *arguments):
         written.append(shard.start)
         if written.count(16) == 1 and shard.start == 16:
             raise DataError("the disk is full")
-        return write_one_shard(source, shard, *arguments)
+        return write_examples(source, shard, *arguments)
 
-    monkeypatch.setattr(cluster, "write_one_shard", fail_once)
+    monkeypatch.setattr(cluster, "write_examples", fail_once)
     arguments = f"folder:{pictures}", RESOLUTION, str(tmp_path / "out"), 0.01, "runner=DirectRunner"
-    with pytest.raises(DataError, match="(?s)Apache Beam could not write .*the disk is full.*goes on"):
+    with pytest.raises(DataError, match="(?s)Apache Beam could not write .*the disk is full.*writes the rest"):
         write_prepared_by_beam(*arguments)
     there = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*-of-00005")}
     write_prepared_by_beam(*arguments)

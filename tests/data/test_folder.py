@@ -135,7 +135,7 @@ BAD = {
     "line.png": (lambda path: write(path, size=(7, 2000)), "its shorter side has 7 pixels"),
     "nowhere.jpg": (lambda path: path.symlink_to("/nowhere"), "cannot be read: No such file"),
     "loop.jpg": (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
-    "pipe.jpg": (make_pipe, "no ordinary file"),
+    "pipe.jpg": (make_pipe, "not a regular file"),
     "unreadable.jpg": (make_unreadable, "cannot be read: Input/output error"),
     "float.tif": (lambda path: Image.new("F", (16, 16)).save(path), "floating-point numbers"),
 }
@@ -149,8 +149,8 @@ def test_a_bad_file_is_left_out_and_listed_with_the_reason(pictures, name, caplo
     source = open_folder(pictures)
     assert paths(source) == before
     assert list(source.refused) == [f"bee/{name}"] and source.refused[f"bee/{name}"].startswith(reason)
-    assert f"1 of 13 pictures can't be used and are left out:\n  bee/{name}: {reason}" in caplog.text
-    assert "1 that can't be used left out" in source.description
+    assert f"1 of 13 pictures are unusable and left out:\n  bee/{name}: {reason}" in caplog.text
+    assert "1 unusable left out" in source.description
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "bmp"])
@@ -163,9 +163,7 @@ def test_a_file_that_was_cut_off_is_left_out(pictures, kind):
 def test_more_bad_files_than_allowed_stop_with_the_list(pictures):
     for number in range(12):
         (pictures / "ape" / f"{number:02}.png").write_text("no picture")
-    with pytest.raises(
-        DataError, match=r"12 of 24 pictures can't be used, which is more than 1.00%"
-    ) as error:
+    with pytest.raises(DataError, match=r"12 of 24 pictures are unusable, which is more than 1.00%") as error:
         open_folder(pictures)
     assert "\n  ape/00.png: neither" in str(error.value) and str(error.value).endswith("\n  and 2 more")
     assert open_folder(pictures, max_refused=0.5).num_examples == 12
@@ -192,14 +190,14 @@ def test_hidden_files_and_files_of_other_kinds_are_no_pictures(pictures):
 def test_an_empty_sub_folder_is_no_class_and_said(pictures, caplog):
     (pictures / "dog").mkdir()
     assert open_folder(pictures).class_names == ("ape", "bee", "cat")
-    assert "no pictures in the sub-folders dog: they are no classes" in caplog.text
+    assert "the sub-folders dog have no pictures: they are not classes" in caplog.text
 
 
 def test_a_sub_folder_with_nothing_usable_is_no_class_and_said(pictures, caplog):
     (pictures / "dog").mkdir()
     (pictures / "dog" / "x.png").touch()
     assert open_folder(pictures).class_names == ("ape", "bee", "cat")
-    assert "dog has no picture that can be used: it is no class" in caplog.text
+    assert "dog has no usable picture: it is not a class" in caplog.text
 
 
 def test_links_to_files_and_folders_elsewhere_are_followed(pictures, tmp_path):
@@ -256,7 +254,7 @@ def test_nothing_is_written_beside_the_pictures(pictures):
 
 def test_an_interrupted_scan_keeps_what_it_has_done(pictures, monkeypatch):
     check, looked_at = scan._check, []
-    monkeypatch.setattr(scan, "AT_ONCE", 1)
+    monkeypatch.setattr(scan, "FILES_PER_TASK", 1)
     monkeypatch.setattr(scan.os, "cpu_count", lambda: 1)
 
     def interrupted(path: Path):
@@ -306,7 +304,7 @@ def test_for_a_file_that_goes_bad_later_its_successor_stands_in_and_all_else_sta
     accident(pictures / source.records[5][0])
     with caplog.at_level(logging.WARNING):
         after = take(4, source)
-    assert caplog.text.count("the next picture stands in for it") == 1
+    assert caplog.text.count("the next picture replaces it") == 1
     assert caplog.text.count(source.records[5][0]) == 1
     successor, label = source.example(6)
     changed = 0
@@ -327,7 +325,7 @@ def test_a_folder_that_vanishes_ends_the_run_with_the_list(pictures):
     next(stream)
     pictures.rename(pictures.parent / "gone")
     with pytest.raises(
-        DataError, match=r"folder:.* of 12 pictures can't be used.*\n  (ape|bee|cat)/.*No such file"
+        DataError, match=r"folder:.* of 12 pictures are unusable.*\n  (ape|bee|cat)/.*No such file"
     ):
         for _ in range(20):
             next(stream)

@@ -30,7 +30,7 @@ BROKEN = {
     "value missing": (gzip.compress(idx_bytes(VALUES)[:-1]), "2×3×4 = 24 values but has 23"),
     "value too many": (gzip.compress(idx_bytes(VALUES) + b"x"), "2×3×4 = 24 values but has 25"),
     "other shape": (gzip.compress(idx_bytes(VALUES.reshape(2, 4, 3))), "holds 2×4×3 values, must be N×3×4"),
-    "gzip cut off": (gzip.compress(idx_bytes(VALUES))[:-9], "damaged or was cut off"),
+    "gzip cut off": (gzip.compress(idx_bytes(VALUES))[:-9], "damaged or incomplete"),
     "not gzipped": (idx_bytes(VALUES), "Not a gzipped file"),
     "empty file": (b"", "starts with the number 0"),
 }

@@ -5,7 +5,7 @@ import pytest
 from photographs import photograph
 from PIL import Image
 
-from biggan_jax.data.resize import MOST_PIXELS_SUMMED, box_resize
+from biggan_jax.data.resize import MAX_PIXELS_SUMMED, box_resize
 
 
 def random_image(height: int, width: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_each_pixel_is_pillows_box_rounded_once(side, resolution):
     assert np.abs(actual - pillow(image, square, resolution)).max() <= 0.5 + 1e-3
 
 
-@pytest.mark.parametrize("factor", [MOST_PIXELS_SUMMED, MOST_PIXELS_SUMMED + 1])
+@pytest.mark.parametrize("factor", [MAX_PIXELS_SUMMED, MAX_PIXELS_SUMMED + 1])
 def test_sums_of_many_bright_pixels_do_not_overflow(factor):
     white = np.full((8 * factor, 8 * factor, 3), 255, np.uint8)
     assert (box_resize(white, (0, 0, 8 * factor), 8) == 255).all()

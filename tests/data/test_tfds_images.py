@@ -162,7 +162,7 @@ def test_an_empty_split_is_refused(prepare):
 
 USELESS = {
     "unlabelled_pictures": "has an example of label -1, but its classes are numbered 0 to 2",
-    "broken_pictures": "of 30 pictures can't be used, which is more than 1.00%",
+    "broken_pictures": "of 30 pictures are unusable, which is more than 1.00%",
 }
 
 
@@ -211,7 +211,7 @@ def test_without_network_an_unprepared_set_fails_at_once(prepare, monkeypatch):
     monkeypatch.setattr(
         tfds.core.DatasetBuilder, "download_and_prepare", lambda self: pytest.fail("too late")
     )
-    with pytest.raises(DataError, match=r"cifar10 .*www.cs.toronto.edu can't be found from here: Name or"):
+    with pytest.raises(DataError, match=r"cifar10 .*www.cs.toronto.edu cannot be found: Name or"):
         open_source("tfds:cifar10", resolution=32)
 
 
