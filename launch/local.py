@@ -1,8 +1,8 @@
-"""Runs a training command as several processes on this machine, as a pod does on several hosts.
+r"""Runs a training command as several processes on this machine, as a pod does on several hosts.
 
-  python launch/local.py --processes=4 -- python -m biggan_jax.train \\
+  python launch/local.py --processes=4 -- python -m biggan_jax.train \
       --config=configs/fashion_mnist.py --workdir=runs/four
-  python launch/local.py --processes=2 --devices=2 -- python -m biggan_jax.train \\
+  python launch/local.py --processes=2 --devices=2 -- python -m biggan_jax.train \
       --config=configs/fashion_mnist.py --workdir=runs/two_by_two
 
 Each process runs COMMAND with --coordinator_address, --num_processes and --process_id appended. Each line of

@@ -1,10 +1,10 @@
-"""Runs a sweep: each run of a file of configs/sweeps/, in its own directory.
+r"""Runs a sweep: each run of a file of configs/sweeps/, in its own directory.
 
   python launch/sweep.py --sweep=configs/sweeps/ablation_fashion_mnist.py --workdir=runs/ablation --evaluate
   python launch/sweep.py --sweep=configs/sweeps/ablation_fashion_mnist.py --workdir=runs/ablation --summary
-  python launch/sweep.py --sweep=configs/sweeps/ablation_imagenet128.py --workdir=gs://bucket/runs/ablation \\
+  python launch/sweep.py --sweep=configs/sweeps/ablation_imagenet128.py --workdir=gs://bucket/runs/ablation \
       --runner=tpu_pod --runner_flags='--zone=europe-west4-a --accelerator_type=v3-128 --spot'
-  python launch/sweep.py --sweep=configs/sweeps/ablation_imagenet128.py --workdir=/shared/runs/ablation \\
+  python launch/sweep.py --sweep=configs/sweeps/ablation_imagenet128.py --workdir=/shared/runs/ablation \
       --runner=slurm --runner_flags='--nodes=16 --time=24:00:00' --only=row8-ortho --only=row7-skip-z
 
 All fields and values are checked before the first run starts. The same command again continues the sweep: it

@@ -1,7 +1,7 @@
-"""Trains on a TPU slice of Google Cloud: creates it, starts the run, and restores it after interruptions.
+r"""Trains on a TPU slice of Google Cloud: creates it, starts the run, and restores it after interruptions.
 
-  python launch/tpu_pod.py run --name=imagenet128 --zone=europe-west4-a --accelerator_type=v3-128 --spot \\
-      --workdir=gs://bucket/runs/imagenet128 -- python -m biggan_jax.train \\
+  python launch/tpu_pod.py run --name=imagenet128 --zone=europe-west4-a --accelerator_type=v3-128 --spot \
+      --workdir=gs://bucket/runs/imagenet128 -- python -m biggan_jax.train \
       --config=configs/imagenet128.py --config.data.source=prepared:gs://bucket/data/imagenet128
   python launch/tpu_pod.py status --name=imagenet128 --zone=europe-west4-a
   python launch/tpu_pod.py logs --name=imagenet128 --zone=europe-west4-a --worker=0 --follow

@@ -25,11 +25,12 @@ from biggan_jax.sweeps.tables import (
     states,
 )
 from biggan_jax.training.monitoring.curves import STYLE, Row, thin
+from biggan_jax.training.step.losses import LOSSES
 
 POINTS = 60  # of a curve: few enough to tell it from the others
 SIZE = (4.4, 2.5)  # inches, without the legend: small, so that text is large enough on a phone
 INCHES_PER_LINE = 0.17  # of the legend
-LEGEND_WIDTH = 48  # characters of one line of the legend
+LEGEND_WIDTH = 54  # characters of one line of the legend
 SHEETS = (
     "The last sample sheet of each run: one latent in each row, one class in each column. Runs with the same "
     "seed and the same latent dimension use the same latents."
@@ -119,9 +120,11 @@ def _curves(results: Sequence[Result]) -> list[Html]:
     """Returns a figure for each number of the metrics, with a curve for each run that has it."""
     keys = dict.fromkeys(key for result in results for row in result.rows for key in row if "@" in key)
     panels: dict[str, Callable[[Row], float | None]] = {key: _number(key) for key in keys}
+    losses = {LOSSES[result.run.config.loss].label for result in results}
+    loss = " or ".join(sorted(losses))
     panels |= {
-        "D's hinge loss": _number("d_loss"),
-        "G's hinge loss": _number("g_loss"),
+        f"{loss} loss of D": _number("d_loss"),
+        f"{loss} loss of G": _number("g_loss"),
         "Norm of G's gradient": _number("g_gradient_norm"),
         "Largest singular value of G's weights": _largest_singular_value,
     }

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from biggan_jax.sweeps.naming import describe, format_value, short_field
 from biggan_jax.sweeps.results import Notes, Result
 
 MAIN_METRICS = ("fid", "is", "recognised", "diversity")  # the other scores are shown on request
-MAX_NAME_WIDTH = 40  # characters of a run's name on one line of the terminal
+MAX_NAME_WIDTH = 32  # characters of a run's name on one line of the terminal
 
 
 class Cell(NamedTuple):
@@ -159,13 +160,24 @@ def on_terminal(results: Sequence[Result]) -> Iterator[Table]:
 def _table(columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, caption_justify="left", pad_edge=False, collapse_padding=True)
     names, *others = columns
-    longest = max(len(cell.text) for cell in names.cells)
-    table.add_column(names.title, overflow="fold", width=min(longest, MAX_NAME_WIDTH))
+    table.add_column(names.title, overflow="fold")
     for column in others:
-        table.add_column(column.title, justify="right", overflow="fold")
+        words = " ".join([column.title, *(cell.text for cell in column.cells)]).split()
+        table.add_column(column.title, justify="right", min_width=max(map(len, words)))
     for row in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*(Text(cell.text, "bold" if cell.best else "") for cell in row))
+        name, *cells = (Text(cell.text, "bold" if cell.best else "") for cell in row)
+        table.add_row(Text(_wrapped(name.plain)), *cells)
     return table
+
+
+def _wrapped(name: str) -> str:
+    """Breaks a run's name into lines, only behind commas."""
+    lines = [""]
+    for part in re.findall("[^,]+,?|,", name):
+        if lines[-1] and len(lines[-1]) + len(part) > MAX_NAME_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def format_score(score: str, value: float) -> str:

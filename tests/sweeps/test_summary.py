@@ -149,7 +149,7 @@ def test_the_page_is_whole_in_itself_and_shows_the_last_sheet_of_each_run(runs_a
         "samples of wide": 100,
         f"samples of {failed}": 60,
     }
-    for title in ("fid@classifier", "D&#x27;s hinge loss", "G&#x27;s hinge loss"):
+    for title in ("fid@classifier", "Hinge loss of D", "Hinge loss of G"):
         assert f"<h3>{title}</h3>" in text
     assert "Norm of G" not in text  # no run knows it
 

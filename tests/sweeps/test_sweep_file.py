@@ -88,7 +88,10 @@ def test_two_runs_of_one_name_would_share_a_directory_and_are_refused(sweep_file
         ("def sweep():\n    return [{}]\n", "must define sweep(), and BASE_CONFIG"),
         ("BASE_CONFIG = 'configs/fashion_mnist.py'\n", "must define sweep(), and BASE_CONFIG"),
         ("BASE_CONFIG = 'configs/fashion_mnist.py'\ndef sweep():\n    return []\n", "must return a list"),
-        ("BASE_CONFIG = 'configs/nothing.py'\ndef sweep():\n    return [{}]\n", "no file 'configs/nothing.py'"),
+        (
+            "BASE_CONFIG = 'configs/nothing.py'\ndef sweep():\n    return [{}]\n",
+            "no file 'configs/nothing.py'",
+        ),
         ("BASE_CONFIG = 'configs/fashion_mnist.py'\ndef sweep(:\n", "SyntaxError"),
         (
             "BASE_CONFIG = 'configs/fashion_mnist.py'\ndef sweep():\n    return [{'name': ' '}]\n",
