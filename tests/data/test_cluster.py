@@ -132,7 +132,7 @@ def test_after_a_failure_beam_writes_only_what_is_missing(pictures, tmp_path, mo
 
     monkeypatch.setattr(cluster, "write_examples", fail_once)
     arguments = f"folder:{pictures}", RESOLUTION, str(tmp_path / "out"), 0.01, "runner=DirectRunner"
-    with pytest.raises(DataError, match="(?s)Apache Beam could not write .*the disk is full.*writes the rest"):
+    with pytest.raises(DataError, match="(?s)Beam could not write .*the disk is full.*writes the rest"):
         write_prepared_by_beam(*arguments)
     there = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*-of-00005")}
     write_prepared_by_beam(*arguments)
