@@ -132,7 +132,7 @@ def _prepare_compiler() -> None:
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             "the compiler for TPUs is not installed: pip install '.[tpu]' (0.5 GB; after it, "
-            "JAX_PLATFORMS=cpu keeps other commands from looking for TPUs on this machine)"
+            "JAX_PLATFORMS=cpu keeps other commands from using TPUs of this machine)"
         )
     jax.config.update("jax_platforms", "cpu")  # TPUs of this machine stay unused
     # What libtpu asks about a TPU host. Without these it queries a server and logs errors.

@@ -14,6 +14,9 @@
 FID and IS are the paper's, untruncated, at the iteration where training collapsed or scores stopped rising.
 The scores of row 1 are those that Zhang et al. (2019) report for SA-GAN; here row 1 is row 2 with SA-GAN's
 batch size.
+
+The data is that of the base config, tfds:imagenet2012. For hosts without it, add the source of a prepared set
+in a bucket to each row: "data.source": "prepared:gs://bucket/data/imagenet128" (see launch/sweep.py).
 """
 
 from typing import Any
