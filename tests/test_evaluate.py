@@ -81,6 +81,7 @@ def workdir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_from_its_workdir_alone(workdir):
     arguments = (f"--workdir={workdir}", "--num_samples=40", "--truncation=0.8", "--truncations=0.5,0")
     done = run(*arguments, program=("-c", QUICK))
@@ -111,6 +112,7 @@ def test_a_run_is_evaluated_from_its_workdir_alone(workdir):
     assert json.loads((workdir / "evaluation.json").read_text()) == report
 
 
+@pytest.mark.slow
 def test_samples_of_a_file_are_evaluated_beside_it_by_a_users_function(tmp_path):
     (tmp_path / "mine.py").write_text("def means(images):\n    return images.mean(axis=(1, 2))\n")
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)

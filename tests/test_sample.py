@@ -88,6 +88,7 @@ def export(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_picture_is_written_and_has_the_size_that_was_asked_for(export, tmp_path):
     two = (f"--weights={export}", "--classes=Bag,0", "--truncation=0.5")
     commands = {
@@ -140,6 +141,7 @@ def test_sets_and_images_of_latents_are_the_generators_own(export, tmp_path):
         assert np.abs(images.astype(int) - wanted).max() <= 1  # this process compiles otherwise
 
 
+@pytest.mark.slow
 def test_a_runs_newest_checkpoint_is_drawn_from_at_the_truncations_asked_for(tmp_path):
     workdir = tmp_path / "run"
     write_run(workdir, make_run_config(), {3: None, 5: None})
@@ -245,6 +247,7 @@ def test_help_shows_the_examples_without_waiting_for_jax():
     assert "jax.numpy" not in done.stderr and "biggan_jax.runtime.cli" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_set_killed_half_way_goes_on_and_is_the_same_as_one_drawn_at_once(export, tmp_path):
     flags = [f"--weights={export}", "--num_samples=600", "--batch_size=2", "--truncation=1"]
     command = [sys.executable, "-c", SLOW_PARTS, *flags, f"--output={tmp_path}/set.npz"]
@@ -270,8 +273,11 @@ def test_a_set_killed_half_way_goes_on_and_is_the_same_as_one_drawn_at_once(expo
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_with_the_remedy_and_leaves_nothing_half_written(export, tmp_path):
-    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n{SMALL_PARTS}"
+    # Without a compilation cache, which could not be written either.
+    limited = "import os, resource; os.environ.pop('JAX_COMPILATION_CACHE_DIR', None)\n"
+    limited += f"resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n{SMALL_PARTS}"
     flags = (f"--weights={export}", "--num_samples=40", "--batch_size=2", f"--output={tmp_path}/set.npz")
     done = run(*flags, program=("-c", limited))
     assert done.returncode == 2 and done.stderr.startswith("error: cannot write ")

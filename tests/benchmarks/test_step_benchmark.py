@@ -47,6 +47,7 @@ def measured():
     return rows, told
 
 
+@pytest.mark.slow
 def test_every_row_has_memory_and_a_speed(measured):
     rows, told = measured
     for row in rows:
@@ -56,6 +57,7 @@ def test_every_row_has_memory_and_a_speed(measured):
     assert told[0] == "compiling 1 of 2" and told[-1] == "round 2 of 2"
 
 
+@pytest.mark.slow
 def test_more_micro_batches_take_less_memory(measured):
     whole, parts = (row.compiled_bytes for row in measured[0])
     assert parts < 0.8 * whole
@@ -136,6 +138,7 @@ def test_images_are_those_of_all_d_updates_and_the_peak_that_of_all_devices(fake
     assert row.tflops == 40 and row.share_of_peak == 40 / (2 * 989)
 
 
+@pytest.mark.slow
 def test_a_state_lost_in_a_failed_step_is_made_anew(monkeypatch):
     monkeypatch.setattr(benchmark, "create_state", lambda config: np.zeros(()))
     monkeypatch.setattr(
@@ -218,6 +221,7 @@ def test_the_table_shows_ratios_to_its_first_row_and_no_empty_column():
     assert table(rows).splitlines()[-2].endswith("           |")
 
 
+@pytest.mark.slow
 def test_json_has_the_devices_and_every_field_of_every_row(measured):
     found = json.loads(as_json(measured[0]))
     assert found["device"] == "cpu" and found["devices"] == jax.device_count()

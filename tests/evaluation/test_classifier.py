@@ -73,6 +73,7 @@ def test_it_gives_the_same_on_one_device_and_on_four(kept, monkeypatch):
         np.testing.assert_array_equal(one, four)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path, monkeypatch):
     settings = dataclasses.replace(SETTINGS, widths=(8,), images_seen=200)
     monkeypatch.setenv("BIGGAN_CACHE", str(tmp_path / "cache of the first"))
@@ -124,6 +125,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch, c
     assert len(training_count) == 1
 
 
+@pytest.mark.slow
 def test_one_changed_pixel_label_or_setting_trains_anew(kept, training_count):
     folder, _ = kept
     pixel, label = TRAINING[0].copy(), TRAINING[1].copy()
@@ -165,6 +167,7 @@ def test_a_broken_file_is_trained_anew_with_a_warning(kept, tmp_path, caplog, tr
     assert not caplog.text and len(training_count) == 1
 
 
+@pytest.mark.slow
 def test_mirroring_is_learnt_only_if_asked_for(tmp_path):
     random = np.random.default_rng(0)
 

@@ -55,6 +55,7 @@ def learned():
     return learn()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [
@@ -69,6 +70,7 @@ def test_what_it_learns_is_the_same_bit_for_bit_whatever_the_runs_devices(learne
     jax.tree.map(np.testing.assert_array_equal, learn(), learned)
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_an_error_with_what_it_said(monkeypatch):
     monkeypatch.setattr(
         classifier_training, "json", type("Json", (), {"dumps": staticmethod(lambda _: "{]")})
@@ -78,6 +80,7 @@ def test_a_process_that_fails_is_an_error_with_what_it_said(monkeypatch):
     assert not children(os.getpid())
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_process_too(monkeypatch):
     def interrupted(*_):
         yield from ((TRAINING[0][:50], TRAINING[1][:50]) for _ in range(2))
@@ -90,6 +93,7 @@ def test_ctrl_c_ends_the_process_too(monkeypatch):
     assert not children(os.getpid())
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_no_process_behind():
     program = (
         "import test_classifier_training as t\n"
@@ -106,6 +110,7 @@ def test_a_run_that_is_killed_leaves_no_process_behind():
     wait_for(lambda: not is_there(trains))
 
 
+@pytest.mark.slow
 def test_a_progress_bar_counts_its_steps():
     page = Console(file=io.StringIO(), force_terminal=True, width=80)
     learn(console=page)

@@ -58,6 +58,7 @@ def test_the_numbers_are_those_of_the_evaluator_with_as_many_samples(workdir):
     assert about["reference_images"] == 300
 
 
+@pytest.mark.slow
 def test_a_second_evaluation_and_a_resumed_run_extract_no_features_of_real_images_again(workdir, monkeypatch):
     state = random_state(make_config())
     first = evaluation(workdir)
@@ -67,6 +68,7 @@ def test_a_second_evaluation_and_a_resumed_run_extract_no_features_of_real_image
     assert scores(workdir) == pytest.approx(found, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_statistics_of_other_images_or_damaged_ones_are_taken_anew(workdir, caplog):
     found = scores(workdir)
     part = scores(workdir, **{"evaluation.reference_images": 100})
@@ -80,6 +82,7 @@ def test_statistics_of_other_images_or_damaged_ones_are_taken_anew(workdir, capl
     assert "recomputing the statistics of the real images" in caplog.text
 
 
+@pytest.mark.slow
 def test_other_weights_have_other_scores(workdir):
     config = make_config(**{"evaluation.num_samples": 40})
     state = random_state(config)
@@ -88,6 +91,7 @@ def test_other_weights_have_other_scores(workdir):
     assert evaluation(workdir).scores(params, state.generator.u) != found
 
 
+@pytest.mark.slow
 def test_a_network_without_logits_gives_fid_alone(workdir):
     assert scores(workdir, **{"evaluation.network": f"{__name__}:means"}).keys() == {f"fid@{__name__}:means"}
 
@@ -111,6 +115,7 @@ def test_what_cannot_be_evaluated_is_refused_when_the_run_begins(workdir, fields
         evaluation(workdir, **fields)
 
 
+@pytest.mark.slow
 def test_progress_is_shown_where_there_is_a_terminal(workdir):
     config = make_config(**{"evaluation.num_samples": 40})
     shown = io.StringIO()

@@ -40,6 +40,7 @@ def test_a_generator_of_random_weights_is_not_recognised_and_the_report_says_whe
     json.dumps(report, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_every_score_carries_network_count_statistics_truncation_and_resolution(run):
     report = evaluate_run(run, truncations=(0.5,), cas=True).report
     names = {
@@ -66,6 +67,7 @@ def test_every_score_carries_network_count_statistics_truncation_and_resolution(
     )
 
 
+@pytest.mark.slow
 def test_samples_depend_on_the_seed_and_truncation_alone(run):
     def fid(**fields):
         return value(evaluate_run(run, **fields).report, "fid")
@@ -77,6 +79,7 @@ def test_samples_depend_on_the_seed_and_truncation_alone(run):
     assert latest["step"] == STEP + 1 and latest["truncation"] == 0 and value(latest, "fid") == first
 
 
+@pytest.mark.slow
 def test_held_out_images_that_pose_as_samples_reach_the_ceiling_and_no_section_is_flagged(run, monkeypatch):
     report = evaluate_images(run, monkeypatch, make_blobs(300, seed=6)[0])
     assert value(report, "recognised") >= 0.97
@@ -96,6 +99,7 @@ def test_held_out_images_that_pose_as_samples_reach_the_ceiling_and_no_section_i
     assert not [item["sentence"] for item in report["beyond_is"] if item["flagged"]]
 
 
+@pytest.mark.slow
 def test_a_generator_that_confuses_two_classes_is_found_out_in_these_two(run, monkeypatch):
     images = make_blobs(150, seed=5)[0]
     images[0::3], images[1::3] = images[1::3].copy(), images[0::3].copy()
@@ -106,6 +110,7 @@ def test_a_generator_that_confuses_two_classes_is_found_out_in_these_two(run, mo
     assert min(fids[:2]) > 5 * fids[2]
 
 
+@pytest.mark.slow
 def test_one_image_of_a_class_repeated_is_flagged_by_section_4_which_names_the_class(run, monkeypatch):
     images = make_blobs(150, seed=5)[0]
     images[2::3] = images[2]
@@ -119,6 +124,7 @@ def test_one_image_of_a_class_repeated_is_flagged_by_section_4_which_names_the_c
     assert variety["least_diverse"][0]["vendi"] == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_copies_of_training_images_are_flagged_by_section_5_and_the_pairs_are_named(run, monkeypatch):
     training = make_blobs(300, seed=1)[0]
     report = evaluate_images(run, monkeypatch, training[:150])
@@ -133,6 +139,7 @@ def test_copies_of_training_images_are_flagged_by_section_5_and_the_pairs_are_na
         np.testing.assert_array_equal(training[pair["sample"]], training[pair["training_image"]])
 
 
+@pytest.mark.slow
 def test_samples_of_two_classes_only_are_flagged_by_section_2(run, monkeypatch):
     images = make_blobs(300, seed=6)[0]
     images[2::3] = images[0::3]
@@ -140,6 +147,7 @@ def test_samples_of_two_classes_only_are_flagged_by_section_2(run, monkeypatch):
     assert found["flagged"] and found["meaningful"] and "miss classes" in found["sentence"]
 
 
+@pytest.mark.slow
 def test_shuffled_patches_are_flagged_by_section_3_and_whole_images_are_not(run, monkeypatch):
     monkeypatch.setattr(shuffled_patches, "LEAST", 150)
     monkeypatch.setattr(
@@ -153,6 +161,7 @@ def test_shuffled_patches_are_flagged_by_section_3_and_whole_images_are_not(run,
     assert shuffled["flagged"] and not whole["by_network"]["flagged"]
 
 
+@pytest.mark.slow
 def test_cas_is_high_for_good_samples_and_at_chance_where_labels_say_nothing(run, monkeypatch):
     images = make_blobs(300, seed=6)[0]
     report = evaluate_images(run, monkeypatch, images, cas=True)
@@ -163,6 +172,7 @@ def test_cas_is_high_for_good_samples_and_at_chance_where_labels_say_nothing(run
     assert value(evaluate_images(run, monkeypatch, images, cas=True), "cas") < 0.6
 
 
+@pytest.mark.slow
 def test_too_few_samples_for_a_covariance_of_full_rank_are_flagged_and_said(run, monkeypatch):
     report = evaluate_images(run, monkeypatch, make_blobs(12, seed=6)[0])
     assert report["scores"]["fid@classifier"]["too_few"]
@@ -171,12 +181,14 @@ def test_too_few_samples_for_a_covariance_of_full_rank_are_flagged_and_said(run,
     assert not report["scores"]["fid@classifier"]["too_few"] and report["notes"] == []
 
 
+@pytest.mark.slow
 def test_a_smaller_part_of_the_training_images_is_said_where_originals_are_searched(run):
     report = evaluate_run(run, reference_images=100).report
     assert report["reference"]["images"] == 100
     assert "100 of the 300 training images" in section(report, 5)["sentence"]
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_from_a_file_as_from_the_run(run, tmp_path):
     path, statistics = tmp_path / "samples.npz", tmp_path / "statistics.npz"
     first = evaluate_run(run, save_samples=path, save_statistics=statistics).report
@@ -193,6 +205,7 @@ def test_samples_are_the_same_from_a_file_as_from_the_run(run, tmp_path):
         evaluate_run(run, **fields | {"reference": str(statistics)})
 
 
+@pytest.mark.slow
 def test_statistics_as_reference_give_fid_and_is_and_say_that_there_is_no_more(run, tmp_path):
     statistics = tmp_path / "statistics.npz"
     network = "evaluating:thumbnails_of_two"
@@ -209,6 +222,7 @@ def test_statistics_as_reference_give_fid_and_is_and_say_that_there_is_no_more(r
         evaluate_run(run, network="evaluating:features_alone", reference=str(statistics))
 
 
+@pytest.mark.slow
 def test_a_network_without_logits_has_every_score_but_is_and_says_so(run):
     network = "evaluating:features_alone"
     report = evaluate_run(run, network=network).report
@@ -219,6 +233,7 @@ def test_a_network_without_logits_has_every_score_but_is_and_says_so(run):
     assert "classifier" not in report
 
 
+@pytest.mark.slow
 def test_truncations_give_a_point_each_which_is_that_of_the_truncation_alone(run):
     result = evaluate_run(run, truncations=(0.3, 0.0))
     first, last = result.report["truncations"]
@@ -230,6 +245,7 @@ def test_truncations_give_a_point_each_which_is_that_of_the_truncation_alone(run
     assert result.pictures.keys() == {"evaluation.png", "nearest.png", "truncations.png"}
 
 
+@pytest.mark.slow
 def test_an_export_is_evaluated_as_the_run_that_it_came_of_whose_images_must_be_named(run, tmp_path):
     config, state = make_config(), random_state(make_config())
     exported = prepare_generator(config, state.ema_params, state.generator.u, [0.3, 0.0])
@@ -247,6 +263,7 @@ def test_an_export_is_evaluated_as_the_run_that_it_came_of_whose_images_must_be_
         evaluate_run(run, **fields, reference="blobs", truncation=0.1)
 
 
+@pytest.mark.slow
 def test_a_second_evaluation_with_another_output_does_not_train_the_classifier_again(
     run, tmp_path_factory, own_cache, no_training
 ):
@@ -261,6 +278,7 @@ def test_a_second_evaluation_with_another_output_does_not_train_the_classifier_a
     assert kept.read_bytes() == next((run / "evaluation").iterdir()).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_report_is_read_back_as_it_was_written(run):
     report = evaluate_run(run, truncations=(0.5,), cas=True).report
     assert Report.from_json(report).to_json() == report

@@ -185,6 +185,7 @@ def weights():
     return Weights(inception_weights.convert(random_state(seed=0), "random"), "abcdef0123456789")
 
 
+@pytest.mark.slow
 def test_inception_gives_the_same_on_one_device_and_on_four_whatever_the_batch(weights, monkeypatch):
     devices = jax.local_devices()
     assert len(devices) == 4

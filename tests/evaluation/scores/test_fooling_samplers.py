@@ -147,11 +147,13 @@ def test_honest_images_are_flagged_by_no_section(world, network):
     assert not [section.sentence for section in sections if section.flagged]
 
 
+@pytest.mark.slow
 def test_fid_of_two_halves_of_the_real_set_is_near_its_stated_bias(world, network):
     found = fid(world, network, world.honest)
     assert 0.6 < found.value / found.expected_bias < 1.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_classes_that_the_network_lacks_are_flagged_where_the_score_is_only_low(world, lacking, strength):
     sampler = only(world, UNKNOWN)
@@ -166,6 +168,7 @@ def test_classes_that_the_network_lacks_are_flagged_where_the_score_is_only_low(
     assert fits.unknown_classes == () and fits.meaningful
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_two_classes_only_are_flagged_where_the_score_is_only_low(world, network, strength):
     """A set of two classes, and one of ten of which two make up more than half."""
@@ -180,6 +183,7 @@ def test_two_classes_only_are_flagged_where_the_score_is_only_low(world, network
     assert found.flagged and not found.meaningful
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_samples_of_two_classes_of_the_sets_ten_are_flagged(world, network, strength):
     sampler = only(world, TWO)
@@ -187,6 +191,7 @@ def test_samples_of_two_classes_of_the_sets_ten_are_flagged(world, network, stre
     assert found.flagged and found.meaningful
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_shuffled_patches_are_flagged_where_score_and_fid_are_those_of_honest_images(world, bag, strength):
     sampler = half(world, shuffled(world)) if strength == "half" else shuffled(world)
@@ -198,6 +203,7 @@ def test_shuffled_patches_are_flagged_where_score_and_fid_are_those_of_honest_im
     assert second.flagged and not second.blind and second.wholeness < 0.5  # the second network: these samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_a_network_that_sees_shape_finds_that_shuffled_samples_have_none(world, network, strength):
     sampler = half(world, shuffled(world)) if strength == "half" else shuffled(world)
@@ -205,6 +211,7 @@ def test_a_network_that_sees_shape_finds_that_shuffled_samples_have_none(world, 
     assert found.flagged and found.wholeness < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_one_image_a_class_is_flagged_where_the_score_is_as_high_as_for_honest_images(
     world, network, strength
@@ -217,6 +224,7 @@ def test_one_image_a_class_is_flagged_where_the_score_is_as_high_as_for_honest_i
     assert len(found.poor_classes) >= (10 if strength == "full" else 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", ["full", "half"])
 def test_copies_of_training_images_are_flagged_where_score_and_fid_are_perfect(world, network, strength):
     sampler = half(world, copied(world)) if strength == "half" else copied(world)
