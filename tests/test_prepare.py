@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from biggan_jax.data import ArraySource, DataError, arrays, batches, open_source, prepared, writing
+from biggan_jax.data import (
+    ArraySource,
+    DataError,
+    arrays,
+    batches,
+    open_source,
+    prepared,
+    shard_examples,
+    writing,
+)
 from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.records import RecordSource
 from biggan_jax.data.shards import STATE
@@ -31,7 +40,7 @@ def cache(monkeypatch, tmp_path_factory) -> None:
 @pytest.fixture
 def small_shards(monkeypatch) -> None:
     """Five shards of eight pictures."""
-    monkeypatch.setattr(writing, "SHARD_BYTES", 8 * (RESOLUTION**2 * 3 + writing.RECORD_BYTES))
+    monkeypatch.setattr(shard_examples, "SHARD_BYTES", 8 * (RESOLUTION**2 * 3 + shard_examples.RECORD_BYTES))
 
 
 @pytest.fixture
@@ -141,7 +150,7 @@ def test_after_an_interruption_only_the_missing_shards_are_written(
     pictures, tmp_path, small_shards, monkeypatch
 ):
     prepare(pictures, tmp_path / "whole")
-    write_shard, count = writing.write_shard, itertools.count()
+    write_shard, count = shard_examples.write_shard, itertools.count()
 
     def interrupted(file, parts, refused):
         generator = write_shard(file, parts, refused)
@@ -150,7 +159,7 @@ def test_after_an_interruption_only_the_missing_shards_are_written(
             raise KeyboardInterrupt
         return (yield from generator)
 
-    monkeypatch.setattr(writing, "write_shard", interrupted)
+    monkeypatch.setattr(shard_examples, "write_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(pictures, tmp_path / "out")
     with pytest.raises(DataError, match="was not finished: run the command that began it again"):
@@ -158,7 +167,7 @@ def test_after_an_interruption_only_the_missing_shards_are_written(
     shards = sorted((tmp_path / "out").glob("prepared*of-00005"))
     assert len(shards) == 2
     before = [shard.stat().st_mtime_ns for shard in shards]
-    monkeypatch.setattr(writing, "write_shard", write_shard)
+    monkeypatch.setattr(shard_examples, "write_shard", write_shard)
     prepare(pictures, tmp_path / "out")
     assert [shard.stat().st_mtime_ns for shard in shards] == before
     assert content_of(open_prepared(tmp_path / "out")) == content_of(open_prepared(tmp_path / "whole"))

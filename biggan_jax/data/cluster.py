@@ -15,15 +15,9 @@ from etils import epath
 
 from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.records import RecordSource
+from biggan_jax.data.shard_examples import shards_of, write_examples, written_shards
 from biggan_jax.data.source import DataError
-from biggan_jax.data.writing import (
-    Summary,
-    fingerprint,
-    shards_of,
-    write_examples,
-    write_prepared,
-    written_shards,
-)
+from biggan_jax.data.writing import Summary, fingerprint, write_prepared
 from biggan_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:

@@ -16,32 +16,35 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from etils import epath
 
 from biggan_jax.data import prepared
-from biggan_jax.data.decode import REDUCED_TO, UnusablePicture
-from biggan_jax.data.records import EXAMPLES_PER_TASK, RecordSource, listing
+from biggan_jax.data.decode import REDUCED_TO
+from biggan_jax.data.records import RecordSource
+from biggan_jax.data.shard_examples import (
+    check_refused,
+    record_size,
+    refused_pictures,
+    shards_of,
+    write_examples,
+    written_shards,
+)
 from biggan_jax.data.shards import (
     STATE,
     ShardInfo,
-    finished_shard,
     read_json,
     write_json,
-    write_shard,
 )
 from biggan_jax.data.source import DataError
-from biggan_jax.data.tensorflow_runtime import import_tensorflow
 from biggan_jax.data.tfds_metadata import write_metadata
 from biggan_jax.runtime.files import PREPARED_SET, is_object_store, reading, resolve_directory, write_file
 from biggan_jax.runtime.locks import locked
 from biggan_jax.runtime.progress import track
 
-SHARD_BYTES = 2**27
-RECORD_BYTES = 64  # of a record, besides its pixels
 RESIZE = (
     "the centred square, resized by area as Pillow's BOX filter does; a JPEG is decoded at 1/2, 1/4 or 1/8 "
     f"of its size where that leaves at least {REDUCED_TO} × the resolution"
@@ -97,21 +100,6 @@ class Plan:
         """Returns the names of the attributes that differ between two plans."""
         own, others = dataclasses.asdict(self), dataclasses.asdict(other)
         return [name for name in own if own[name] != others[name]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """A shard of a prepared set.
-
-    Attributes:
-      file: Path of the shard.
-      start: Number of its first example in the source.
-      end: Number after its last example.
-    """
-
-    file: epath.Path
-    start: int
-    end: int
 
 
 def write_prepared(
@@ -177,75 +165,10 @@ def fingerprint(sources: dict[str, RecordSource]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def shards_of(place: epath.Path, split: str, source: RecordSource) -> list[Shard]:
-    """Returns all shards of a split, whether they exist or not.
-
-    Args:
-      place: Folder of the set.
-      split: Name of the split.
-      source: Source of the split.
-
-    Returns:
-      The shards in order.
-    """
-    count = max(1, round(source.num_examples * _record_size(source) / SHARD_BYTES))
-    edges = [shard * source.num_examples // count for shard in range(count + 1)]
-    names = [f"{prepared.NAME}-{split}.array_record-{i:05}-of-{count:05}" for i in range(count)]
-    return [Shard(place / names[i], edges[i], edges[i + 1]) for i in range(count)]
-
-
-def _record_size(source: RecordSource) -> int:
-    return source.resolution**2 * 3 + RECORD_BYTES
-
-
-def written_shards(place: epath.Path, shards: list[Shard]) -> list[ShardInfo | None]:
-    """Returns the description of each shard, or None for a shard that is missing or incomplete.
-
-    Args:
-      place: Folder of the set.
-      shards: Shards to read.
-
-    Returns:
-      One entry for each shard, in order.
-    """
-    names = {path.name for path in place.iterdir()}  # in a bucket, one listing is faster than many queries
-    return [finished_shard(shard.file) if shard.file.name in names else None for shard in shards]
-
-
-def write_examples(
-    source: RecordSource,
-    shard: Shard,
-    pool: concurrent.futures.Executor,
-    refused: dict[str, str],
-    max_refused: float,
-) -> Generator[tuple[int, int], None, ShardInfo]:
-    """Decodes and writes the examples of one shard.
-
-    Args:
-      source: Source of the split.
-      shard: Shard to write.
-      pool: Threads that decode.
-      refused: Unusable pictures of the other shards, as far as known; those of this shard are added.
-      max_refused: Share of the source's pictures that may be unusable.
-
-    Yields:
-      As `write_shard`.
-
-    Returns:
-      The description of the shard.
-
-    Raises:
-      DataError: The shard cannot be written, or too many pictures are unusable.
-    """
-    new: dict[str, str] = {}
-    parts = _records(source, shard, pool, new, refused, max_refused)
-    return (yield from write_shard(shard.file, parts, new))
-
-
 def _read_shards(place: epath.Path, split: str, source: RecordSource, max_refused: float) -> list[ShardInfo]:
     """Returns the descriptions of all shards of a split after other processes have written them."""
     written = written_shards(place, shards_of(place, split, source))
-    _check_refused(source, _refused(written), max_refused)
+    check_refused(source, refused_pictures(written), max_refused)
     finished = [info for info in written if info]
     if len(finished) != len(written):
         raise DataError(f"{place} lacks shards of {split}: the same command writes them")
@@ -258,8 +181,8 @@ def _write_split(place: epath.Path, split: str, source: RecordSource, max_refuse
     written = written_shards(place, shards)
     missing = [number for number, info in enumerate(written) if not info]
     left = sum(shards[number].end - shards[number].start for number in missing)
-    refused = _refused(written)
-    _check_room(place, left * _record_size(source))
+    refused = refused_pictures(written)
+    _check_room(place, left * record_size(source))
 
     def write() -> Iterator[tuple[int, int]]:
         with concurrent.futures.ThreadPoolExecutor(source.threads) as pool:
@@ -275,64 +198,6 @@ def _write_split(place: epath.Path, split: str, source: RecordSource, max_refuse
     return [info for info in written if info]
 
 
-def _refused(shards: Sequence[ShardInfo | None]) -> dict[str, str]:
-    return {name: reason for info in shards if info for name, reason in info.refused.items()}
-
-
-def _records(
-    source: RecordSource,
-    shard: Shard,
-    pool: concurrent.futures.Executor,
-    new: dict[str, str],
-    refused: dict[str, str],
-    max_refused: float,
-) -> Iterator[tuple[list[bytes], int]]:
-    """Yields the serialized examples of a shard in parts, each with the number of examples that it covers.
-
-    Unusable pictures are added to `new` and `refused`.
-    """
-    tf = import_tensorflow()
-
-    def serialize(number: int) -> bytes | tuple[str, str]:
-        try:
-            image, label = source.example(number)
-        except UnusablePicture as error:
-            return source.name_of(number), str(error)
-        feature = {
-            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
-            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-        }
-        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-
-    def serialize_part(start: int) -> list[bytes | tuple[str, str]]:
-        return [serialize(number) for number in range(start, min(start + EXAMPLES_PER_TASK, shard.end))]
-
-    for part in pool.map(serialize_part, range(shard.start, shard.end, EXAMPLES_PER_TASK)):
-        refusals = dict(item for item in part if isinstance(item, tuple))
-        new |= refusals
-        refused |= refusals
-        if refusals:
-            _check_refused(source, refused, max_refused, pool)
-        yield [item for item in part if isinstance(item, bytes)], len(part)
-
-
-def _check_refused(
-    source: RecordSource,
-    refused: dict[str, str],
-    max_refused: float,
-    pool: concurrent.futures.Executor | None = None,
-) -> None:
-    if len(refused) <= max(1, max_refused * source.num_examples):
-        return
-    if pool:
-        pool.shutdown(wait=False, cancel_futures=True)
-    raise DataError(
-        f"{source.name}: {len(refused):,} of {source.num_examples:,} pictures are unusable so far, "
-        f"more than {max_refused:.2%}; repair or remove them, or allow more with --max_refused:"
-        + listing(refused.items())
-    )
-
-
 def _finish(
     place: epath.Path, sources: dict[str, RecordSource], shards: dict[str, list[ShardInfo]]
 ) -> Summary:
@@ -343,7 +208,7 @@ def _finish(
         for file in Path(temporary).iterdir():
             write_file(place / file.name, file.read_bytes(), PREPARED_SET)
     refused = {name: reason for source in sources.values() for name, reason in source.refused.items()}
-    refused |= {name: reason for infos in shards.values() for name, reason in _refused(infos).items()}
+    refused |= {name: reason for infos in shards.values() for name, reason in refused_pictures(infos).items()}
     if refused:
         lines = [f"{name}\t{reason}\n" for name, reason in sorted(refused.items())]
         write_file(place / "refused.txt", "".join(lines).encode(), PREPARED_SET)

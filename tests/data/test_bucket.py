@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from biggan_jax.data import DataError, bucket, open_source, writing
+from biggan_jax.data import DataError, bucket, open_source, shard_examples
 from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.writing import write_prepared
 from biggan_jax.runtime.errors import UserError
@@ -53,7 +53,7 @@ def cache(monkeypatch, tmp_path) -> Path:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch) -> None:
     """Five shards of eight pictures."""
-    monkeypatch.setattr(writing, "SHARD_BYTES", 8 * (RESOLUTION**2 * 3 + writing.RECORD_BYTES))
+    monkeypatch.setattr(shard_examples, "SHARD_BYTES", 8 * (RESOLUTION**2 * 3 + shard_examples.RECORD_BYTES))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_tfds_reads_what_is_in_the_bucket_once_it_is_copied_elsewhere(pictures, 
 
 
 def test_after_an_interruption_only_the_missing_shards_are_written(pictures, place, emulator, monkeypatch):
-    write_shard, count = writing.write_shard, itertools.count()
+    write_shard, count = shard_examples.write_shard, itertools.count()
 
     def interrupted(file, parts, refused):
         generator = write_shard(file, parts, refused)
@@ -123,7 +123,7 @@ def test_after_an_interruption_only_the_missing_shards_are_written(pictures, pla
             raise KeyboardInterrupt
         return (yield from generator)
 
-    monkeypatch.setattr(writing, "write_shard", interrupted)
+    monkeypatch.setattr(shard_examples, "write_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(pictures, place)
     assert names(emulator, place) & set(SHARDS) == set(SHARDS[:2])

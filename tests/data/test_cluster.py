@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from biggan_jax.data import DataError, cluster, open_source, writing
+from biggan_jax.data import DataError, cluster, open_source, shard_examples
 from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.cluster import Job, write_prepared_by_beam, write_shard_of
-from biggan_jax.data.writing import fingerprint, shards_of, write_prepared
+from biggan_jax.data.shard_examples import shards_of
+from biggan_jax.data.writing import fingerprint, write_prepared
 from biggan_jax.runtime.errors import UserError
 
 RESOLUTION = 16
@@ -28,7 +29,7 @@ with_beam = pytest.mark.skipif(
 def fresh(monkeypatch, tmp_path_factory) -> None:
     """Five shards of eight pictures; nothing remembered."""
     monkeypatch.setenv("BIGGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(writing, "SHARD_BYTES", 8 * (RESOLUTION**2 * 3 + writing.RECORD_BYTES))
+    monkeypatch.setattr(shard_examples, "SHARD_BYTES", 8 * (RESOLUTION**2 * 3 + shard_examples.RECORD_BYTES))
     cluster._sources.cache_clear()
 
 
