@@ -32,7 +32,7 @@ REDUCTIONS = {
     "--config.sampling.standing_passes=2 --config.sampling.samples_per_class=2",
     "biggan_jax.evaluate": "--num_samples=100 --reference_images=400",
 }
-PICTURES = 40  # of a class
+PICTURES = 100  # of a class
 SHAPES = ("circle", "square", "stripe")
 TINY = """from configs.fashion_mnist import get_config as demo
 
