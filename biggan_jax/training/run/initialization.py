@@ -139,7 +139,8 @@ def locate(name: str) -> InitialSource:
     Raises:
       UserError: It names neither an export nor a run.
     """
-    folder, step = resolve_directory(name, "config.init_from="), None
+    with _naming(name):
+        folder, step = resolve_directory(name, prefix=""), None
     if folder.parent.name == "checkpoints" and folder.name.isdigit():
         folder, step = folder.parent.parent, int(folder.name)
     try:
