@@ -13,6 +13,7 @@ from diffs import apply, diffs
 from documented_commands import ROOT
 
 PAGE = (ROOT / "docs" / "contributing.md").read_text()
+EXAMPLES = ("A loss", "A data source", "A score", "A conditioning")
 TINY_RUN = """
 import jax, numpy as np
 from biggan_jax.config import validate
@@ -27,12 +28,19 @@ config.model.hierarchical_latents = False
 """
 
 
+def copy_with(example: str, folder: Path) -> list[Path]:
+    """Copies the package and the configs, and applies the example's diff; returns the changed files."""
+    for name in ("biggan_jax", "configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.gz"))
+    return apply(diffs(PAGE)[example], folder)
+
+
 def in_copy(tmp_path: Path, example: str, script: str) -> str:
     """Runs a script with a copy of the package to which the example's diff is applied; returns its output."""
-    for name in ("biggan_jax", "configs"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    changed = apply(diffs(PAGE)[example], tmp_path)
-    run("-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), *map(str, changed), folder=tmp_path)
+    copy_with(example, tmp_path)
+    images = Path("biggan_jax", "data", "fashion_mnist")
+    for file in (ROOT / images).glob("*.gz"):
+        (tmp_path / images / file.name).symlink_to(file)
     return run("-c", script, folder=tmp_path)
 
 
@@ -48,6 +56,18 @@ def run(*arguments: str, folder: Path) -> str:
 def environment(folder: Path) -> dict[str, str]:
     """The environment of the tests, with the folder in place of the installed package."""
     return os.environ | {"PYTHONPATH": str(folder), "BIGGAN_CACHE": str(folder / "cache")}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_applies_and_passes_the_linter(example, tmp_path):
+    changed = [str(path) for path in copy_with(example, tmp_path)]
+    settings = ["--config", str(ROOT / "pyproject.toml")]
+    run("-m", "ruff", "check", *settings, *changed, folder=tmp_path)
+    run("-m", "ruff", "format", "--check", *settings, *changed, folder=tmp_path)
+
+
+def test_page_has_no_other_example():
+    assert tuple(diffs(PAGE)) == EXAMPLES
 
 
 @pytest.mark.slow
