@@ -92,16 +92,21 @@ def measure(features: int, samples: int, batch_size: int, rounds: int) -> list[R
     }
     frechet.distance(*following())  # computes the part of the reference, which later calls reuse
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    found = {}
+    values = {}
     for _ in range(rounds):
         for way, (collect, distance) in ways.items():
             start = time.perf_counter()
             pair = collect()
             between = time.perf_counter()
-            found[way] = distance(*pair)
+            values[way] = distance(*pair)
             times[way].append((between - start, time.perf_counter() - between))
     return [
-        Row(way, *(statistics.median(part) for part in zip(*times[way], strict=True)), found[way])
+        Row(
+            way,
+            statistics.median(first for first, _ in times[way]),
+            statistics.median(second for _, second in times[way]),
+            values[way],
+        )
         for way in ways
     ]
 
@@ -129,7 +134,7 @@ def streamed(rows: np.ndarray, batch_size: int) -> frechet.FeatureStatistics:
 def by_sqrtm(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics) -> float:
     """Computes FID with SciPy's matrix root."""
     root = np.asarray(scipy.linalg.sqrtm(first.covariance @ second.covariance))
-    return _fid(first, second, np.trace(root.real))
+    return _fid(first, second, np.trace(np.real(root)))
 
 
 def by_eigenvalues(first: frechet.FeatureStatistics, second: frechet.FeatureStatistics) -> float:
