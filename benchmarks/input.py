@@ -161,7 +161,7 @@ def rates_table(rows: Sequence[Row], title: str) -> Table:
     """Returns a table with a line for each loader."""
     table = Table(title=title, box=box.SIMPLE_HEAD)
     for name, justify in (("way", "left"), ("images/s a core", "right"), ("×", "right")):
-        table.add_column(name, justify=justify)
+        table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
     for row in rows:
         ratio = row.images_per_core_second / rows[0].images_per_core_second
         table.add_row(row.way, f"{row.images_per_core_second:,.0f}", f"{ratio:.2f}")

@@ -175,7 +175,7 @@ def measure(
             compiled.append((row, config, step, []))
 
     # In ascending order, because the allocator's peak never falls.
-    compiled.sort(key=lambda entry: entry[0].compiled_bytes)
+    compiled.sort(key=lambda entry: entry[0].compiled_bytes or 0)
     for number in range(rounds + 1):
         show(f"round {number} of {rounds}" if number else "first steps")
         for row, config, step, seconds in compiled:
@@ -186,7 +186,7 @@ def measure(
                 taken = bench.seconds(step, config, steps if number else 1)
                 if number:
                     seconds.append(taken)
-                elif before and (peak := bench.allocator_peak()) > before:
+                elif before and (peak := bench.allocator_peak() or 0) > before:
                     row.measured_bytes = peak
 
     work = {size: arithmetic(config) for size, config in {c.batch_size: c for c in configs}.items()}
@@ -203,6 +203,7 @@ def measure(
 def planned_peak(step: jax.stages.Compiled) -> int:
     """Returns the bytes of one device that a compiled step holds at its peak, in the compiler's plan."""
     memory = step.memory_analysis()
+    assert memory is not None, "this backend does not plan memory"
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return memory.argument_size_in_bytes + memory.temp_size_in_bytes + results
 
@@ -272,14 +273,16 @@ def _ratio(value: float | None, of_first: float | None) -> str:
 def _whole_numbers(flag: str) -> list[int]:
     words = flags.FLAGS[flag].value
     if not words or not all(word.isdecimal() and int(word) for word in words):
-        raise UserError(f"--{flag}={','.join(words)}: give whole numbers above 0 with commas between them")
+        raise UserError(
+            f"--{flag}={','.join(words or [])}: give whole numbers above 0 with commas between them"
+        )
     return [int(word) for word in words]
 
 
 def _booleans(flag: str) -> list[bool]:
     words = flags.FLAGS[flag].value
     if not words or set(words) - {"false", "true"}:
-        raise UserError(f"--{flag}={','.join(words)}: give false, true, or false,true")
+        raise UserError(f"--{flag}={','.join(words or [])}: give false, true, or false,true")
     return [word == "true" for word in words]
 
 
@@ -291,7 +294,7 @@ def main(argv: Sequence[str]) -> None:
     settings = itertools.product(
         sizes, _whole_numbers("micro_batches"), _booleans("remat"), flags.FLAGS.dtypes
     )
-    rows = [Row(*setting) for setting in settings]
+    rows = [Row(*setting) for setting in settings]  # pyright: ignore[reportArgumentType]
     measure(
         config,
         rows,

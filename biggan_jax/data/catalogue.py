@@ -109,7 +109,7 @@ def open_splits(name: str, resolution: int, max_refused: float) -> dict[str, Rec
     """
     kind, argument = _parse(name)
     module = importlib.import_module(kind.module) if kind else None
-    if not hasattr(module, "open_splits"):
+    if module is None or not hasattr(module, "open_splits"):
         raise DataError(f"--source={name}: give tfds:NAME or folder:PATH; other sources need no preparation")
     return module.open_splits(argument, resolution, max_refused)
 

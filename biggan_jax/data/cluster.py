@@ -21,7 +21,7 @@ from biggan_jax.data.writing import Summary, fingerprint, write_prepared
 from biggan_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.pipeline_options import PipelineOptions  # pyright: ignore[reportMissingImports]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def write_prepared_by_beam(
     job = Job(name, resolution, max_refused, fingerprint(sources), output)
 
     def write_missing(place: epath.Path, sources: dict[str, RecordSource]) -> None:
-        import apache_beam as beam
+        import apache_beam as beam  # pyright: ignore[reportMissingImports]
 
         missing = [
             (split, number)
@@ -116,7 +116,7 @@ _sources = functools.lru_cache(maxsize=1)(open_splits)
 
 def _pipeline_options(options: str) -> "PipelineOptions":
     try:
-        from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.options.pipeline_options import PipelineOptions  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise UserError(
             f"--beam_pipeline_options needs Apache Beam, which is not installed ({error}): "

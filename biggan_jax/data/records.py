@@ -84,7 +84,7 @@ class RecordSource(Source):
     def lookup(self, indices: "tf.data.Dataset") -> "tf.data.Dataset":
         """Reads and decodes examples, as `Source.lookup` describes."""
         tf = import_tensorflow()
-        (rows,) = indices.element_spec.shape
+        (rows,) = indices.element_spec.shape  # pyright: ignore[reportAttributeAccessIssue]
         together = next(count for count in range(min(rows, EXAMPLES_PER_TASK), 0, -1) if rows % count == 0)
         shape = [self.resolution, self.resolution, 3]
 

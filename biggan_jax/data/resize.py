@@ -77,7 +77,7 @@ def _sums(
     sums = scipy.sparse.csr_matrix((values, indices, [0, *ends]), (resolution, size * ratio))
     if ratio > 1:
         sums = sums @ _estimates(size, ratio)
-    return scipy.sparse.kron(sums, scipy.sparse.eye(channels, dtype=values.dtype), format="csr")
+    return scipy.sparse.kron(sums, scipy.sparse.eye(channels, dtype=values.dtype), format="csr")  # pyright: ignore[reportReturnType, reportArgumentType]
 
 
 def _estimates(size: int, ratio: int) -> scipy.sparse.csr_matrix:

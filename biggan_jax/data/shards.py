@@ -78,7 +78,7 @@ def write_shard(
     Raises:
       DataError: The shard cannot be written.
     """
-    from array_record.python import array_record_module
+    from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
     with atomic_path(file, PREPARED_SET) as local:
         examples = 0

@@ -227,7 +227,7 @@ def check_features(name: str, features: Any) -> None:
     tfds = import_tfds()
     given = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     image, label = given.get("image"), given.get("label")
-    is_image = isinstance(image, tfds.features.Image) and image.dtype == np.uint8
+    is_image = isinstance(image, tfds.features.Image) and image.dtype == np.uint8  # pyright: ignore[reportOptionalMemberAccess]
     if not (is_image and isinstance(label, tfds.features.ClassLabel)):
         raise DataError(
             f"tfds:{name} has the features {', '.join(sorted(given))}, but an 8-bit 'image' and a class "

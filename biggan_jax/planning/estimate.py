@@ -121,13 +121,17 @@ def planned_bytes(memory: Any) -> int:
 def _speed(
     config: ConfigDict, pod: Slice, compiled: jax.stages.Compiled, flop: int
 ) -> dict[str, float | None]:
-    totals = hlo.totals(compiled.as_text())
+    totals = hlo.totals(compiled.as_text() or "")
     traffic = {"collective_bytes": totals.collective_bytes // config.steps_per_call}
     if not totals.cycles:
         return traffic
     seconds = totals.cycles / pod.generation.clock / config.steps_per_call
     # The lower bound counts each loop once; it is scaled by the cycles that the repetitions of loops add.
-    best = compiled.cost_analysis()["optimal_seconds"] * totals.cycles / totals.cycles_counting_loops_once
+    best = (
+        (compiled.cost_analysis() or {})["optimal_seconds"]
+        * totals.cycles
+        / totals.cycles_counting_loops_once
+    )
     # For some programs for v4, v5e and v6e the compiler's bound is negative.
     best = best / config.steps_per_call if best > 0 else None
     hours = seconds * config.total_steps / 3600
@@ -154,9 +158,7 @@ def suggestions(config: ConfigDict, plan: Plan) -> list[str]:
     if config.model.dtype == "float32":
         lines.append("--config.model.dtype=bfloat16, which halves activations")
     if not config.model.remat:
-        lines.append(
-            "--config.model.remat=True, which recomputes blocks in the backward pass: more time"
-        )
+        lines.append("--config.model.remat=True, which recomputes blocks in the backward pass: more time")
     halves = plan.batch_per_replica % (2 * config.micro_batches) == 0
     if halves:
         lines.append(

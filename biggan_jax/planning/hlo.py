@@ -117,5 +117,5 @@ def _exchanged(instruction: _Instruction) -> int:
 
 
 def _bytes(dtype: str, sizes: str) -> int:
-    bits = 8 if dtype == "pred" else int(re.search(r"\d+", dtype)[0])
+    bits = 8 if dtype == "pred" else int(re.search(r"\d+", dtype)[0])  # pyright: ignore[reportOptionalSubscript]
     return math.prod(map(int, filter(None, sizes.split(",")))) * bits // 8

@@ -161,7 +161,8 @@ def _figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
 def _curve(rows: Sequence[Row], number: Callable[[Row], float | None]) -> tuple[np.ndarray, np.ndarray]:
     points = [(row["step"], value) for row in rows if (value := number(row)) is not None]
     steps, values = np.array(points, np.float64).reshape(-1, 2).T
-    return thin(steps, values, POINTS)[:2]
+    steps, values, *_ = thin(steps, values, POINTS)
+    return steps, values
 
 
 def _number(key: str) -> Callable[[Row], float | None]:

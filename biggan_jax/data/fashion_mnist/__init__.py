@@ -67,7 +67,7 @@ def open_split(
         origin = f"all 70,000 images, from {DEBIAN}"
     elif tfds_images.is_prepared("fashion_mnist"):
         prepared = tfds_images.open_split("fashion_mnist", split, STORED_RESOLUTION)
-        images, labels = prepared.images[..., 0], prepared.labels
+        images, labels = prepared.images[..., 0], prepared.labels  # pyright: ignore[reportAttributeAccessIssue]
         origin = "all 70,000 images, from TensorFlow Datasets"
     else:
         images, labels = _read_pair(PACKAGED, "t10k")
