@@ -35,6 +35,7 @@ def test_the_ordinary_loader_gives_channels_first_floats_around_zero_and_mirrors
     np.testing.assert_array_equal(mirrored, image[:, :, ::-1])
 
 
+@pytest.mark.slow
 def test_a_prepared_set_is_faster_than_jpeg_on_one_core(tmp_path):
     benchmark.make_photographs(tmp_path / "photographs", 8)
     rows = benchmark.measure(tmp_path / "photographs", 16, rounds=1, seconds=0.0)
@@ -60,6 +61,7 @@ def test_the_tables_give_ratios_to_the_first_row_and_cores():
     assert ["v3-128", "16", "2.00", "512", "1.02", "0.06"] in lines
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_while_batches_are_read(tmp_path):
     """Each batch is 6 MiB, and what is in flight comes and goes: a leak of one in twenty would show."""
     command = [sys.executable, "-m", "benchmarks.input", "--batches=1000", "--resolution=128"]
@@ -68,6 +70,7 @@ def test_memory_stays_flat_while_batches_are_read(tmp_path):
     assert len(mebibytes) == 10 and min(mebibytes[7:]) - min(mebibytes[2:5]) < 90
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_it_measured():
     command = [
         sys.executable,

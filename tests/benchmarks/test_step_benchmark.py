@@ -73,6 +73,7 @@ def test_the_planned_peak_counts_results_written_over_arguments_once():
     assert planned_peak(compiled()) == pytest.approx(12_000, abs=300)
 
 
+@pytest.mark.slow
 def test_arithmetic_is_that_of_the_whole_batch_whatever_it_costs_to_save_memory():
     base = arithmetic(make_config())
     assert arithmetic(make_config(**{"model.remat": True, "micro_batches": 4})) == base
