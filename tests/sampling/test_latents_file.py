@@ -39,7 +39,7 @@ def test_images_are_those_of_the_latents_and_labels_or_weights(labels, sampler, 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"z": Z}, "has no 'labels', only z: write it by numpy.savez"),
+        ({"z": Z}, "has no 'labels', only z: write it with numpy.savez"),
         ({"latents": Z, "labels": LABELS}, "has no 'z', only latents, labels"),
         ({"z": Z[:, 1:], "labels": LABELS}, r"z is float64\[5, 5\], must be floating-point numbers \[N, 6\]"),
         ({"z": Z.astype(int), "labels": LABELS}, r"z is int64\[5, 6\]"),
