@@ -116,7 +116,7 @@ np.savez("batch.npz", **batch)
 
 @pytest.mark.slow
 def test_score_of_the_page_stands_in_the_evaluation(tmp_path):
-    samples = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 3), dtype=np.uint8)
+    samples = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     np.savez(tmp_path / "samples.npz", arr_0=samples, arr_1=np.arange(40, dtype=np.int32) % 10)
     (tmp_path / "means.py").write_text("def colours(images):\n    return images.mean(axis=(1, 2)) / 255.0\n")
     command = """
