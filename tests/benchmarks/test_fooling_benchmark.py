@@ -77,5 +77,5 @@ def test_the_table_has_a_row_for_each_with_the_sections_that_are_flagged():
 def test_the_command_explains_itself_and_its_flag():
     command = [sys.executable, "-m", "benchmarks.fooling", "--help"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "By the last two networks honest images are flagged too" in result.stdout
+    assert "The last two networks flag honest images too" in result.stdout
     assert "--[no]json" in result.stdout
