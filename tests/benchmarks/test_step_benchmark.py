@@ -43,7 +43,7 @@ def measured():
     told = []
     with pytest.MonkeyPatch.context() as monkeypatch:  # compiling for one device takes less time
         monkeypatch.setattr(benchmark, "Replicas", lambda mapping: Replicas(mapping, jax.devices()[:1]))
-        measure(make_config(), rows, rounds=2, steps=1, tell=told.append)
+        measure(make_config(), rows, rounds=2, steps=1, show=told.append)
     return rows, told
 
 
