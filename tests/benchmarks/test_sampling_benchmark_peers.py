@@ -12,7 +12,7 @@ pytestmark = pytest.mark.peers
 
 def test_both_draw_the_same_images_and_are_timed_by_turns():
     told = []
-    rows = sampling.measure(128, channels=8, batch_sizes=[1, 3], rounds=2, tell=told.append)
+    rows = sampling.measure(128, channels=8, batch_sizes=[1, 3], rounds=2, report=told.append)
     assert [(row.batch_size, row.way) for row in rows] == [
         (size, way) for size in (1, 3) for way in (sampling.PEER, sampling.HERE)
     ]
@@ -35,4 +35,4 @@ def test_different_images_are_not_timed(monkeypatch):
 
     monkeypatch.setattr(sampling, "package_generator", off)
     with pytest.raises(ValueError, match="the packages generate different images: .* differ by 0.001"):
-        sampling.measure(128, channels=8, batch_sizes=[1], rounds=1, tell=lambda line: None)
+        sampling.measure(128, channels=8, batch_sizes=[1], rounds=1, report=lambda line: None)
