@@ -34,10 +34,11 @@ test-quick: $(INSTALLED)  ## run the quick tests of every room, in under two min
 test-peers: $(PEERS)  ## run the tests that compare with other packages (installs the extra `peers`)
 	$(PYTEST) -m peers || [ $$? -eq 5 ]
 
-lint: $(INSTALLED)  ## check style, formatting and the layers of imports
+lint: $(INSTALLED)  ## check style, docstrings, formatting, the layers of imports and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pyright --pythonpath $(PY)
 
 docs: $(INSTALLED)  ## build the documentation into site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict

@@ -90,7 +90,7 @@ def measure(
     Raises:
       ValueError: If the packages generate different images.
     """
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     logging.getLogger("pytorch_pretrained_biggan").setLevel(logging.WARNING)  # It logs its whole config.
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -140,8 +140,8 @@ def measure(
 
 def write_random_weights(folder: Path, resolution: int, channels: int) -> None:
     """Writes a folder of pytorch-pretrained-biggan with its published widths times `channels` / 128."""
-    import torch
-    from pytorch_pretrained_biggan import BigGAN, BigGANConfig
+    import torch  # pyright: ignore[reportMissingImports]
+    from pytorch_pretrained_biggan import BigGAN, BigGANConfig  # pyright: ignore[reportMissingImports]
 
     widths = itertools.pairwise(GENERATOR_CHANNELS[resolution])
     config = BigGANConfig(
@@ -172,8 +172,8 @@ def write_random_weights(folder: Path, resolution: int, channels: int) -> None:
 
 def peer_generator(folder: Path) -> tuple[Generate, str]:
     """Returns the generator of pytorch-pretrained-biggan, and its device."""
-    import torch
-    from pytorch_pretrained_biggan import BigGAN
+    import torch  # pyright: ignore[reportMissingImports]
+    from pytorch_pretrained_biggan import BigGAN  # pyright: ignore[reportMissingImports]
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = BigGAN.from_pretrained(str(folder)).eval().to(device)
@@ -224,7 +224,7 @@ def main(argv: Sequence[str]) -> int:
             f"--batch_sizes={','.join(given.batch_sizes)}: give integers above 0, separated by commas"
         )
     try:
-        import pytorch_pretrained_biggan  # noqa: F401
+        import pytorch_pretrained_biggan  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError("the benchmark needs pytorch-pretrained-biggan: pip install -e '.[peers]'") from error
     sizes = [int(word) for word in given.batch_sizes]

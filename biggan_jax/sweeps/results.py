@@ -110,12 +110,12 @@ def _result(
     scores = {name: score["value"] for name, score in report.get("scores", {}).items()}
     best = {}
     for score in dict.fromkeys(key for row in rows for key in row if "@" in key):
-        steps = {row["step"] or 0: value for row in rows if (value := row.get(score)) is not None}
+        steps = {int(row["step"] or 0): value for row in rows if (value := row.get(score)) is not None}
         value = metric_of(score).best(list(steps.values()))
         if value is not None:
             best[score] = value, next(step for step in steps if steps[step] == value)
     final = {name: value for name, value in scores.items() if value is not None}
-    reached = max(step, rows[-1]["step"] or 0) if rows else step  # its checkpoint may not exist yet
+    reached = max(step, int(rows[-1]["step"] or 0)) if rows else step  # its checkpoint may not exist yet
     status, error = f"step {reached:,} of {run.config.total_steps:,}", ""
     if is_finished(run, directory):
         status = FINISHED
