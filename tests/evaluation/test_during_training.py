@@ -41,6 +41,7 @@ def scores(workdir, **fields):
     return evaluation(workdir, **fields).scores(state.ema_params, state.generator.u)
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_evaluator_with_as_many_samples(workdir):
     found = scores(workdir)
     config = make_config(**{"sampling.truncation": 0.5})  # of the sheets, not of scores

@@ -208,6 +208,7 @@ def test_only_the_published_weights_bear_the_plain_name(weights):
     assert network.batch_size == feature_network.CPU_BATCH * 4
 
 
+@pytest.mark.slow
 def test_inception_is_opened_from_the_file_that_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("BIGGAN_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "with:colon.safetensors"
