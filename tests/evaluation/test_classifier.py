@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 
 import jax
 import numpy as np
@@ -126,8 +127,8 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch, c
 
 
 @pytest.mark.slow
-def test_one_changed_pixel_label_or_setting_trains_anew(kept, training_count):
-    folder, _ = kept
+def test_one_changed_pixel_label_or_setting_trains_anew(kept, tmp_path, training_count):
+    folder = shutil.copytree(kept[0], tmp_path / "kept")
     pixel, label = TRAINING[0].copy(), TRAINING[1].copy()
     pixel[5, 4, 3, 2] ^= 1
     label[5] = (label[5] + 1) % 3
