@@ -136,6 +136,7 @@ def test_a_folder_without_a_run_is_an_error_in_one_line(tmp_path):
     assert line.startswith("error: --workdir=") and "no run here" in line
 
 
+@pytest.mark.slow
 def test_a_step_without_a_checkpoint_is_an_error_that_lists_those_there_are(workdir):
     done = run(f"--workdir={workdir}", "--step=20")
     assert done.returncode == 2
@@ -165,6 +166,7 @@ def test_checkpoints_are_asked_for_of_runs_alone_and_of_one(flags, words):
     assert done.returncode == 2 and done.stderr.startswith(f"error: {words}")
 
 
+@pytest.mark.slow
 def test_inceptions_weights_that_are_missing_are_an_error_that_says_where_they_are(workdir):
     done = run(f"--workdir={workdir}", f"--network=inception:{workdir}/nowhere.pth")
     assert done.returncode == 2

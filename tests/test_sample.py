@@ -111,6 +111,7 @@ def test_every_picture_is_written_and_has_the_size_that_was_asked_for(export, tm
     assert {path.name for path in tmp_path.iterdir()} == {*counts, "new", "way.gif"} - {"new/folder/four.png"}
 
 
+@pytest.mark.slow
 def test_sets_and_images_of_latents_are_the_generators_own(export, tmp_path):
     z = np.float32(np.random.default_rng(0).normal(size=(3, LATENT)))
     np.savez(tmp_path / "latents.npz", z=z, labels=np.array([0, 2, 1]))
@@ -163,6 +164,7 @@ def test_a_runs_newest_checkpoint_is_drawn_from_at_the_truncations_asked_for(tmp
     assert not (tmp_path / "never.png").exists()
 
 
+@pytest.mark.slow
 def test_what_the_generator_cannot_do_is_an_error_that_says_what_it_can(export, tmp_path):
     np.savez(tmp_path / "bad.npz", z=np.zeros((1, LATENT)), labels=np.array([object()]))
     (tmp_path / "file").touch()

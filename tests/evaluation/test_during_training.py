@@ -101,6 +101,7 @@ def means(images):
     return np.float32(images.mean(axis=(1, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -107,6 +107,7 @@ def test_without_a_name_the_state_is_random(tmp_path):
     assert not said
 
 
+@pytest.mark.slow
 def test_both_networks_of_an_export_go_on_and_adam_begins_anew(tmp_path):
     exported = write(tmp_path / "export", make_config())
     config = make_config(init_from=str(tmp_path / "export"), **{"model.epsilon": 1e-3})
@@ -150,6 +151,7 @@ def test_the_first_logits_of_a_run_are_those_of_the_imported_discriminator(tmp_p
     assert rows(tmp_path / "run")[0]["d_real"] == pytest.approx(logits.mean(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_classes_of_the_same_name_keep_their_embeddings_and_new_ones_stand_near_the_mean(tmp_path):
     old = write(tmp_path / "export", make_config())
     names = ("class 3", "cat", "class 0", "dog", "class 1", "bird")
@@ -184,6 +186,7 @@ def test_classes_of_the_same_name_keep_their_embeddings_and_new_ones_stand_near_
     assert np.any(other[0].discriminator.params["projection"]["kernel"] != kernel)
 
 
+@pytest.mark.slow
 def test_tables_by_class_get_new_rows_too(tmp_path):
     old = write(tmp_path / "export", make_config(**TABLES))
     config = make_config(init_from=str(tmp_path / "export"), **TABLES, **{"model.num_classes": 2})

@@ -42,6 +42,7 @@ def write_module(folder, make, seed=0):
     return variables, tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make, expected",
     [
