@@ -9,6 +9,8 @@ from rich.console import Console
 
 from biggan_jax.evaluation import evaluator, reference
 from biggan_jax.evaluation.networks import classifier
+from biggan_jax.runtime.caches import cache_folder
+from biggan_jax.runtime.locks import exclusive
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,8 @@ def blobs():
 def kept(tmp_path_factory, blobs):
     """A folder, and its classifier with `SETTINGS`, which one worker trains into the session's cache."""
     folder = tmp_path_factory.mktemp("kept")
-    return folder, classifier.obtain(*blobs, 3, folder, SETTINGS, Console(quiet=True))
+    with exclusive(cache_folder(), "classifier", "training"):
+        return folder, classifier.obtain(*blobs, 3, folder, SETTINGS, Console(quiet=True))
 
 
 @pytest.fixture
