@@ -19,6 +19,8 @@ from biggan_jax.config import default_config
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run.checkpoints import Checkpoints
 
+PLACES = [str(folder) for folder in Path(__file__).parents[:2]]  # of this module and of those that it imports
+
 
 @flax.struct.dataclass
 class State:
@@ -95,11 +97,11 @@ def test_a_state_saved_by_many_devices_restores_in_a_process_of_one(tmp_path):
     checkpoints.save(2, jax.device_put(make_state(2), NamedSharding(mesh, PartitionSpec())), {})
     checkpoints.wait()
     script = (
-        "import sys, jax, numpy as np; sys.path.insert(0, sys.argv[2]); import test_checkpoints as t;"
+        "import sys, jax, numpy as np; sys.path[:0] = sys.argv[2:]; import test_checkpoints as t;"
         "assert jax.device_count() == 1; r = t.restore(sys.argv[1]); t.assert_same(r.state, t.make_state(2))"
     )
     environment = os.environ | {"XLA_FLAGS": xla_flags(devices=1), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", script, str(tmp_path), *PLACES]
     subprocess.run(command, check=True, env=environment)
 
 
@@ -260,10 +262,10 @@ def test_a_place_that_cannot_be_written_is_reported(tmp_path):
 def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(tmp_path):
     save(tmp_path, 3)
     script = (
-        "import sys, resource; sys.path.insert(0, sys.argv[2]); import test_checkpoints as t;"
+        "import sys, resource; sys.path[:0] = sys.argv[2:]; import test_checkpoints as t;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); t.save_large(sys.argv[1])"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", script, str(tmp_path), *PLACES]
     result = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert result.stdout.startswith(f"cannot write a checkpoint to {tmp_path}: ")
     assert "File too large" in result.stdout and "the last good one is of step 3" in result.stdout
