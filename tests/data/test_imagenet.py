@@ -94,6 +94,7 @@ def test_imagenet_by_random_access_gives_each_picture_once_an_epoch(imagenet, mo
     assert {image.tobytes(): label for image, label in zip(images, labels, strict=True)} == expected
 
 
+@pytest.mark.slow
 def test_imagenet_is_prepared_and_trained_on(imagenet, tmp_path, monkeypatch):
     """From the archives through preparation and random access to one step of a tiny network."""
     from biggan_jax.config import default_config

@@ -236,6 +236,7 @@ def test_of_a_generator_alone_the_divided_weights_go_on_and_draw_the_same(tmp_pa
     np.testing.assert_allclose(*images, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_generator_in_training_goes_on_with_a_random_discriminator(tmp_path):
     exported = write(tmp_path / "export", make_config(), discriminator=False)
     narrow = {"model.discriminator_channels": (2, 2)}  # its discriminator is another one

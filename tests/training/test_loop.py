@@ -66,6 +66,7 @@ def unstopped(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_config_metrics_samples_and_last_state(unstopped):
     config = make_config()
     assert json.loads((unstopped / "config.json").read_text()) == json.loads(config.to_json())
@@ -232,6 +233,7 @@ def test_a_finished_run_says_so_and_goes_on_when_given_more_steps(unstopped, tmp
     assert json.loads((workdir / "config.json").read_text())["total_steps"] == 7
 
 
+@pytest.mark.slow
 def test_a_workdir_of_another_architecture_is_refused_and_left_as_it_was(unstopped):
     before = (unstopped / "config.json").read_bytes()
     with pytest.raises(UserError, match="model.channels: 4 → 8"):
