@@ -124,7 +124,7 @@ def test_classes_get_the_names_that_are_in_the_file(tmp_path):
     for content, words in (
         ("a\nb\n", "has 2 lines, 0 of them empty; give the names of the 5 classes"),
         ("a\nb\n\nc\nd\n", "has 5 lines, 1 of them empty"),
-        (b"\xff\n" * 5, "no text in UTF-8"),
+        (b"\xff\n" * 5, "not text in UTF-8"),
     ):
         names.write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(UserError, match=f"names.txt .*{words}"):
@@ -186,12 +186,12 @@ def test_what_the_biggan_pytorch_file_does_not_tell_can_be_told(tmp_path):
 @pytest.mark.parametrize(
     ("format", "count", "options", "words"),
     [
-        ("huggingface", 1, {"epsilon": 1e-4}, "--epsilon=0.0001: files of huggingface say it themselves"),
-        ("tfhub", 1, {"truncation": 0.0}, "--truncation=0: files of tfhub say it"),
+        ("huggingface", 1, {"epsilon": 1e-4}, "--epsilon=0.0001: files of huggingface contain it"),
+        ("tfhub", 1, {"truncation": 0.0}, "--truncation=0: files of tfhub contain it"),
         ("biggan-pytorch", 1, {"truncation": -1.0}, "truncation = -1"),
         ("biggan-pytorch", 1, {"epsilon": 0.0}, "--epsilon=0: give a small number above 0"),
-        ("biggan-pytorch", 3, {}, "3 files: name G's file, and D's after it"),
-        ("huggingface", 0, {}, "0 files: of huggingface, name one folder"),
+        ("biggan-pytorch", 3, {}, "3 files: give the file of G, and the file of D after it"),
+        ("huggingface", 0, {}, "0 files: give one folder for huggingface"),
     ],
 )
 def test_what_a_format_does_not_take_is_refused(tmp_path, format, count, options, words):
@@ -448,5 +448,5 @@ def test_a_checkpoint_that_declares_more_than_it_holds_takes_no_memory(tmp_path)
     write_checkpoint(tmp_path / "model", random_variables(**MODULE))
     data = next(tmp_path.glob("model.data*"))
     data.write_bytes(data.read_bytes()[:100])
-    with pytest.raises(UserError, match="model is damaged: its variables would take more bytes than it has"):
+    with pytest.raises(UserError, match="model is damaged: its variables need more bytes than the file has"):
         run("tfhub", [tmp_path / "model"], tmp_path / "export")
