@@ -14,6 +14,7 @@ Exit codes: 0 if every command succeeded, 1 otherwise.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,7 @@ def main() -> int:
     )
     parser.add_argument("--page", action="append", help="page to take commands from; may be given again")
     parser.add_argument("--folder", help="folder to run in, which is kept; default: a temporary one")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="limit of one command")
     parser.add_argument("--list", action="store_true", help="print the commands as they would run")
     arguments = parser.parse_args()
     chosen = [Path(page).resolve() for page in arguments.page] if arguments.page else pages()
@@ -78,7 +80,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         fill(folder)
-        outcomes = [outcome for block in taken for outcome in run(block, folder)]
+        outcomes = [outcome for block in taken for outcome in run(block, folder, arguments.seconds)]
     finally:
         if not arguments.folder:
             shutil.rmtree(folder, ignore_errors=True)
@@ -96,12 +98,12 @@ def fill(folder: Path) -> None:
     (folder / "tiny.py").write_text(TINY)
 
 
-def make_pictures(folder: Path) -> None:
+def make_pictures(folder: Path, count: int = PICTURES) -> None:
     """Writes JPEGs of three classes, of several sizes and colours."""
     rng = np.random.default_rng(0)
     for shape in SHAPES:
         (folder / shape).mkdir(parents=True, exist_ok=True)
-        for number in range(PICTURES):
+        for number in range(count):
             width, height = rng.integers(80, 120, 2).tolist()
             image = Image.new("RGB", (width, height), tuple(rng.integers(0, 90, 3).tolist()))
             pen, colour = ImageDraw.Draw(image), tuple(rng.integers(120, 256, 3).tolist())
@@ -124,7 +126,7 @@ def reduced(command: str, block: Block) -> str:
     return " ".join(filter(None, [command, *flags]))
 
 
-def run(block: Block, folder: Path) -> list[Outcome]:
+def run(block: Block, folder: Path, limit: float) -> list[Outcome]:
     """Runs the commands of a block one after another; what they export holds until the end of the block."""
     place = f"{block.page}:{block.line}"
     if block.skip:
@@ -139,12 +141,12 @@ def run(block: Block, folder: Path) -> list[Outcome]:
         else:
             words = [sys.executable, "-c", command] if block.language == "python" else None
             script = "\n".join(["set -euo pipefail", *exports, reduced(command, block)])
-            outcomes.append(shown(run_one(place, command, words or ["bash", "-c", script], folder)))
+            outcomes.append(shown(run_one(place, command, words or ["bash", "-c", script], folder, limit)))
     return outcomes
 
 
-def run_one(place: str, command: str, words: list[str], folder: Path) -> Outcome:
-    """Runs one command in the folder."""
+def run_one(place: str, command: str, words: list[str], folder: Path, limit: float) -> Outcome:
+    """Runs one command in the folder, for at most `limit` seconds."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder),
@@ -152,23 +154,28 @@ def run_one(place: str, command: str, words: list[str], folder: Path) -> Outcome
         "BIGGAN_CACHE": str(folder / "home" / ".cache" / "biggan_jax"),
     }
     environment.setdefault("JAX_PLATFORMS", "cpu")
-    environment.setdefault(
-        "XLA_FLAGS", "--xla_backend_optimization_level=0"
-    )  # compiling takes most of the time
+    # Compiling takes most of the time.
+    environment.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "home" / ".cache" / "jax"))
     started = time.monotonic()
+    process = subprocess.Popen(
+        words,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a group, which ends as one
+    )
     try:
-        done = subprocess.run(
-            words, cwd=folder, env=environment, timeout=SECONDS, text=True, errors="replace",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        code, output = done.returncode, done.stdout
-    except subprocess.TimeoutExpired as error:
-        code, output = f"none within {SECONDS} s", (error.stdout or b"").decode(errors="replace")
+        output, code = process.communicate(timeout=limit)[0], process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, code = process.communicate()[0], f"none within {limit:g} s"
     seconds = time.monotonic() - started
     if code == 0:
         return Outcome(place, command, seconds, "ok")
-    tail = "\n".join(output.splitlines()[-25:])
+    tail = "\n".join(output.decode(errors="replace").splitlines()[-25:])
     return Outcome(place, command, seconds, "FAILED", f"exit code {code}\n{tail}")
 
 
