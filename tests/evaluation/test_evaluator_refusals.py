@@ -109,7 +109,7 @@ def test_latents_that_cannot_be_truncated_are_refused(run):
         (np.zeros((20, 8, 9, 3), np.uint8), None, "8 × 9 pixels: they must be square"),
         (np.zeros((20, 3, 8, 8), np.uint8), None, "move the channels last"),
         (np.zeros((20, SIZE, SIZE, 3), np.uint8), np.full(20, 3), "labels up to 3, but blobs has 3 classes"),
-        (np.zeros((9, SIZE, SIZE, 3), np.uint8), None, "comparing Inception Scores needs at least 10 images, got 9"),
+        (np.zeros((9, SIZE, SIZE, 3), np.uint8), None, "needs at least 10 images, got 9"),
     ],
 )
 def test_files_that_hold_no_samples_or_other_ones_are_refused(run, tmp_path, images, labels, words):
