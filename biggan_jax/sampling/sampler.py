@@ -5,6 +5,7 @@ share work by sampling different positions of the same sequence.
 """
 
 import collections
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,7 @@ class Sampler:
             for device in self._devices
         ]
         self._statistics: dict[float, list[Tree]] = {}
+        self._statistics_lock = threading.Lock()  # a sampler serves several threads
         self.architecture = model.architecture
         self.class_names, self.num_classes = exported.class_names, model.num_classes
         self.resolution, self.latent_dim = model.resolution, model.latent_dim
@@ -249,12 +251,14 @@ class Sampler:
 
     def _placed_statistics(self, truncation: float) -> list[Tree]:
         """Returns the statistics on each device; those of the last few truncations stay there."""
-        if truncation not in self._statistics:
-            statistics = statistics_at(self._exported.statistics, self.truncation_kind, truncation)
-            if len(self._statistics) == TRUNCATIONS_KEPT:
-                del self._statistics[next(iter(self._statistics))]
-            self._statistics[truncation] = [jax.device_put(statistics, device) for device in self._devices]
-        return self._statistics[truncation]
+        with self._statistics_lock:
+            if truncation not in self._statistics:
+                statistics = statistics_at(self._exported.statistics, self.truncation_kind, truncation)
+                if len(self._statistics) == TRUNCATIONS_KEPT:
+                    del self._statistics[next(iter(self._statistics))]
+                placed = [jax.device_put(statistics, device) for device in self._devices]
+                self._statistics[truncation] = placed
+            return self._statistics[truncation]
 
 
 def largest_batch(model: ConfigDict, device: jax.Device) -> int:

@@ -1,5 +1,6 @@
-"""Drawing: spectral norm divided in, standing statistics, and images that do not depend on their batch."""
+"""Sampling: spectral norm divided in, standing statistics, and images that do not depend on their batch."""
 
+import concurrent.futures
 import dataclasses
 import logging
 
@@ -13,7 +14,7 @@ from biggan_jax.config import default_config
 from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
 from biggan_jax.sampling.latents import sample_labels, sample_latents
-from biggan_jax.sampling.sampler import Sampler, largest_batch
+from biggan_jax.sampling.sampler import TRUNCATIONS_KEPT, Sampler, largest_batch
 from biggan_jax.sampling.standing_statistics import prepare_generator
 
 CLASSES, LATENT, SIZE = 3, 4, 8
@@ -237,6 +238,19 @@ def test_interpolation_begins_and_ends_at_its_ends_and_goes_straight(sampler):
     np.testing.assert_allclose(images[1:2], sampler.images(z, [[0.5, 0, 0.5]], dtype="float32"), atol=1e-5)
     with pytest.raises(ValueError, match="steps = 1: give 2 or more"):
         sampler.interpolate((0, 1), (0, 0), steps=1)
+
+
+def test_threads_that_use_more_truncations_than_are_kept_get_the_images_of_one_thread(config, params):
+    sampler = make_sampler(config, params, truncations=(0.5, 1.5))
+    truncations = np.linspace(0.5, 1.5, 2 * TRUNCATIONS_KEPT)
+
+    def images(truncation):
+        return sampler.sample([0, 1], truncation, seed=3)
+
+    alone = [images(truncation) for truncation in truncations]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(images, [*truncations, *truncations]))
+    np.testing.assert_array_equal(together, [*alone, *alone])
 
 
 def test_float_images_round_to_the_bytes(sampler, ten):
