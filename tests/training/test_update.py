@@ -274,8 +274,9 @@ def test_one_update_with_every_other_loss_equals_the_reference(loss):
         first.generator.params,
     )
     expected = {"d_loss": np.mean([first.d_loss(index) for index in range(2)]), "g_loss": first.g_loss()}
+    # Real images are float32 in the step, so logits are good to about 1e-7, and so is a difference of means.
     for name, value in expected.items():
-        np.testing.assert_allclose(metrics[name], value, rtol=1e-7, err_msg=name)
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-7, atol=3e-7, err_msg=name)
     for name, images in (("r1", first.real), ("r2", lambda index: first.fake(first.d_draws[index], index))):
         if name in PENALTIES.get(loss, {}):
             values = [
