@@ -35,18 +35,22 @@ def read_by_skypilot(tmp_path: Path, envs: list) -> subprocess.CompletedProcess:
 
 
 def test_skypilot_reads_a_spot_job_that_starts_again_on_exit_code_75(tmp_path):
-    found = read_by_skypilot(tmp_path, [["WORKDIR", "gs://bucket/run"]])
+    given = {"WORKDIR": "gs://bucket/run", "SOURCE": "prepared:gs://bucket/data"}
+    found = read_by_skypilot(tmp_path, list(given.items()))
     assert found.returncode == 0, found.stderr
     task = json.loads(found.stdout.splitlines()[-1])
     assert task["spot"] is True and task["workdir"] == "."
     assert task["recovery"]["recover_on_exit_codes"] == [75]
     assert task["accelerators"] == {"tpu-v5litepod-64": 1}
-    assert task["envs"] == {"CONFIG": "configs/imagenet128.py", "WORKDIR": "gs://bucket/run"}
+    assert task["envs"] == {"CONFIG": "configs/imagenet128.py"} | given
 
 
-def test_skypilot_asks_for_the_workdir(tmp_path):
-    found = read_by_skypilot(tmp_path, [])
-    assert found.returncode != 0 and "WORKDIR" in found.stderr
+@pytest.mark.parametrize("missing", ["WORKDIR", "SOURCE"])
+def test_skypilot_asks_for_the_workdir_and_the_source(tmp_path, missing):
+    given = {"WORKDIR": "gs://bucket/run", "SOURCE": "prepared:gs://bucket/data"}
+    del given[missing]
+    found = read_by_skypilot(tmp_path, list(given.items()))
+    assert found.returncode != 0 and missing in found.stderr
 
 
 def test_no_word_of_skypilots_run_is_split_by_the_shell(tmp_path):
@@ -55,10 +59,15 @@ def test_no_word_of_skypilots_run_is_split_by_the_shell(tmp_path):
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
     python.chmod(0o755)
-    values = {"CONFIG": "a b.py", "WORKDIR": 'gs://it\'s; "x" $(touch pwned)'}
+    values = {
+        "CONFIG": "a b.py",
+        "WORKDIR": 'gs://it\'s; "x" $(touch pwned)',
+        "SOURCE": "folder:two words; $(touch pwned)",
+    }
     environment = os.environ | values | {"HOME": str(tmp_path)}
     found = subprocess.run(["bash", "-c", task["run"]], env=environment, capture_output=True, text=True)
     expected = [f"--config={values['CONFIG']}", f"--workdir={values['WORKDIR']}"]
+    expected.append(f"--config.data.source={values['SOURCE']}")
     assert found.stdout.splitlines() == ["-m", "biggan_jax.train", *expected]
 
 
