@@ -27,7 +27,7 @@ demo: $(INSTALLED)  ## train BigGAN on Fashion-MNIST on this machine and draw wh
 test: $(INSTALLED)  ## run the tests
 	$(PYTEST) -m "not peers"
 
-test-quick: $(INSTALLED)  ## run the quick tests of every room, in under two minutes
+test-quick: $(INSTALLED)  ## run the quick tests of every room
 	$(PYTEST) -m "not peers and not slow"
 
 # pytest exits with 5 where no test carries the mark.
