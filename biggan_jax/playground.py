@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         playground_page(generator).launch(
             server_name=HOST.value,
             server_port=PORT.value,
-            theme=gr.themes.Default(**FONTS),
+            theme=gr.themes.Default(**FONTS),  # pyright: ignore[reportPrivateImportUsage, reportArgumentType]
             css=STYLE,
             show_error=True,
         )
