@@ -22,6 +22,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers, and the processes that t
     os.environ["BIGGAN_CACHE"] = os.path.join(session, "cache")  # not the user's
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 
 # A shell's background ignores Ctrl-C, and processes inherit that: those that tests start would not hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -34,6 +35,19 @@ def compiled_programs_are_let_go():
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture
+def float64():
+    """Arrays of a test are float64, for comparisons with closed forms."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def rng():
+    """Random numbers that are the same in each test."""
+    return np.random.default_rng(0)
 
 
 def pytest_collection_modifyitems(items):

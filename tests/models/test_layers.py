@@ -30,11 +30,6 @@ def float64():
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
 def x(rng):
     # Means and spreads that differ by channel and image; not square.
     return rng.normal(size=(5, 4, 6, 8)) * rng.uniform(0.5, 2, 8) + 3 * rng.normal(size=(5, 1, 1, 8))

@@ -9,17 +9,6 @@ from biggan_jax.models.spectral_norm import power_iteration
 from biggan_jax.training.step.clamping import clamp_singular_value
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 @pytest.mark.parametrize("shape", [(3, 7), (7, 3)])
 def test_clamping_sets_the_largest_singular_value_to_the_limit_and_keeps_the_others(shape, float64, rng):
     matrix = rng.normal(size=shape)

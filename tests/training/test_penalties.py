@@ -18,18 +18,6 @@ from biggan_jax.training.step.penalties import (
     update_averages,
 )
 
-
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 # R1 and R2
 
 
