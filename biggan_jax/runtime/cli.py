@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -18,7 +19,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import DEFINE_config_file
 
 from biggan_jax.runtime.config_file import ConfigFile
-from biggan_jax.runtime.errors import EXIT_BROKEN_PIPE, EXIT_ERROR, UserError
+from biggan_jax.runtime.errors import EXIT_BROKEN_PIPE, EXIT_ERROR, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.help_text import help_text, is_required
 from biggan_jax.runtime.shipped import shipped_names
 
@@ -107,8 +108,10 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) ->
     try:
         try:
             app.run(main, flags_parser=functools.partial(parse, arguments=arguments))
-        except SystemExit:
+        except SystemExit as end:
             sys.stdout.flush()  # an error that the interpreter's own exit raises could not be caught
+            if end.code == EXIT_RESUMABLE:  # a second SIGTERM must not turn "saved" into "killed"
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

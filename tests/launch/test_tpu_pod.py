@@ -59,6 +59,7 @@ while steps() < int((place / "goal").read_text()):
     if asked or lost.exists():
         print("saved", flush=True)
         lost.touch()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as biggan_jax.runtime.cli does
         sys.exit(75)
     if me == 0:
         (bucket / "new").write_text(str(steps() + 1))
