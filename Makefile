@@ -12,7 +12,7 @@ WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-peers lint docs docs-test
+.PHONY: help setup demo test test-quick test-peers test-robust test-fuzz lint docs docs-test
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -33,6 +33,12 @@ test-quick: $(INSTALLED)  ## run the quick tests of every room
 # pytest exits with 5 where no test carries the mark.
 test-peers: $(PEERS)  ## run the tests that compare with other packages (installs the extra `peers`)
 	$(PYTEST) -m peers || [ $$? -eq 5 ]
+
+test-robust: $(INSTALLED)  ## try kills, damaged files and bad input, and count what survives (minutes)
+	$(PY) tests/robustness/run.py
+
+test-fuzz: $(INSTALLED)  ## fuzz every reader of a file, for a minute each
+	$(PY) tests/robustness/run.py --fuzz
 
 lint: $(INSTALLED)  ## check style, docstrings, formatting, the layers of imports and types
 	$(PY) -m ruff check .
