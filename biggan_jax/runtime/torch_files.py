@@ -41,6 +41,7 @@ FindStorage = Callable[[np.dtype, str, int], np.ndarray | None]
 
 MOST_COPIES = 8  # all arrays together, in sizes of the file: tensors may share numbers, but each is copied
 MOST_AXES = 32
+ENTRY_BYTES = 64  # of a dictionary, which a call may copy like a tensor
 
 
 def read(path: Path) -> Any:
@@ -162,6 +163,20 @@ def _tensor(storage: np.ndarray | None, offset: int, shape: Any, strides: Any, *
     return np.array(view, order="C")
 
 
+def _ordered_dict(items: Any = ()) -> dict[str | int, Any]:
+    """Builds a dictionary from the list of pairs that Python 2 saved; Python 3 calls it without one."""
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"the pickle makes a dictionary from a {type(items).__name__}")
+    return {_plain(key): value for key, value in items}
+
+
+def _size(numbers: Any) -> tuple[Any, ...]:
+    """Builds the shape of a tensor."""
+    if not isinstance(numbers, list | tuple) or len(numbers) > MOST_AXES:
+        raise ValueError(f"a shape is not a list of at most {MOST_AXES} numbers")
+    return tuple(numbers)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Function:
     """Function that a pickle may call."""
@@ -170,8 +185,8 @@ class _Function:
 
 
 FUNCTIONS = {
-    "collections.OrderedDict": _Function(dict),
-    "torch.Size": _Function(tuple),
+    "collections.OrderedDict": _Function(_ordered_dict),
+    "torch.Size": _Function(_size),
     "torch._utils._rebuild_tensor_v2": _Function(_tensor),
     "torch._utils._rebuild_parameter": _Function(lambda tensor, *_: tensor),
 }
@@ -197,6 +212,11 @@ def _storage(identity: Any, find: FindStorage | None) -> np.ndarray | None:
     if not isinstance(key, str) or not isinstance(count, int):
         raise ValueError("a persistent id does not name a storage")
     return find(dtype, key, count)
+
+
+def _bytes_of(made: Any) -> int:
+    """Returns about how much memory the result of a call takes by itself."""
+    return ENTRY_BYTES * len(made) if isinstance(made, dict) else getattr(made, "nbytes", 0)
 
 
 def _plain(key: Any) -> str | int:
@@ -289,7 +309,7 @@ def _run(stream: io.BytesIO, find: FindStorage | None = None, most_bytes: float 
                 if not isinstance(function, _Function) or not isinstance(arguments, tuple):
                     raise ValueError("the pickle calls an object that is not a function")
                 stack.append(function.call(*arguments))
-                made += getattr(stack[-1], "nbytes", 0)
+                made += _bytes_of(stack[-1])
                 if made > most_bytes:
                     raise _Refused(f"its tensors would take more than {MOST_COPIES} times the file's size")
             case "BUILD":  # an attribute of a state dict: the versions of its modules

@@ -189,12 +189,35 @@ def test_tensors_that_would_take_many_times_the_file_are_refused(legacy):
 def test_what_would_take_forever_to_hash_or_to_print_is_refused_at_once(legacy):
     """Tuples of the same tuple twice, sixty deep: 2**60 of them for who goes through all."""
     nest = b"N\x85q\x00" + b"".join(b"h%c\x86q%c" % (n, n + 1) for n in range(60))
-    for instructions in (b"}" + nest + b"Ns", b"}(" + nest + b"Nu", b"(" + nest + 4 * b"h\x3c" + b"tQ"):
+    ordered = b"ccollections\nOrderedDict\n"  # called with pairs
+    for instructions in (
+        b"}" + nest + b"Ns",
+        b"}(" + nest + b"Nu",
+        b"(" + nest + 4 * b"h\x3c" + b"tQ",
+        ordered + b"(](" + nest + b"N\x86etR",
+        ordered + nest + b"R",
+    ):
         with pytest.raises(UserError, match="damaged"):
             torch_files.parse(wrap(program(instructions), legacy), "name")
     magic = pickle.dumps(torch_writer.HEADER[0], 2)
     with pytest.raises(UserError, match="protocol [?] of torch.save"):
         torch_files.parse(magic + program(nest), "name")
+
+
+@FORMATS
+def test_a_dictionary_that_python_2_saved_as_pairs_is_read(legacy):
+    pairs = b"".join(pickled([key, value], {}) for key, value in (("b", 1), ("a", (2, "x")), (3, None)))
+    data = program(b"ccollections\nOrderedDict\n(](" + pairs + b"etR")
+    assert_same(torch_files.parse(wrap(data, legacy), "name"), {"b": 1, "a": (2, "x"), 3: None})
+
+
+@FORMATS
+@pytest.mark.parametrize("function", ["collections\nOrderedDict", "torch\nSize"])
+def test_a_call_that_is_repeated_cannot_fill_the_memory(legacy, function):
+    items = b"](" + b"".join(pickled((n, n), {}) for n in range(500)) + b"eq\x00"
+    calls = 2_000 * (b"c" + function.encode() + b"\n(h\x00tR")
+    with pytest.raises(UserError, match="8 times the file's size|is not a list of at most 32"):
+        torch_files.parse(wrap(program(b"(" + items + calls + b"t"), legacy), "name")
 
 
 @FORMATS
