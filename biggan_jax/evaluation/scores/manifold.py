@@ -4,6 +4,10 @@ Precision and recall follow Kynkäänniemi et al. 2019 (arXiv 1904.06991), densi
 2020 (arXiv 2002.09797). The manifold of a set is the union of balls around its images; the radius of a ball
 is the distance to the k-th nearest other image. Both sets have equal counts, as in the papers. Balls are
 open, so an image that occurs more than k times has an empty ball.
+
+An image on the border of a ball is outside: the k-th neighbour itself, and its copy among the samples.
+Distances in float32 scatter around the border, so that copies of the real images would have a density above
+1. Pairs so near a border that float32 cannot tell are compared in float64, by the arithmetic of the radii.
 """
 
 import dataclasses
@@ -58,10 +62,8 @@ def manifold(
     least = max(precision_k, density_k) + 1
     real, samples = check_features(real, "real images", least), check_features(samples, "samples", least)
     check_same_width(real, samples)
-    real_distances = nearest.nearest(real, real, least - 1, own=np.arange(len(real)))[0]
-    small = real_distances[:, precision_k - 1] ** 2
-    large = real_distances[:, density_k - 1] ** 2
-    sample_radii = nearest.radii(samples, precision_k) ** 2
+    small, large = nearest.radii(real, precision_k, density_k)
+    (sample_radii,) = nearest.radii(samples, precision_k)
 
     centre = np.asarray(real, np.float64).mean(axis=0)
     within_real, balls = np.zeros(len(samples), bool), 0
@@ -71,13 +73,21 @@ def manifold(
         for x in nearest.blocks(real, centre):
             rows = slice(x.start, x.start + x.count)
             counts = _inside(
-                x, y, _padded(small[rows], x), _padded(large[rows], x), _padded(sample_radii[columns], y)
+                x, y, _squared(small[rows], x), _squared(large[rows], x), _squared(sample_radii[columns], y)
             )
-            in_small, in_large, in_samples, covers = map(np.asarray, counts)
+            in_small, in_large, in_samples, covers, doubtful = map(np.asarray, counts)
             within_real[columns] |= in_small[: y.count]
             balls += int(in_large[: y.count].sum(dtype=np.int64))
             within_samples[rows] |= in_samples[: x.count]
             covered[rows] |= covers[: x.count]
+
+            row, column = np.nonzero(doubtful)
+            row, column = row + x.start, column + y.start
+            distances = nearest.exact_distances(real, samples, row, column)
+            within_real[column[distances < small[row]]] = True
+            balls += int((distances < large[row]).sum())
+            within_samples[row[distances < sample_radii[column]]] = True
+            covered[row[distances < large[row]]] = True
     return Manifold(
         precision=float(within_real.mean()),
         recall=float(within_samples.mean()),
@@ -88,25 +98,32 @@ def manifold(
     )
 
 
-def _padded(squared_radii: np.ndarray, block: nearest.Block) -> np.ndarray:
-    return np.pad(np.float32(squared_radii), (0, len(block.rows) - len(squared_radii)))
+def _squared(radii: np.ndarray, block: nearest.Block) -> np.ndarray:
+    return np.pad(np.float32(radii**2), (0, len(block.rows) - len(radii)))
 
 
 @jax.jit
 def _inside(
     real: nearest.Block, samples: nearest.Block, small: jax.Array, large: jax.Array, sample_radii: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Compares two blocks.
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Compares two blocks; radii are squared, and 0 for an empty ball.
 
     Returns:
       For each sample, whether it is in a small real ball, and the number of large real balls around it. For
-      each real image, whether it is in the ball of a sample, and whether its large ball holds a sample.
+      each real image, whether it is in the ball of a sample, and whether its large ball holds a sample. All
+      without the pairs in the last array, which float32 cannot tell for one of the balls: bool[n, m].
     """
     d2 = nearest.squared_distances(real.rows, real.squares, samples.rows, samples.squares)
-    in_large = d2 < large[:, None]
+    doubtful = jnp.zeros(d2.shape, bool)
+    for radii in (small[:, None], large[:, None], sample_radii):
+        near = nearest.is_doubtful(d2, radii, real.rows, real.squares, samples.squares)
+        doubtful |= near & (radii > 0)
+    certain = jnp.where(doubtful, jnp.inf, d2)
+    in_large = certain < large[:, None]
     return (
-        (d2 < small[:, None]).any(axis=0),
+        (certain < small[:, None]).any(axis=0),
         in_large.sum(axis=0, dtype=jnp.int32),
-        (d2 < sample_radii).any(axis=1),
+        (certain < sample_radii).any(axis=1),
         in_large.any(axis=1),
+        doubtful,
     )

@@ -2,7 +2,7 @@
 
 50,000 × 50,000 distances never stand in memory. Blocks are compared in float32 after the mean of the
 references is subtracted. The distances of the neighbours are recomputed in float64, so that a copy is at
-distance 0 exactly.
+distance 0 exactly. `is_doubtful` marks the pairs whose order float32 cannot tell.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 LARGEST_BLOCK = 4096  # rows: blocks of 4096 × 2048 features and 4096 × 4096 distances take 130 MB
+AT_ONCE = 1 << 23  # numbers of pairs that are compared in float64 at once: 64 MB
+SPARE = 4  # candidates beyond the k nearest: float32 may confuse equally near ones
 
 
 class Block(NamedTuple):
@@ -47,6 +49,48 @@ def squared_distances(x: jax.Array, x_squares: jax.Array, y: jax.Array, y_square
     return jnp.maximum(x_squares[:, None] + y_squares - 2 * product, 0)
 
 
+def is_doubtful(
+    d2: jax.Array, squared_radii: jax.Array, x: jax.Array, x_squares: jax.Array, y_squares: jax.Array
+) -> jax.Array:
+    """Returns whether float32 cannot tell on which side of a radius each pair lies: bool[n, m].
+
+    A squared distance is wrong by at most D ε (|x|² + |y|²) (Higham 2002, section 3.1, for the two sums of
+    squares and the product).
+
+    Args:
+      d2: Squared distances f32[n, m].
+      squared_radii: Squared radii that broadcast to f32[n, m].
+      x: f32[n, D].
+      x_squares: |x|² as f32[n].
+      y_squares: |y|² as f32[m].
+    """
+    error = (x.shape[1] + 8) * jnp.finfo(jnp.float32).eps * (x_squares[:, None] + y_squares)
+    return (abs(d2 - squared_radii) <= error) & jnp.isfinite(d2)
+
+
+def exact_distances(x: np.ndarray, y: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Computes the distances between rows of f[N, D] and f[M, D] in float64.
+
+    The distance of a pair has the same bits wherever it is computed and in whichever order the pair is given,
+    so that equal distances compare as equal.
+
+    Args:
+      x: f[N, D]; may be a memory map.
+      y: f[M, D]; may be a memory map.
+      rows: Rows of x, i64[n].
+      columns: Row of y for each, i64[n].
+
+    Returns:
+      f64[n].
+    """
+    distances, size = np.empty(len(rows)), max(1, AT_ONCE // max(1, x.shape[1]))
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        difference = np.float64(x[rows[part]]) - y[columns[part]]
+        distances[part] = np.sqrt((difference**2).sum(axis=1))
+    return distances
+
+
 def nearest(
     queries: np.ndarray, references: np.ndarray, k: int, own: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +113,7 @@ def nearest(
     if others < k:
         raise ValueError(f"{k} nearest neighbours among {others} references")
     centre = _centre(references)
-    distances, numbers = np.empty((len(queries), k)), np.empty((len(queries), k), int)
+    numbers = np.empty((len(queries), k), int)
     for query in blocks(queries, centre):
         part = slice(query.start, query.start + query.count)
         itself = np.full(len(query.rows), -1)
@@ -78,18 +122,23 @@ def nearest(
         best = jnp.full((len(query.rows), k), jnp.inf), jnp.full((len(query.rows), k), -1)
         for reference in blocks(references, centre):
             best = _nearer(query, reference, jnp.asarray(itself), best)
-        chosen = np.asarray(best[1])[: query.count]
-        numbers[part] = chosen
-        for column in range(k):
-            difference = np.float64(queries[part]) - references[chosen[:, column]]
-            distances[part, column] = np.sqrt((difference**2).sum(axis=1))
+        numbers[part] = np.asarray(best[1])[: query.count]
+    rows = np.repeat(np.arange(len(queries)), k)
+    distances = exact_distances(queries, references, rows, numbers.ravel()).reshape(numbers.shape)
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(numbers, order, axis=1)
 
 
-def radii(features: np.ndarray, k: int) -> np.ndarray:
-    """Returns the distance of each row of f[N, D] to its k-th nearest other row: f64[N]."""
-    return nearest(features, features, k, own=np.arange(len(features)))[0][:, -1]
+def radii(features: np.ndarray, *ks: int) -> tuple[np.ndarray, ...]:
+    """Returns the distance of each row of f[N, D] to its k-th nearest other row: f64[N] for each k.
+
+    Raises:
+      ValueError: Fewer than k other rows.
+    """
+    others = len(features) - 1
+    candidates = max(max(ks), min(max(ks) + SPARE, others))
+    distances, _ = nearest(features, features, candidates, own=np.arange(len(features)))
+    return tuple(distances[:, k - 1] for k in ks)
 
 
 def _centre(features: np.ndarray) -> np.ndarray:

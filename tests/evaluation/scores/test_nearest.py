@@ -28,9 +28,9 @@ def test_neighbours_are_those_of_the_full_matrix(block):
 def test_a_row_is_no_neighbour_of_itself_but_its_copy_is(block):
     rows = draw(40)
     full = cdist(np.float64(rows), np.float64(rows))
-    np.testing.assert_allclose(nearest.radii(rows, 3), np.sort(full, axis=1)[:, 3], rtol=1e-12)
+    np.testing.assert_allclose(nearest.radii(rows, 3)[0], np.sort(full, axis=1)[:, 3], rtol=1e-12)
     rows[7] = rows[31]
-    assert nearest.radii(rows, 1)[[7, 31]].tolist() == [0, 0]
+    assert nearest.radii(rows, 1)[0][[7, 31]].tolist() == [0, 0]
     distances, numbers = nearest.nearest(rows[[31]], rows, 1, own=np.array([31]))
     assert (distances.item(), numbers.item()) == (0, 7)
 
