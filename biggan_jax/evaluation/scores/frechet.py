@@ -75,7 +75,7 @@ def fid(reference: FeatureStatistics, samples: FeatureStatistics) -> Fid:
 
 
 def distance(first: FeatureStatistics, second: FeatureStatistics) -> float:
-    """Computes the squared Fréchet distance, which is at least 0 up to rounding.
+    """Computes the squared Fréchet distance, which is at least 0.
 
     Raises:
       ValueError: The statistics differ in width.
@@ -111,7 +111,8 @@ def distance_of_features(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def _assemble(difference: np.ndarray, first: float, second: float, root: float) -> float:
-    return float(difference @ difference + first + second - 2 * root)
+    # Rounding can make the distance of equal sets negative. The zero comes first: max(-0.0, 0.0) is -0.0.
+    return max(0.0, float(difference @ difference + first + second - 2 * root))
 
 
 def per_class(

@@ -1,9 +1,11 @@
 """Kernel distance of features (KID): the unbiased estimate of MMD² with k(x, y) = (x·y / D + 1)³.
 
 Bińkowski et al. 2018, arXiv 1801.01401, section 4. As the field computes it: the mean over 100 random subsets
-of 1,000 images of each set, chosen by NumPy's RandomState(2020) as in torch-fidelity. It may be below 0. The
-± that the field prints is the standard deviation of the subsets, which does not shrink with more images; the
-standard error given here does.
+of 1,000 images of each set, chosen by NumPy's RandomState(2020) as in torch-fidelity. Each subset draws the
+real images first and the samples second, as torch-fidelity does with the real images as input 1. The other
+order gives other random subsets, and a KID that differs by about √(2 / subsets) of their standard deviation.
+KID may be below 0. The ± that the field prints is the standard deviation of the subsets, which does not
+shrink with more images; the standard error given here does.
 """
 
 import dataclasses

@@ -49,8 +49,14 @@ def test_fid_is_symmetric_and_the_same_in_rotated_features():
 
 def test_fid_to_oneself_is_zero_even_without_full_rank():
     x = draw(20, width=50)
-    assert abs(distance(statistics(x), statistics(x))) < 1e-5 * np.trace(statistics(x).covariance)
-    assert abs(distance_of_features(x, x)) < 1e-12 * np.trace(statistics(x).covariance)
+    assert 0 <= distance(statistics(x), statistics(x)) < 1e-5 * np.trace(statistics(x).covariance)
+    assert 0 <= distance_of_features(x, x) < 1e-12 * np.trace(statistics(x).covariance)
+
+
+def test_fid_is_never_minus_zero_nor_below():
+    found = [distance_of_features(x, x) for x in (draw(20, width=50, seed=seed) for seed in range(20))]
+    found += [distance(statistics(x), statistics(x)) for x in (draw(30, seed=seed) for seed in range(20))]
+    assert not np.signbit(found).any()
 
 
 @pytest.mark.parametrize(("reals", "samples"), [(300, 200), (20, 200), (200, 20), (20, 15), (300, 41)])

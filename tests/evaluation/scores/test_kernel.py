@@ -54,6 +54,16 @@ def test_few_images_are_compared_in_halves():
     assert kid(draw(60), draw(60, seed=1), subset_size=60).subset_size == 30
 
 
+def test_the_subsets_are_torch_fidelitys_with_the_real_images_as_input_1():
+    real, samples = draw(60), draw(50, seed=1, shift=0.2)
+    random, values = np.random.RandomState(2020), []
+    for _ in range(10):
+        chosen = real[random.choice(60, 20, replace=False)]
+        values.append(mmd2(chosen, samples[random.choice(50, 20, replace=False)]))
+    assert kid(real, samples, subsets=10, subset_size=20).value == np.mean(values)
+    assert kid(samples, real, subsets=10, subset_size=20).value != np.mean(values)
+
+
 def test_the_same_features_give_the_same_number():
     x, y = draw(60), draw(60, seed=1)
     assert kid(x, y) == kid(x, y)

@@ -82,6 +82,12 @@ def test_a_missing_number_is_a_dash(missing):
     assert {form(missing) for form in (percent, ratio, decimals(5))} == {"–"}
 
 
+@pytest.mark.parametrize("form", [percent, ratio, decimals(5)])
+def test_a_number_that_rounds_to_zero_has_no_sign(form):
+    assert not form(-1e-9).startswith("-") and not form(-0.0).startswith("-")
+    assert form(-0.02).startswith("-")
+
+
 def test_names_are_unique_and_every_score_has_a_function():
     assert len(METRICS) == len(registry._TABLE)
     assert all(metric.compute is not registry._not_computed for metric in METRICS.values())
