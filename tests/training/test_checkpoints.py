@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,77 @@ def test_a_config_that_is_not_the_one_saved_is_damage(tmp_path, caplog):
     file.write_text(file.read_text().replace('"batch_size": 2048', '"batch_size": 2049'))
     assert restore(tmp_path).step == 3
     assert "the hash differs" in caplog.text
+
+
+def flip(path, place=0.5):
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+
+
+def largest(directory, pattern="*"):
+    return max((p for p in directory.rglob(pattern) if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def noise(seed):
+    numbers = np.random.default_rng(seed).normal(size=(40, 50)).astype(np.float32)
+    return make_state(seed).replace(params={"blocks": {"conv/kernel": numbers}, "bias": numbers[0, :7]})
+
+
+def test_a_bit_flipped_in_an_array_is_noticed_by_its_digest(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path, make_config())
+    for step in (3, 6):
+        checkpoints.save(step, noise(step), {})
+    checkpoints.wait()
+    checkpoints.close()
+    flip(largest(tmp_path / "00000006" / "state"))
+    assert_same(restore(tmp_path).state, noise(3))
+    assert "arrays changed since it was saved: state.params.blocks.conv/kernel" in caplog.text
+
+
+@pytest.mark.parametrize("item", ["loop", "digests"])
+def test_a_bit_flipped_in_the_values_beside_the_state_is_noticed(tmp_path, caplog, item):
+    save(tmp_path, 3, 6, loop={"unlogged": [{"d_loss": 0.125}]})
+    file = tmp_path / "00000006" / item / "metadata"
+    text = file.read_text()
+    file.write_text(text.replace("125", "135") if item == "loop" else text.replace("40, 50", "40, 51", 1))
+    restored = restore(tmp_path)
+    assert (restored.step, restored.loop) == (3, {"unlogged": [{"d_loss": 0.125}]})
+    assert f"its {item} have changed" in caplog.text or f"of its {item} have changed" in caplog.text
+
+
+@pytest.mark.parametrize("damaged", ['{"fid": 4.0}', '{"fid": 0.0', "[" * 5000, "\x00"])
+def test_scores_that_have_changed_rank_no_checkpoint(tmp_path, caplog, damaged):
+    config = make_config(**{"checkpoints.best": 1, "checkpoints.metric": "fid"})
+    checkpoints = Checkpoints(tmp_path, config)
+    for step, score in {1: 5.0, 2: 9.0}.items():
+        checkpoints.save(step, make_state(step), {}, {"fid": score})
+    checkpoints.wait()
+    assert checkpoints.best == 1
+    checkpoints.close()
+    (tmp_path / "00000002" / "metrics" / "metrics").write_text(damaged)
+    checkpoints = Checkpoints(tmp_path, config)
+    assert (checkpoints.best, checkpoints.restore_latest(make_state()).step) == (1, 2)
+    checkpoints.close()
+    assert f"the scores of the checkpoint {tmp_path}/00000002 do not rank it" in caplog.text
+
+
+def test_a_checkpoint_of_an_older_version_is_read_and_said_to_be_unverified(tmp_path, caplog):
+    save(tmp_path, 3)
+    shutil.rmtree(tmp_path / "00000003" / "digests")
+    assert_same(restore(tmp_path).state, make_state(3))
+    assert "00000003 was written without digests, so its content could not be verified" in caplog.text
+
+
+def test_rows_of_the_steps_after_a_save_are_not_in_it(tmp_path):
+    checkpoints = Checkpoints(tmp_path, make_config())
+    loop = {"unlogged": [{"d_loss": 1.0}]}
+    checkpoints.save(3, make_state(3, width=200_000), loop)
+    loop["unlogged"] += [{"d_loss": 2.0}] * 1000
+    checkpoints.wait()
+    restored = checkpoints.restore_latest(make_state(width=200_000))
+    assert restored.loop == {"unlogged": [{"d_loss": 1.0}]}
+    checkpoints.close()
 
 
 SCORES = {1: 5.0, 2: None, 3: 2.0, 4: math.nan, 5: 3.0, 6: 4.0, 7: 9.0}

@@ -10,7 +10,8 @@ from tiny_workdirs import make_run_config
 
 import biggan_jax
 from biggan_jax.config import config_to_json
-from biggan_jax.training.run.checkpoints import Restored, config_hash
+from biggan_jax.runtime.json_digest import json_digest
+from biggan_jax.training.run.checkpoints import Restored
 from biggan_jax.training.run.provenance import provenance
 
 NETWORK = {"network": "classifier", "input_size": 8, "resize": "none", "weights_hash": "abc"}
@@ -51,7 +52,7 @@ def test_a_run_without_scores_has_all_the_rest(tmp_path):
     assert found["data"] == {"source": "nowhere", "split": "train"}
     assert found["training"]["batch_size"] == 24 and found["training"]["seed"] == 5
     config = make_run_config(batch_size=24, seed=5)
-    assert found["training"]["config_sha256"] == config_hash(config_to_json(config))
+    assert found["training"]["config_sha256"] == json_digest(config_to_json(config))
     assert found["statistics"] == {"mode": "standing", "passes": 2, "batch_size": 8}
     assert found["versions"]["biggan-jax"] == biggan_jax.__version__
     assert found["versions"]["jax"] == jax.__version__ and len(found["date"]) == len("2026-01-31")

@@ -1,13 +1,13 @@
 """Checkpoints: the training state and its config, written by orbax in the background.
 
-Each step has a directory, `00001000/`, with three items: `state` (the pytree), `config` (JSON: its fields and
-their hash) and `loop` (JSON: what the loop carries between steps besides the state). A directory gets its
-name by a rename when it is complete. Arrays are saved as plain host arrays, without a trace of the number of
-devices or processes. Only the first process of a run opens the checkpoints.
+Each step has a directory, `00001000/`, with four items: `state` (the pytree), `config` (JSON: its fields and
+their hash), `loop` (JSON: what the loop carries between steps besides the state) and `digests` (JSON: SHA-256
+of each array and of the rest, checked on reading). A directory gets its name by a rename when it is complete.
+Arrays are saved as plain host arrays, without a trace of the number of devices or processes. Only the first
+process of a run opens the checkpoints.
 """
 
-import hashlib
-import json
+import copy
 import math
 import os
 from collections.abc import Mapping
@@ -20,15 +20,21 @@ import tensorstore
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from biggan_jax.config import config_to_json, differences
+from biggan_jax.config import config_to_json
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_object_store, is_storage_error, resolve_directory, writing
+from biggan_jax.runtime.json_digest import json_digest
 from biggan_jax.training.run.committed import is_committed
-
-# Fields of config.model that do not change the shapes of the parameters.
-_NO_PARAMETERS = {"model.dtype", "model.remat", "model.epsilon", "model.latent_distribution"}
+from biggan_jax.training.run.compatibility import refuse_another_architecture
+from biggan_jax.training.run.digests import (
+    DamagedError,
+    DigestsHandler,
+    DigestsToSave,
+    layout,
+    read_digests,
+)
+from biggan_jax.training.run.retention import VerifiedManager, retention_options
 
 
 class Restored(NamedTuple):
@@ -73,15 +79,16 @@ class Checkpoints:
                 primary_host=jax.process_index(), active_processes={jax.process_index()}
             )
             json_handler = ocp.JsonCheckpointHandler(multiprocessing_options=first)
-            self._manager = ocp.CheckpointManager(
+            self._manager = VerifiedManager(
                 self._directory,
                 item_handlers={
                     "state": ocp.StandardCheckpointHandler(multiprocessing_options=first),
                     "config": json_handler,
                     "loop": json_handler,
+                    "digests": DigestsHandler(multiprocessing_options=first),
                 },
                 options=ocp.CheckpointManagerOptions(
-                    **_preservation(config.checkpoints),
+                    **retention_options(config.checkpoints),
                     step_format_fixed_length=8,
                     create=False,
                     read_only=read_only,
@@ -120,13 +127,16 @@ class Checkpoints:
         Raises:
           UserError: This save, or the one before it, could not be written.
         """
+        host_state, scores = jax.device_get(state), dict(scores or {})
+        loop = copy.deepcopy(loop)  # orbax writes it in the background, and the next step appends to its rows
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(jax.device_get(state)),
-            config=ocp.args.JsonSave({"fields": self._config, "sha256": config_hash(self._config)}),
+            state=ocp.args.StandardSave(host_state),
+            config=ocp.args.JsonSave({"fields": self._config, "sha256": json_digest(self._config)}),
             loop=ocp.args.JsonSave(loop),
+            digests=DigestsToSave(host_state, json_digest(loop), json_digest(scores)),
         )
         try:
-            self._manager.save(step, args=items, metrics=dict(scores or {}))
+            self._manager.save(step, args=items, metrics=scores)
         except Exception as error:
             raise self._write_error(error) from error
 
@@ -208,40 +218,26 @@ class Checkpoints:
           UserError: The checkpoint is of another architecture or optimiser.
           Exception: The checkpoint is damaged; orbax and its libraries raise many types.
         """
+        path = self._path(step)
         items = ocp.args.Composite(config=ocp.args.JsonRestore(), loop=ocp.args.JsonRestore())
         saved: Any = self._manager.restore(step, args=items)
         fields = saved.config["fields"]
-        if saved.config["sha256"] != config_hash(fields):
-            raise ValueError("its config has changed since it was saved: the hash differs")
-        _read_through(self._path(step) / "state")
-        self._refuse_another_architecture(step, fields, state)
+        if saved.config["sha256"] != json_digest(fields):
+            raise DamagedError("its config has changed since it was saved: the hash differs")
+        digests = read_digests(path)
+        if digests:
+            digests.check_loop(saved.loop)
+        _read_through(path / "state")
+        found = digests.layout if digests else layout(self._manager.item_metadata(step).state.tree)
+        refuse_another_architecture(path, (fields, self._config), (found, layout(state)))
         target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         restored: Any = self._manager.restore(step, args=items)
+        if digests:
+            digests.check_state(restored.state)
+        else:
+            logging.warning("%s was written without digests, so its content could not be verified", path)
         return Restored(restored.state, step, fields, saved.loop)
-
-    def _refuse_another_architecture(self, step: int, saved_config: dict[str, Any], state: Any) -> None:
-        fields = {
-            field: values
-            for field, values in differences(saved_config, self._config).items()
-            if field.startswith("model.") and field not in _NO_PARAMETERS
-        }
-        remedy = "set these fields back"
-        if not fields:  # an older version of the code may differ where the config does not
-            saved, now = _layout(self._manager.item_metadata(step).state.tree), _layout(state)
-            fields = differences(saved, now)
-            fields |= {name: "gone" for name in saved.keys() - now.keys()}
-            fields |= {name: "new" for name in now.keys() - saved.keys()}
-            remedy = "resume with the version of the code that wrote it"
-        if fields:
-            listed = [f"  {field}: {values}" for field, values in sorted(fields.items())]
-            if len(listed) > 12:
-                listed[12:] = [f"  … and {len(listed) - 12} more"]
-            raise UserError(
-                f"the checkpoint {self._path(step)} is of another architecture or optimiser (saved → now):\n"
-                + "\n".join(listed)
-                + f"\nchoose another --workdir, or {remedy}"
-            )
 
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:
@@ -277,40 +273,6 @@ class Checkpoints:
             f"cannot write a checkpoint to {self._directory}: {_first(error)}; {kept}. Free some space or "
             "correct the permissions, then run the same command again"
         )
-
-
-def config_hash(fields: Mapping[str, Any]) -> str:
-    """Returns SHA-256 of a config as JSON with sorted keys, in hexadecimal."""
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-
-def _preservation(rules: ConfigDict) -> dict[str, Any]:
-    """Returns orbax's options to keep the newest, those of every `keep_every` steps, and the best."""
-    policies: list[Any] = [preservation_policy.LatestN(rules.keep)]
-    if rules.keep_every:
-        policies.append(preservation_policy.EveryNSteps(rules.keep_every))
-    if not rules.best:
-        return {"preservation_policy": preservation_policy.AnyPreservationPolicy(policies)}
-
-    def rank(scores: Mapping[str, float | None]) -> float:
-        value = scores.get(rules.metric)
-        if value is None or math.isnan(value):
-            return -math.inf
-        return value if rules.higher_is_better else -value
-
-    best = preservation_policy.BestN(get_metric_fn=rank, n=rules.best, keep_checkpoints_without_metrics=False)
-    policy = preservation_policy.AnyPreservationPolicy([*policies, best])
-    return {"preservation_policy": policy, "best_fn": rank, "best_mode": "max"}
-
-
-def _layout(tree: Any) -> dict[str, str]:
-    """Returns `{"state.generator.….kernel": "float32[3, 3, 64, 64]"}`.
-
-    Args:
-      tree: A state, or orbax's description of one.
-    """
-    flat = ocp.tree.to_flat_dict(tree)
-    return {".".join(["state", *path]): f"{np.dtype(x.dtype)}{list(x.shape)}" for path, x in flat.items()}
 
 
 def _read_through(directory: epath.Path) -> None:

@@ -15,9 +15,10 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from biggan_jax.data.catalogue import without_directories
+from biggan_jax.runtime.json_digest import json_digest
 from biggan_jax.runtime.version import git_commit, versions
 from biggan_jax.training.monitoring.metrics import FILE_NAME
-from biggan_jax.training.run.checkpoints import Restored, config_hash
+from biggan_jax.training.run.checkpoints import Restored
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 ABOUT_SCORES = ("num_samples", "truncation", "statistics", "weights", "seed", "resolution", "network")
@@ -48,7 +49,7 @@ def provenance(workdir: epath.Path, config: ConfigDict, restored: Restored) -> d
             "total_steps": config.total_steps,
             "seed": config.seed,
             "ema_decay": config.ema.decay,
-            "config_sha256": config_hash(restored.config),
+            "config_sha256": json_digest(restored.config),
         },
         "scores": _scores(workdir, restored.step),
         "versions": versions(PACKAGES),
