@@ -10,6 +10,7 @@ import runpy
 import sys
 from pathlib import Path
 
+from biggan_jax.runtime.broken_pipe import silent_without_reader
 from biggan_jax.runtime.errors import EXIT_ERROR
 
 
@@ -40,4 +41,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with silent_without_reader():
+        code = main(sys.argv[1:])
+    sys.exit(code)

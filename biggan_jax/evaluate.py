@@ -33,85 +33,85 @@ Exit codes: 0 evaluated; 2 a user error; 75 another process was lost; 130 after 
 """
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory of the run whose samples to evaluate, or gs://BUCKET/DIRECTORY"
+WORKDIR = command_flags.path(
+    "workdir", "Directory of the run whose samples to evaluate, or gs://BUCKET/DIRECTORY"
 )
-WEIGHTS = flags.DEFINE_string(
+WEIGHTS = command_flags.path(
     "weights",
-    None,
     "Folder that biggan_jax.export or biggan_jax.import_weights has written, in place of a run",
 )
-SAMPLES = flags.DEFINE_string(
-    "samples", None, "File .npz of images (arr_0) and labels (arr_1), in place of a run"
-)
-STEP = flags.DEFINE_integer(
-    "step", None, "Step of the checkpoint of the run (default: the newest)", lower_bound=0
+SAMPLES = command_flags.path("samples", "File .npz of images (arr_0) and labels (arr_1), in place of a run")
+STEP = command_flags.integer(
+    "step", None, "Step of the checkpoint of the run (default: the newest)", ranges.STEP
 )
 BEST = flags.DEFINE_bool("best", False, "Take the checkpoint that is best by config.checkpoints.metric")
-REFERENCE = flags.DEFINE_string(
+REFERENCE = command_flags.text(
     "reference",
     None,
     "Real images to compare with: fashion_mnist, tfds:NAME, folder:PATH, prepared:PATH, or an .npz of FID "
     "statistics (mu, sigma), which suffices for FID and IS only (default: the data of the run)",
 )
-NETWORK = flags.DEFINE_string(
+NETWORK = command_flags.text(
     "network",
     "classifier",
     "Feature network: classifier, inception, inception:PATH or module:function",
 )
-NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", 2_000, "Number of samples that a run or export generates, over all classes", lower_bound=1
+NUM_SAMPLES = command_flags.integer(
+    "num_samples", 2_000, "Number of samples that a run or export generates, over all classes", ranges.SAMPLES
 )
-TRUNCATION = flags.DEFINE_float(
+TRUNCATION = command_flags.number(
     "truncation",
     None,
     "Threshold beyond which latents are resampled, 0 = untruncated; for published weights, the factor of "
     "the latents, 1 = untruncated (default: untruncated)",
-    lower_bound=0.0,
+    ranges.TRUNCATION,
 )
-TRUNCATIONS = flags.DEFINE_list(
-    "truncations", [], "Truncations, such as 0.3,0.5,1,0, at which to measure FID and IS for a curve"
+TRUNCATIONS = command_flags.numbers(
+    "truncations",
+    (),
+    "Truncations, such as 0.3,0.5,1,0, at which to measure FID and IS for a curve",
+    ranges.TRUNCATION,
+    "0.3,0.5,1,0",
 )
-SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents", lower_bound=0)
+SEED = command_flags.integer("seed", 0, "Seed of the latents", ranges.SEED)
 CAS = flags.DEFINE_bool(
     "cas",
     False,
     "Measure the classification accuracy score: train a classifier on samples alone and test it on real "
     "images, which takes as long as training the feature network 'classifier'",
 )
-TRAIN_SPLIT = flags.DEFINE_string(
+TRAIN_SPLIT = command_flags.text(
     "train_split",
     None,
     "Split of the reference with the images that the generator was trained on (default: the split of the "
     "run, or train)",
 )
-TEST_SPLIT = flags.DEFINE_string(
+TEST_SPLIT = command_flags.text(
     "test_split",
     None,
     "Split of the reference with held-out images (default: validation or test, or the rest of a part)",
 )
-REFERENCE_IMAGES = flags.DEFINE_integer(
+REFERENCE_IMAGES = command_flags.integer(
     "reference_images",
     50_000,
     "Largest number of images taken from --train_split, and from --test_split, at random; 0 = all",
-    lower_bound=0,
+    ranges.from_0_up_to(1_000_000_000),
 )
-OUTPUT = flags.DEFINE_string(
-    "output", None, "Directory to write to (default: the workdir, or the name of the samples without .npz)"
+OUTPUT = command_flags.path(
+    "output", "Directory to write to (default: the workdir, or the name of the samples without .npz)"
 )
-SAVE_SAMPLES = flags.DEFINE_string("save_samples", None, "File .npz to write the samples to")
-SAVE_STATISTICS = flags.DEFINE_string(
-    "save_statistics", None, "File .npz to write the FID statistics (mu, sigma) of the real images to"
+SAVE_SAMPLES = command_flags.path("save_samples", "File .npz to write the samples to")
+SAVE_STATISTICS = command_flags.path(
+    "save_statistics", "File .npz to write the FID statistics (mu, sigma) of the real images to"
 )
 PLACE = cli.define_processes()
 
@@ -126,19 +126,18 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(f"--{name}: only a run (--workdir) has checkpoints; leave it out")
     if BEST.value and STEP.value is not None:
         raise UserError(f"--best and --step={STEP.value}: give one of them")
-    truncations = tuple(map(_truncation, TRUNCATIONS.value))
     from biggan_jax.runtime import processes  # here: --help and a misspelt flag need not wait for JAX
 
     processes.join(*PLACE())
     try:
         with processes.fail_fast():
-            _evaluate(truncations)
+            _evaluate()
     except KeyboardInterrupt:
         os._exit(EXIT_INTERRUPTED)  # an ordinary exit may wait for other processes
     return 0
 
 
-def _evaluate(truncations: tuple[float, ...]) -> None:
+def _evaluate() -> None:
     import jax
     from rich.console import Console
 
@@ -166,7 +165,7 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
         network=NETWORK.value,
         num_samples=NUM_SAMPLES.value,
         truncation=TRUNCATION.value,
-        truncations=truncations,
+        truncations=TRUNCATIONS.value,
         seed=SEED.value,
         train_split=TRAIN_SPLIT.value,
         test_split=TEST_SPLIT.value,
@@ -187,16 +186,6 @@ def _evaluate(truncations: tuple[float, ...]) -> None:
     write_file(request.folder / "report.html", content, OUTPUT_FOLDER)
     console.print(render_report(report))
     console.print(f"written to {request.folder}: report.html, {', '.join(files)}", soft_wrap=True)
-
-
-def _truncation(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise UserError(f"--truncations={text}: give numbers, such as 0.3,0.5,1,0; 0 = untruncated")
-    return value
 
 
 def _path(name: str | None) -> Path | None:

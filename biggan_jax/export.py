@@ -24,28 +24,27 @@ differ, or the command is stopped, no export remains.
 Exit codes: 0 exported; 2 a user error; 130 after Ctrl-C.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory of the run, or gs://BUCKET/DIRECTORY", required=True
-)
-STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint (default: the newest)", lower_bound=0)
+WORKDIR = command_flags.path("workdir", "Directory of the run, or gs://BUCKET/DIRECTORY", required=True)
+STEP = command_flags.integer("step", None, "Step of the checkpoint (default: the newest)", ranges.STEP)
 BEST = flags.DEFINE_bool("best", False, "Take the checkpoint that is best by config.checkpoints.metric")
-OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder of the export, on this machine; it must not exist yet", required=True
+OUTPUT = command_flags.path(
+    "output", "Folder of the export, on this machine; it must not exist yet", required=True
 )
-TRUNCATIONS = flags.DEFINE_list(
+TRUNCATIONS = command_flags.numbers(
     "truncations",
     None,
     "Truncations to store standing statistics at, 0 = untruncated (default: 0.25,0.5,0.75,1,1.5,0; for "
     "latents that are not normal, 0)",
+    ranges.TRUNCATION,
+    "0.5,1,0",
 )
 STABLEHLO = flags.DEFINE_bool("stablehlo", False, "Add the sampler as a StableHLO program, sampler.stablehlo")
 
@@ -59,9 +58,6 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             f"--output={OUTPUT.value}: give a folder on this machine, and copy the export from there"
         )
-    truncations = None
-    if TRUNCATIONS.value is not None:
-        truncations = tuple(map(_truncation, TRUNCATIONS.value or [""]))
     from rich.console import Console  # here: --help and a misspelt flag need not wait for JAX
 
     from biggan_jax.runtime.files import resolve_directory
@@ -74,23 +70,13 @@ def main(argv: Sequence[str]) -> int:
             "best" if BEST.value else STEP.value,
             Path(OUTPUT.value),
             console,
-            truncations=truncations,
+            truncations=TRUNCATIONS.value,
             stablehlo=STABLEHLO.value,
         )
     except KeyboardInterrupt:
         console.print("interrupted: there is no export")
         return EXIT_INTERRUPTED
     return 0
-
-
-def _truncation(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise UserError(f"--truncations={text}: give numbers, such as 0.5,1,0; 0 = untruncated")
-    return value
 
 
 if __name__ == "__main__":

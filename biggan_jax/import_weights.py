@@ -28,38 +28,45 @@ from pathlib import Path
 
 from absl import flags
 
-from biggan_jax.runtime import cli
-from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
+from biggan_jax.runtime import cli, command_flags, ranges
+from biggan_jax.runtime.errors import EXIT_INTERRUPTED
 
 FORMAT = flags.DEFINE_enum(
     "format", None, ["huggingface", "biggan-pytorch", "tfhub"], "Format of the files", required=True
 )
-OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder of the export, on this machine; it must not exist yet", required=True
+OUTPUT = command_flags.path(
+    "output", "Folder of the export, on this machine; it must not exist yet", required=True
 )
-CLASS_NAMES = flags.DEFINE_string(
-    "class_names", None, "Text file with the name of one class on each line, in the order of the labels"
+CLASS_NAMES = command_flags.path(
+    "class_names", "Text file with the name of one class on each line, in the order of the labels"
 )
-TRUNCATION = flags.DEFINE_float(
+TRUNCATION = command_flags.number(
     "truncation",
     None,
     "For biggan-pytorch, the truncation at which its statistics were gathered (default: 0, untruncated)",
-    lower_bound=0.0,
+    ranges.TRUNCATION,
 )
-EPSILON = flags.DEFINE_float(
-    "epsilon", None, "For biggan-pytorch, the epsilon of batch norm, its --BN_eps (default: 1e-5)"
+EPSILON = command_flags.number(
+    "epsilon",
+    None,
+    "For biggan-pytorch, the epsilon of batch norm, its --BN_eps (default: 1e-5)",
+    ranges.EPSILON,
 )
-TRUNCATIONS = flags.DEFINE_list(
+TRUNCATIONS = command_flags.numbers(
     "truncations",
-    [],
+    (),
     "Truncations, such as 0.5,1,0, at which to gather standing statistics, which replace the statistics of "
     "the files",
+    ranges.TRUNCATION,
+    "0.5,1,0",
 )
-PASSES = flags.DEFINE_integer(
-    "passes", 100, "Number of forward passes over which --truncations averages", lower_bound=1
+PASSES = command_flags.integer(
+    "passes", 100, "Number of forward passes over which --truncations averages", ranges.PASSES
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Number of images in one forward pass", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents and labels of the forward passes", lower_bound=0)
+BATCH_SIZE = command_flags.integer(
+    "batch_size", 64, "Number of images in one forward pass", ranges.IMAGES_AT_ONCE
+)
+SEED = command_flags.integer("seed", 0, "Seed of the latents and labels of the forward passes", ranges.SEED)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -77,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
             console,
             class_names=Path(CLASS_NAMES.value) if CLASS_NAMES.value else None,
             gathering=Gathering(
-                tuple(dict.fromkeys(map(_number, TRUNCATIONS.value))),
+                tuple(dict.fromkeys(TRUNCATIONS.value)),
                 PASSES.value,
                 BATCH_SIZE.value,
                 SEED.value,
@@ -89,13 +96,6 @@ def main(argv: Sequence[str]) -> int:
         console.print("interrupted: there is no export")
         return EXIT_INTERRUPTED
     return 0
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"--truncations={text}: give numbers, such as 0.5,1,0") from error
 
 
 if __name__ == "__main__":

@@ -16,21 +16,18 @@ import logging
 import os
 from collections.abc import Sequence
 
-from absl import flags
-
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import UserError
 
-WEIGHTS = flags.DEFINE_string(
+WEIGHTS = command_flags.path(
     "weights",
-    None,
     "Folder that biggan_jax.export or biggan_jax.import_weights has written; "
     "'--weights=' may be left out, as in the examples",
 )
-HOST = flags.DEFINE_string(
+HOST = command_flags.text(
     "host", "127.0.0.1", "Address to listen at; 0.0.0.0 = all addresses of this machine"
 )
-PORT = flags.DEFINE_integer("port", 7860, "Port to listen at", lower_bound=1, upper_bound=65535)
+PORT = command_flags.integer("port", 7860, "Port to listen at", ranges.up_to(65_535))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -27,26 +27,21 @@ Exit codes: 0 written; 2 a user error; 130 after Ctrl-C.
 import os
 from collections.abc import Sequence
 
-from absl import flags
-
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED
 
-SOURCE = flags.DEFINE_string("source", None, "Data set to read, tfds:NAME or folder:PATH", required=True)
-RESOLUTION = flags.DEFINE_integer(
-    "resolution", None, "Side of the written images in pixels", required=True, lower_bound=1
+SOURCE = command_flags.text("source", None, "Data set to read, tfds:NAME or folder:PATH", required=True)
+RESOLUTION = command_flags.integer(
+    "resolution", None, "Side of the written images in pixels", ranges.up_to(4096), required=True
 )
-OUTPUT = flags.DEFINE_string(
-    "output", None, "New folder, or gs://BUCKET/DIRECTORY, to write to", required=True
-)
-MAX_REFUSED = flags.DEFINE_float(
+OUTPUT = command_flags.path("output", "New folder, or gs://BUCKET/DIRECTORY, to write to", required=True)
+MAX_REFUSED = command_flags.number(
     "max_refused",
     0.01,
     "Share of the pictures that may be unusable; beyond it the command stops",
-    lower_bound=0.0,
-    upper_bound=1.0,
+    ranges.SHARE,
 )
-BEAM = flags.DEFINE_string(
+BEAM = command_flags.text(
     "beam_pipeline_options",
     None,
     "Options of an Apache Beam pipeline that writes the set, without dashes and separated by commas",

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, cast
 
 from absl import flags
 
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
 
 if TYPE_CHECKING:
@@ -53,55 +53,58 @@ if TYPE_CHECKING:
     from biggan_jax.sampling.pictures import Interpolation
     from biggan_jax.sampling.sampler import Sampler
 
-WEIGHTS = flags.DEFINE_string(
-    "weights", None, "Folder that biggan_jax.export or biggan_jax.import_weights has written"
+WEIGHTS = command_flags.path(
+    "weights", "Folder that biggan_jax.export or biggan_jax.import_weights has written"
 )
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory of a run, or gs://BUCKET/DIRECTORY, in place of --weights"
+WORKDIR = command_flags.path("workdir", "Directory of a run, or gs://BUCKET/DIRECTORY, in place of --weights")
+STEP = command_flags.integer(
+    "step", None, "Step of the checkpoint of the run (default: the newest)", ranges.STEP
 )
-STEP = flags.DEFINE_integer(
-    "step", None, "Step of the checkpoint of the run (default: the newest)", lower_bound=0
-)
-OUTPUT = flags.DEFINE_string("output", None, "File to write: .png, .gif, .mp4 or .npz", required=True)
+OUTPUT = command_flags.path("output", "File to write: .png, .gif, .mp4 or .npz", required=True)
 CLASSES = flags.DEFINE_list(
     "classes", None, "Names or numbers of classes (default: for pictures ten of all classes, for sets all)"
 )
-TRUNCATION = flags.DEFINE_float(
+TRUNCATION = command_flags.number(
     "truncation",
     None,
     "Truncation of the latents, 0 = untruncated (default: untruncated, or the widest truncation with "
     "statistics)",
+    ranges.TRUNCATION,
 )
-SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents", lower_bound=0, upper_bound=2**32 - 1)
-ROWS = flags.DEFINE_integer(
+SEED = command_flags.integer("seed", 0, "Seed of the latents", ranges.SEED)
+ROWS = command_flags.integer(
     "rows",
     None,
     "Number of rows of a picture, each with latents of its own (default: 8; with --truncations 4, with "
     "--interpolate 1)",
-    lower_bound=1,
+    ranges.up_to(1_000),
 )
-TRUNCATIONS = flags.DEFINE_list(
-    "truncations", None, "Truncations, such as 0.2,0.5,1,0, one for each column, in place of classes"
+TRUNCATIONS = command_flags.numbers(
+    "truncations",
+    None,
+    "Truncations, such as 0.2,0.5,1,0, one for each column, in place of classes",
+    ranges.TRUNCATION,
+    "0.2,0.5,1,0",
 )
 INTERPOLATE = flags.DEFINE_enum(
     "interpolate", None, ["z", "class", "both"], "Interpolate between latents, between classes, or both"
 )
-STEPS = flags.DEFINE_integer(
+STEPS = command_flags.integer(
     "steps",
     None,
     "Number of images from one end of an interpolation to the other (default: 8; for animations 32)",
-    lower_bound=2,
+    ranges.Number(minimum=2, maximum=10_000),
 )
-FPS = flags.DEFINE_integer("fps", 12, "Frames of an animation in a second", lower_bound=1, upper_bound=50)
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "Number of samples of a set", lower_bound=1)
-LATENTS = flags.DEFINE_string(
-    "latents", None, "File .npz of latents z f32[N, latent_dim] and labels to generate images of"
+FPS = command_flags.integer("fps", 12, "Frames of an animation in a second", ranges.up_to(50))
+NUM_SAMPLES = command_flags.integer("num_samples", None, "Number of samples of a set", ranges.SAMPLES)
+LATENTS = command_flags.path(
+    "latents", "File .npz of latents z f32[N, latent_dim] and labels to generate images of"
 )
-BATCH_SIZE = flags.DEFINE_integer(
+BATCH_SIZE = command_flags.integer(
     "batch_size",
     None,
     "For .npz, number of images that a device generates at once (default: by memory)",
-    lower_bound=1,
+    ranges.IMAGES_AT_ONCE,
 )
 PLACE = cli.define_processes()
 
@@ -169,18 +172,7 @@ def _task() -> str | None:
 
 def _truncations() -> list[float]:
     """Returns the requested truncations; an empty list leaves the choice to the generator."""
-    if TRUNCATION.value is not None:
-        return [TRUNCATION.value]
-    words = TRUNCATIONS.value
-    if words is None:
-        return []
-    try:
-        truncations = [float(word) for word in words]
-    except ValueError:
-        truncations = []
-    if not truncations:
-        raise UserError(f"--truncations={','.join(words)}: give numbers, such as 0.2,0.5,1,0")
-    return truncations
+    return [*(TRUNCATIONS.value or ()), *([] if TRUNCATION.value is None else [TRUNCATION.value])]
 
 
 def _sample(task: str | None, truncations: list[float]) -> None:

@@ -32,13 +32,12 @@ from typing import Any
 
 from absl import flags
 
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED
 
 CONFIG = cli.define_config()
-WORKDIR = flags.DEFINE_string(
+WORKDIR = command_flags.path(
     "workdir",
-    None,
     "Directory of the run, or gs://BUCKET/DIRECTORY; the command creates it",
     required=True,
 )

@@ -25,25 +25,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from absl import flags
-
 if not __package__:  # run as a file: the modules beside it belong to the package launch all the same
     sys.path[0], __package__ = str(Path(__file__).resolve().parents[1]), "launch"
 
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 
 from .restarts import MISTAKES, Restarts
 
-PROCESSES = flags.DEFINE_integer("processes", 2, "number of processes", lower_bound=1)
-DEVICES = flags.DEFINE_integer(
+PROCESSES = command_flags.integer("processes", 2, "number of processes", ranges.up_to(256))
+DEVICES = command_flags.integer(
     "devices",
     None,
     "number of simulated CPU devices in each process; by default each process uses the devices that it finds",
-    lower_bound=1,
+    ranges.up_to(1_024),
 )
-MAX_RESTARTS = flags.DEFINE_integer(
-    "max_restarts", 10, "number of restarts after failures in a row", lower_bound=0
+MAX_RESTARTS = command_flags.integer(
+    "max_restarts", 10, "number of restarts after failures in a row", ranges.from_0_up_to(1_000_000)
 )
 
 SECONDS_TO_END = 60  # for the other processes after one has failed; then they are killed

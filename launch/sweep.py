@@ -44,15 +44,12 @@ from absl import flags
 if not __package__:  # run as a file: the modules beside it belong to the package launch all the same
     sys.path[0], __package__ = str(Path(__file__).resolve().parents[1]), "launch"
 
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import UserError
 
-SWEEP = flags.DEFINE_string(
-    "sweep", None, "sweep file: a file of configs/sweeps/, or your own", required=True
-)
-WORKDIR = flags.DEFINE_string(
+SWEEP = command_flags.path("sweep", "sweep file: a file of configs/sweeps/, or your own", required=True)
+WORKDIR = command_flags.path(
     "workdir",
-    None,
     "directory of the sweep, in which each run gets a directory; a path or gs://BUCKET/DIRECTORY",
     required=True,
 )
@@ -70,8 +67,11 @@ EVALUATE = flags.DEFINE_bool(
 EVALUATE_FLAGS = flags.DEFINE_string(
     "evaluate_flags", "", "flags of biggan_jax.evaluate, in quotes: '--network=inception --num_samples=50000'"
 )
-MAX_RESTARTS = flags.DEFINE_integer(
-    "max_restarts", 10, "number of restarts in a row of a run that exits with 75", lower_bound=0
+MAX_RESTARTS = command_flags.integer(
+    "max_restarts",
+    10,
+    "number of restarts in a row of a run that exits with 75",
+    ranges.from_0_up_to(1_000_000),
 )
 SUMMARY = flags.DEFINE_bool("summary", False, "start nothing; summarise the results so far")
 

@@ -42,13 +42,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 
 if not __package__:  # run as a file: the modules beside it belong to the package launch all the same
     sys.path[0], __package__ = str(Path(__file__).resolve().parents[1]), "launch"
 
-from biggan_jax.runtime import cli
+from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 
 from .code_archive import location, pack, packing
@@ -68,19 +68,17 @@ from .tpu_slice import (
 from .tpu_training import DONE, MISTAKE, STOPPED, summary, train
 
 VERBS = ("create", "setup", "run", "status", "logs", "stop", "delete")
-NAME = flags.DEFINE_string(
-    "name", None, "name of the slice: small letters, digits and hyphens", required=True
-)
-ZONE = flags.DEFINE_string(
+NAME = command_flags.text("name", None, "name of the slice: small letters, digits and hyphens", required=True)
+ZONE = command_flags.text(
     "zone", None, "zone of the slice, such as europe-west4-a; by default the zone of gcloud"
 )
-PROJECT = flags.DEFINE_string("project", None, "project of Google Cloud; by default the project of gcloud")
-ACCELERATOR_TYPE = flags.DEFINE_string("accelerator_type", None, "type of a new slice, such as v3-128")
-RUNTIME_VERSION = flags.DEFINE_string(
+PROJECT = command_flags.text("project", None, "project of Google Cloud; by default the project of gcloud")
+ACCELERATOR_TYPE = command_flags.text("accelerator_type", None, "type of a new slice, such as v3-128")
+RUNTIME_VERSION = command_flags.text(
     "runtime_version", None, "image of a new slice's hosts; by default the image for the accelerator type"
 )
 SPOT = flags.DEFINE_bool("spot", False, "request a cheaper slice, which can be taken back at any time")
-WORKDIR = flags.DEFINE_string(
+WORKDIR = command_flags.text(
     "workdir",
     None,
     "for run: directory of the run, gs://BUCKET/DIRECTORY, such as gs://bucket/runs/imagenet128",
@@ -88,17 +86,17 @@ WORKDIR = flags.DEFINE_string(
 DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "print the commands in a form that a shell accepts, and do nothing"
 )
-WORKER = flags.DEFINE_string("worker", "0", "for logs: number of the host, or all")
-LINES = flags.DEFINE_integer("lines", 50, "for logs: number of lines", lower_bound=1)
+WORKER = command_flags.text("worker", "0", "for logs: number of the host, or all")
+LINES = command_flags.integer("lines", 50, "for logs: number of lines", ranges.up_to(1_000_000))
 FOLLOW = flags.DEFINE_bool("follow", False, "for logs: continue to print new lines")
 DELETE_WHEN_FINISHED = flags.DEFINE_bool(
     "delete_when_finished", False, "for run: delete the slice after exit code 0"
 )
-MAX_RESTARTS = flags.DEFINE_integer(
-    "max_restarts", 10, "for run: number of restarts after failures in a row", lower_bound=0
+MAX_RESTARTS = command_flags.integer(
+    "max_restarts", 10, "for run: number of restarts after failures in a row", ranges.from_0_up_to(1_000_000)
 )
-POLL_SECONDS = flags.DEFINE_float(
-    "poll_seconds", 30.0, "seconds between two polls of the slice", lower_bound=0.01
+POLL_SECONDS = command_flags.number(
+    "poll_seconds", 30.0, "seconds between two polls of the slice", ranges.Number(minimum=0.01, maximum=3_600)
 )
 
 
@@ -293,14 +291,9 @@ def _run(words: Sequence[str]) -> int:
                 f"{_again('delete')} deletes the slice"
             )
         return EXIT_INTERRUPTED
-    except (UserError, NotFound, Unreachable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
+    except (NotFound, Unreachable) as error:
+        raise UserError(str(error)) from error
 
 
 if __name__ == "__main__":
-    try:
-        app.run(_run, flags_parser=parse)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
+    cli.run(_run, parser=parse)

@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_nothing_and_says_so(workdir, tmp_path):
         (("--workdir=x",), "--output is missing"),
         (("--workdir=x", "--output=y", "--best", "--step=3"), "--best and --step=3: give one of them"),
         (("--workdir=x", "--output=gs://b/y"), "--output=gs://b/y: give a folder on this machine"),
-        (("--workdir=x", "--output=y", "--truncations=0.5,half"), "--truncations=half: give numbers"),
+        (("--workdir=x", "--output=y", "--truncations=0.5,half"), "--truncations=0.5,half: give numbers"),
         (("--workdir=x", "--output=y", "--truncations="), "--truncations=: give numbers"),
         (("--workdir=x", "--output=y", "--truncations=-1"), "--truncations=-1: give numbers"),
     ],

@@ -158,7 +158,7 @@ def test_a_runs_newest_checkpoint_is_drawn_from_at_the_truncations_asked_for(tmp
     )
     assert found[:4] == [[0, ""]] * 4
     assert found[4][0] == 2 and "are of the steps 3, 5" in found[4][1]
-    assert found[5] == [2, "truncation = -1.0: give 0 or more; 0 is untruncated"]
+    assert found[5] == [2, "--truncation=-1: give 0 to 100"]
     new, five, three, _ = ((tmp_path / f"{name}.png").read_bytes() for name in names)
     assert new == five != three
     assert not (tmp_path / "never.png").exists()
@@ -174,11 +174,11 @@ def test_what_the_generator_cannot_do_is_an_error_that_says_what_it_can(export, 
         ("--classes=-1",): "class -1: the classes are 0 to 2",
         ("--classes=",): "--classes= is empty",
         ("--truncation=0.1",): "truncation = 0.1: batch norm has statistics at 0.5, 1, 0",
-        ("--truncation=nan",): "truncation = nan: give 0 or more",
+        ("--truncation=nan",): "--truncation=nan: give 0 to 100",
         ("--truncations=0.5,0.2",): "truncation = 0.2: batch norm has statistics at",
         ("--interpolate=both", "--classes=1"): "--interpolate=both goes from class to class",
         (f"--output={tmp_path}",): "give a file on this machine, .png",
-        (f"--output={tmp_path}/file/x.png",): f"cannot write {tmp_path}/file/x.png: ",
+        (f"--output={tmp_path}/file/x.png",): f"would be below {tmp_path}/file, which is a file",
         (f"--output={tmp_path}/x.npz", f"--latents={tmp_path}/none.npz"): "there is no file",
         (f"--output={tmp_path}/x.npz", f"--latents={tmp_path}/bad.npz"): "'labels' cannot be read",
         (f"--output={tmp_path}/bad.npz", f"--latents={tmp_path}/bad.npz"): "exists already: remove it",
@@ -229,7 +229,7 @@ def test_what_the_generator_cannot_do_is_an_error_that_says_what_it_can(export, 
         ),
         (
             "--weights=a --output=x.png --truncations=1,x",
-            "--truncations=1,x: give numbers, such as 0.2,0.5,1,0",
+            "--truncations=1,x: give numbers, each 0 to 100, such as 0.2,0.5,1,0",
         ),
         ("--weights=a --output=x.png --truncation=x", "--truncation=x: give a number"),
         ("--weights=a --output=x.npz --num_samples=0", "num_samples"),

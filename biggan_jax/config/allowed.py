@@ -1,14 +1,17 @@
 """Defines which values a field of the config may have: numbers in a range, or names from a list or table.
 
-Each class here answers two questions: `str(allowed)` describes the values for a person, and
-`allowed.remedy(value, default)` says what to give in place of a value that is not allowed.
+Each class here, and `Number` in runtime/ranges.py, answers two questions: `str(allowed)` describes the values
+for a person, and `allowed.remedy(value, default)` says what to give in place of a value that is not allowed.
 """
 
 import dataclasses
 import importlib
-import math
 from collections.abc import Mapping
 from typing import Any, Protocol
+
+from biggan_jax.runtime.ranges import Number
+
+MOST_NUMBERS = 64  # in a tuple: no network has so many blocks
 
 
 class Allowed(Protocol):
@@ -41,58 +44,21 @@ class Described:
 
     Attributes:
       text: Description of the values.
+      range: Range of the number, or of each number of a tuple, whatever the other fields are.
     """
 
     text: str
+    range: Number | None = None
 
     def remedy(self, value: Any, default: Any) -> str | None:
-        """Returns None: the value is checked together with other fields."""
-        return None
+        """Returns the description if a number is outside of the range; other fields are not looked at."""
+        numbers = value if isinstance(value, tuple) else (value,)
+        if self.range is None or (len(numbers) <= MOST_NUMBERS and all(map(self.range.contains, numbers))):
+            return None
+        return f"give {self.text}"
 
     def __str__(self) -> str:
         return self.text
-
-
-@dataclasses.dataclass(frozen=True)
-class Number:
-    """Finite numbers between bounds.
-
-    Attributes:
-      minimum: Smallest allowed value, or None.
-      above: Bound that the value must exceed, or None.
-      maximum: Largest allowed value, or None.
-      below: Bound that the value must stay under, or None.
-    """
-
-    minimum: int | None = None
-    above: int | None = None
-    maximum: int | None = None
-    below: int | None = None
-
-    def remedy(self, value: float, default: float) -> str | None:
-        """Returns the bounds if `value` is outside of them; not-a-number and infinity always are."""
-        inside = (
-            -math.inf < value < math.inf
-            and (self.minimum is None or value >= self.minimum)
-            and (self.above is None or value > self.above)
-            and (self.maximum is None or value <= self.maximum)
-            and (self.below is None or value < self.below)
-        )
-        return None if inside else f"give {self}{'' if self._plain else f', such as {default}'}"
-
-    @property
-    def _plain(self) -> bool:
-        """Whether a minimum is the only bound: that needs no example."""
-        return self.above is None and self.maximum is None and self.below is None
-
-    def __str__(self) -> str:
-        bounds = [
-            f"{self.minimum} or more" if self.minimum is not None else "",
-            f"a number above {self.above}" if self.above is not None else "",
-            f"at most {self.maximum}" if self.maximum is not None else "",
-            f"below {_spelled(self.below)}" if self.below is not None else "",
-        ]
-        return ", ".join(bound for bound in bounds if bound)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,11 +131,11 @@ class Entries(Entry):
 
 
 class Name:
-    """Any text but an empty one."""
+    """Any text but an empty or blank one."""
 
     def remedy(self, value: str, default: str) -> str | None:
         """Returns the default as an example if `value` is empty."""
-        return None if value else f"give a name, such as {default!r}"
+        return None if value.strip() else f"give a name, such as {default!r}"
 
     def __str__(self) -> str:
         return "not empty"
@@ -182,8 +148,3 @@ def names_in(text: str) -> tuple[str, ...]:
 
 def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(map(repr, names))
-
-
-def _spelled(number: int) -> str:
-    exponent = number.bit_length() - 1
-    return f"2**{exponent}" if number == 2**exponent and exponent > 10 else str(number)

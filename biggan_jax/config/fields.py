@@ -18,23 +18,39 @@ from biggan_jax.config.allowed import (
     Entries,
     Entry,
     Name,
-    Number,
     OptionalEntry,
 )
 from biggan_jax.models.architecture import ARCHITECTURES
 from biggan_jax.runtime.mappings import MAPPINGS
+from biggan_jax.runtime.ranges import (
+    EPSILON,
+    IMAGES_AT_ONCE,
+    PASSES,
+    SAMPLES,
+    SEED,
+    SHARE,
+    STEP,
+    STEPS,
+    TRUNCATION,
+    Number,
+    from_0_up_to,
+    up_to,
+)
 
 ANYTHING = Anything()
 NAME = Name()
-ANY_NUMBER_FROM_0 = Number(minimum=0)
-AT_LEAST_1 = Number(minimum=1)
-ABOVE_0 = Number(above=0)
 DECAY = Number(minimum=0, below=1)
-SHARE = Number(minimum=0, maximum=1)
-SEED = Number(minimum=0, below=2**32)  # JAX would silently take the lower 32 bits of a larger one
+RATE = from_0_up_to(1)
+STRENGTH = from_0_up_to(1_000_000)
+THRESHOLD = from_0_up_to(1_000_000_000)
+WIDTH = up_to(100_000)
+FILES = up_to(100_000)
+FACTOR = Number(above=0, maximum=1_000)
 
-WIDTHS = Described("widths of 1 or more, one for each block; () = the paper's")
-RESOLUTION = Described("4 doubled once or more; the paper's are 32, 64, 128, 256 and 512")
+WIDTHS = Described("widths of 1 to 1,000, one for each block; () = the paper's", up_to(1_000))
+RESOLUTION = Described(
+    "4 doubled once or more, up to 4096; the paper's are 32, 64, 128, 256 and 512", Number(maximum=4096)
+)
 ATTENTION = Described("0, or a resolution at which a block of each network ends")
 
 
@@ -69,19 +85,19 @@ SECTIONS = {
 
 FIELDS = {
     "seed": Field(0, SEED, "Seed of weights, latents and data order: equal seeds give equal runs."),
-    "batch_size": Field(2048, AT_LEAST_1, "Images of one update, over all replicas and processes."),
-    "total_steps": Field(165_000, AT_LEAST_1, "Generator updates."),
-    "d_steps": Field(2, AT_LEAST_1, "Discriminator updates, each on a batch of its own, for one of G."),
+    "batch_size": Field(2048, IMAGES_AT_ONCE, "Images of one update, over all replicas and processes."),
+    "total_steps": Field(165_000, STEPS, "Generator updates."),
+    "d_steps": Field(2, up_to(1_000), "Discriminator updates, each on a batch of its own, for one of G."),
     "micro_batches": Field(
-        1, AT_LEAST_1, "Equal parts of a batch whose gradients are accumulated: less memory, more time."
+        1, IMAGES_AT_ONCE, "Equal parts of a batch whose gradients are accumulated: less memory, more time."
     ),
     "loss": Field("hinge", Entry("biggan_jax.training.step.losses:LOSSES"), "Adversarial loss of D and G."),
     "steps_per_call": Field(
-        1, AT_LEAST_1, "Steps that one call of the compiled program does: more save the host work."
+        1, up_to(100_000), "Steps that one call of the compiled program does: more save the host work."
     ),
-    "log_every": Field(100, AT_LEAST_1, "Steps between rows of metrics."),
-    "sample_every": Field(1_000, ANY_NUMBER_FROM_0, "Steps between sample sheets; 0 = never."),
-    "checkpoint_every": Field(1_000, ANY_NUMBER_FROM_0, "Steps between checkpoints; 0 = never."),
+    "log_every": Field(100, STEPS, "Steps between rows of metrics."),
+    "sample_every": Field(1_000, STEP, "Steps between sample sheets; 0 = never."),
+    "checkpoint_every": Field(1_000, STEP, "Steps between checkpoints; 0 = never."),
     "init_from": Field(
         "",
         Described("EXPORT, WORKDIR or WORKDIR/checkpoints/STEP; empty = random weights"),
@@ -90,9 +106,9 @@ FIELDS = {
     # Section model: the networks.
     "model.architecture": Field("biggan", Choice(ARCHITECTURES), "Family of the networks."),
     "model.resolution": Field(128, RESOLUTION, "Side of an image in pixels."),
-    "model.channels": Field(96, AT_LEAST_1, "The paper's ch: the width that all other widths multiply."),
-    "model.num_classes": Field(1000, AT_LEAST_1, "Number of classes; labels are 0 … num_classes - 1."),
-    "model.latent_dim": Field(120, AT_LEAST_1, "Length of the latent z."),
+    "model.channels": Field(96, WIDTH, "The paper's ch: the width that all other widths multiply."),
+    "model.num_classes": Field(1000, up_to(10_000_000), "Number of classes; labels are 0 … num_classes - 1."),
+    "model.latent_dim": Field(120, WIDTH, "Length of the latent z."),
     "model.shared_embedding": Field(
         True,
         ANYTHING,
@@ -103,7 +119,7 @@ FIELDS = {
         OptionalEntry("biggan_jax.models.conditioning:CONDITIONINGS"),
         "How class and latent reach G's batch norms; empty = as shared_embedding says.",
     ),
-    "model.class_embedding_dim": Field(128, AT_LEAST_1, "Length of the shared class embedding."),
+    "model.class_embedding_dim": Field(128, WIDTH, "Length of the shared class embedding."),
     "model.hierarchical_latents": Field(
         True, ANYTHING, "Skip-z: one chunk of z for the first layer and one for each block."
     ),
@@ -118,49 +134,47 @@ FIELDS = {
     ),
     "model.discriminator_downsample": Field(
         (),
-        Described("1 or 0 for each block; () = the usual; empty for biggan_deep"),
+        Described("1 or 0 for each block; () = the usual; empty for biggan_deep", from_0_up_to(1)),
         "1 for each block of D that halves the resolution, 0 for each other block.",
     ),
     "model.latent_distribution": Field(
         "normal", Entry("biggan_jax.sampling.latents:DISTRIBUTIONS"), "Distribution of the latents."
     ),
     "model.epsilon": Field(
-        1e-4, ABOVE_0, "Term added to variances in batch norm, to norms in spectral norm."
+        1e-4, EPSILON, "Term added to variances in batch norm, to norms in spectral norm."
     ),
     "model.dtype": Field(
         "float32", Choice(("float32", "bfloat16")), "Type that layers compute in; parameters stay float32."
     ),
     "model.remat": Field(False, ANYTHING, "Recompute blocks in the backward pass: less memory, more time."),
     # Section optimizer.
-    "optimizer.g_learning_rate": Field(5e-5, ANY_NUMBER_FROM_0, "Adam's learning rate for the generator."),
-    "optimizer.d_learning_rate": Field(
-        2e-4, ANY_NUMBER_FROM_0, "Adam's learning rate for the discriminator."
-    ),
+    "optimizer.g_learning_rate": Field(5e-5, RATE, "Adam's learning rate for the generator."),
+    "optimizer.d_learning_rate": Field(2e-4, RATE, "Adam's learning rate for the discriminator."),
     "optimizer.beta1": Field(0.0, DECAY, "Decay of Adam's first moment."),
     "optimizer.beta2": Field(0.999, DECAY, "Decay of Adam's second moment."),
-    "optimizer.epsilon": Field(1e-8, ABOVE_0, "Term that Adam adds to the root of the second moment."),
+    "optimizer.epsilon": Field(1e-8, EPSILON, "Term that Adam adds to the root of the second moment."),
     "optimizer.orthogonal_regularization": Field(
-        1e-4, ANY_NUMBER_FROM_0, "Strength of orthogonal regularisation of the generator; 0 = off."
+        1e-4, STRENGTH, "Strength of orthogonal regularisation of the generator; 0 = off."
     ),
     # Section remedies: regularisation that is off in the paper's main runs.
     "remedies.r1": Field(
-        0.0, ANY_NUMBER_FROM_0, "γ of R1, the penalty (γ/2) E‖∇D(x)‖² on D's slope at real images; 0 = off."
+        0.0, STRENGTH, "γ of R1, the penalty (γ/2) E‖∇D(x)‖² on D's slope at real images; 0 = off."
     ),
     "remedies.r2": Field(
-        0.0, ANY_NUMBER_FROM_0, "γ of R2, the same penalty at generated images (Huang et al. 2024); 0 = off."
+        0.0, STRENGTH, "γ of R2, the same penalty at generated images (Huang et al. 2024); 0 = off."
     ),
     "remedies.d_dropout": Field(
         0.0, DECAY, "Chance that a feature before D's last layer is dropped; 0 = off."
     ),
     "remedies.g_clamp": Field(
-        0.0, ANY_NUMBER_FROM_0, "Limit of the largest singular value of G's first layer; 0 = off."
+        0.0, STRENGTH, "Limit of the largest singular value of G's first layer; 0 = off."
     ),
-    "remedies.lecam": Field(0.0, ANY_NUMBER_FROM_0, "Weight of LeCam regularisation; 0 = off."),
+    "remedies.lecam": Field(0.0, STRENGTH, "Weight of LeCam regularisation; 0 = off."),
     "remedies.lecam_decay": Field(
         0.9, DECAY, "Decay of LeCam's moving averages of D's mean logits, for each update of D."
     ),
     "remedies.lecam_start_step": Field(
-        1_000, ANY_NUMBER_FROM_0, "Step at which LeCam's penalty starts; until then its averages are copies."
+        1_000, STEP, "Step at which LeCam's penalty starts; until then its averages are copies."
     ),
     "augmentation": Field(
         "",
@@ -172,7 +186,7 @@ FIELDS = {
         0.9999, DECAY, "Decay for each step of the average of G's weights, which sampling uses."
     ),
     "ema.start_step": Field(
-        20_000, ANY_NUMBER_FROM_0, "Step at which averaging starts; until then the average is a copy."
+        20_000, STEP, "Step at which averaging starts; until then the average is a copy."
     ),
     # Section data.
     "data.source": Field(
@@ -187,7 +201,7 @@ FIELDS = {
     "data.random_flip": Field(True, ANYTHING, "Mirror every second image, on average, left to right."),
     # Section replicas.
     "replicas.batch_norm_group": Field(
-        0, ANY_NUMBER_FROM_0, "Images that share batch norm's statistics; 0 = all of a micro-batch."
+        0, from_0_up_to(1_000_000), "Images that share batch norm's statistics; 0 = all of a micro-batch."
     ),
     "replicas.mapping": Field(
         "pmap",
@@ -196,33 +210,35 @@ FIELDS = {
     ),
     # Section sampling.
     "sampling.standing_passes": Field(
-        100, AT_LEAST_1, "Forward passes over which batch norm's standing statistics are averaged."
+        100, PASSES, "Forward passes over which batch norm's standing statistics are averaged."
     ),
-    "sampling.batch_size": Field(64, AT_LEAST_1, "Images generated at once."),
-    "sampling.samples_per_class": Field(8, AT_LEAST_1, "Rows of a sample sheet."),
-    "sampling.max_classes": Field(10, AT_LEAST_1, "Largest number of columns of a sample sheet."),
+    "sampling.batch_size": Field(64, IMAGES_AT_ONCE, "Images generated at once."),
+    "sampling.samples_per_class": Field(8, up_to(10_000), "Rows of a sample sheet."),
+    "sampling.max_classes": Field(10, up_to(10_000), "Largest number of columns of a sample sheet."),
     "sampling.truncation": Field(
-        0.0, ANY_NUMBER_FROM_0, "Threshold beyond which latents are resampled; 0 = untruncated."
+        0.0, TRUNCATION, "Threshold beyond which latents are resampled; 0 = untruncated."
     ),
     # Section evaluation.
-    "evaluation.every": Field(0, ANY_NUMBER_FROM_0, "Steps between evaluations; 0 = never."),
+    "evaluation.every": Field(0, STEP, "Steps between evaluations; 0 = never."),
     "evaluation.network": Field(
         "classifier", NAME, "Feature network: 'classifier', 'inception' or your own 'module:function'."
     ),
     "evaluation.num_samples": Field(
         50_000,
-        Number(minimum=10),  # IS has ten splits
+        Number(minimum=10, maximum=SAMPLES.maximum),  # IS has ten splits
         "Samples of an evaluation, in equal numbers for each class.",
     ),
     "evaluation.reference_images": Field(
-        0, ANY_NUMBER_FROM_0, "Number of real images that are compared with, from the first on; 0 = all."
+        0,
+        from_0_up_to(1_000_000_000),
+        "Number of real images that are compared with, from the first on; 0 = all.",
     ),
     # Section checkpoints.
-    "checkpoints.keep": Field(3, AT_LEAST_1, "Number of newest checkpoints that stay."),
+    "checkpoints.keep": Field(3, FILES, "Number of newest checkpoints that stay."),
     "checkpoints.keep_every": Field(
-        0, ANY_NUMBER_FROM_0, "Checkpoints whose step is a multiple of this stay for good; 0 = none."
+        0, STEP, "Checkpoints whose step is a multiple of this stay for good; 0 = none."
     ),
-    "checkpoints.best": Field(0, ANY_NUMBER_FROM_0, "Number of best checkpoints that stay; 0 = none."),
+    "checkpoints.best": Field(0, from_0_up_to(100_000), "Number of best checkpoints that stay; 0 = none."),
     "checkpoints.metric": Field(
         "", ANYTHING, "Metric by which a checkpoint is best, such as 'fid@classifier' or 'd_loss'."
     ),
@@ -234,29 +250,31 @@ FIELDS = {
         "Response to a collapse: stop with the last good checkpoint, or go back to an earlier one.",
     ),
     "collapse.check_every": Field(
-        1_000, ANY_NUMBER_FROM_0, "Steps between checks of the singular values of all weights; 0 = never."
+        1_000, STEP, "Steps between checks of the singular values of all weights; 0 = never."
     ),
     "collapse.warmup_steps": Field(
-        1_000, ANY_NUMBER_FROM_0, "Step until which only numbers that are not finite count as a collapse."
+        1_000, STEP, "Step until which only numbers that are not finite count as a collapse."
     ),
     "collapse.patience": Field(
-        10, AT_LEAST_1, "Consecutive rows of metrics in which a loss or gradient must be out of bounds."
+        10, STEPS, "Consecutive rows of metrics in which a loss or gradient must be out of bounds."
     ),
-    "collapse.d_loss_floor": Field(0.01, ANY_NUMBER_FROM_0, "Lower bound of D's loss."),
-    "collapse.d_loss_ceiling": Field(4.0, ABOVE_0, "Upper bound of D's loss."),
+    "collapse.d_loss_floor": Field(0.01, THRESHOLD, "Lower bound of D's loss."),
+    "collapse.d_loss_ceiling": Field(4.0, Number(above=0, maximum=1_000_000_000), "Upper bound of D's loss."),
     "collapse.gradient_floor": Field(
-        1e-4, ANY_NUMBER_FROM_0, "Lower bound of the norm of either network's gradient."
+        1e-4, THRESHOLD, "Lower bound of the norm of either network's gradient."
     ),
     "collapse.sigma_ratio": Field(
-        4.0, AT_LEAST_1, "Upper bound of a weight's largest singular value, in units of the median before."
+        4.0,
+        up_to(1_000_000_000),
+        "Upper bound of a weight's largest singular value, in units of the median before.",
     ),
-    "collapse.sigma_window": Field(10, AT_LEAST_1, "Number of checks over which that median is taken."),
-    "collapse.rollback_checkpoints": Field(3, AT_LEAST_1, "Number of checkpoints to go back at a collapse."),
+    "collapse.sigma_window": Field(10, up_to(100_000), "Number of checks over which that median is taken."),
+    "collapse.rollback_checkpoints": Field(3, FILES, "Number of checkpoints to go back at a collapse."),
     "collapse.max_rollbacks": Field(
-        3, ANY_NUMBER_FROM_0, "Number of rollbacks; at the next collapse the run stops."
+        3, from_0_up_to(100_000), "Number of rollbacks; at the next collapse the run stops."
     ),
-    "collapse.g_rate_factor": Field(1.0, ABOVE_0, "Factor of G's learning rate at each rollback."),
-    "collapse.d_rate_factor": Field(1.0, ABOVE_0, "Factor of D's learning rate at each rollback."),
+    "collapse.g_rate_factor": Field(1.0, FACTOR, "Factor of G's learning rate at each rollback."),
+    "collapse.d_rate_factor": Field(1.0, FACTOR, "Factor of D's learning rate at each rollback."),
 }
 
 

@@ -1,18 +1,39 @@
 """Refuses configs that cannot be run: wrong names and types, values that are not allowed, contradictions."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from fractions import Fraction
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from biggan_jax.config.fields import FIELDS, default_config
-from biggan_jax.models.architecture import ARCHITECTURES, conditioning_name, resolve
+from biggan_jax.models.architecture import conditioning_name, resolve
 from biggan_jax.runtime.config_file import did_you_mean, field_names
 from biggan_jax.runtime.errors import UserError
 
 # Imported by name when values are checked, like the tables that fields name: it is not below the config.
 CATALOGUE = "biggan_jax.data.catalogue"
+
+MOST_SHOWN = 200  # characters of a value in a message
+SHEET_PIXELS = 2**28  # of a sample sheet
+_OF_BLOCKS = {
+    f"model.{field}"
+    for field in (
+        "architecture",
+        "resolution",
+        "channels",
+        "generator_channels",
+        "discriminator_channels",
+        "discriminator_downsample",
+    )
+}
+_OF_SHEETS = {
+    "model.resolution",
+    "model.num_classes",
+    "sampling.samples_per_class",
+    "sampling.max_classes",
+}
 
 KINDS = {
     bool: "True or False",
@@ -40,7 +61,8 @@ def validate(config: ConfigDict, replicas: int = 1) -> None:
     """
     problems = list(_schema_problems(config))
     if not problems:  # the other checks rely on the names and types of all fields
-        problems = [*_value_problems(config), *_combination_problems(config, replicas)]
+        refused = dict(_value_problems(config))
+        problems = [*refused.values(), *_combination_problems(config, replicas, set(refused))]
     if len(problems) == 1:
         raise ConfigError(problems[0])
     if problems:
@@ -64,26 +86,28 @@ def _schema_problems(config: ConfigDict) -> Iterator[str]:
 
 def _same_kind(default: Any, value: Any) -> bool:
     if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(isinstance(item, int) for item in value)
+        return isinstance(value, tuple) and all(type(item) is int for item in value)
     if isinstance(default, float):
         return type(value) in (float, int)
     return type(value) is type(default)
 
 
-def _value_problems(config: ConfigDict) -> Iterator[str]:
-    """Yields values that the table of fields does not allow."""
+def _value_problems(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """Yields name and problem of each field whose value the table of fields does not allow."""
     for name, field in FIELDS.items():
         if remedy := field.allowed.remedy(_get(config, name), field.default):
-            yield _problem(config, name, remedy)
+            yield name, _problem(config, name, remedy)
 
 
-def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
-    """Yields values that contradict those of other fields."""
+def _combination_problems(config: ConfigDict, replicas: int, refused: Set[str]) -> Iterator[str]:
+    """Yields values that contradict those of other fields, except for those of fields in `refused`."""
     model, source = config.model, config.data.source
-    yield from _interval_problems(config)
+    yield from _interval_problems(config, refused)
     yield from _checkpoint_problems(config)
     parts = replicas * config.micro_batches
-    if config.batch_size >= 1 and parts >= 1 and config.batch_size % parts:
+    if refused & {"batch_size", "micro_batches"}:
+        pass
+    elif config.batch_size % parts:
         yield _problem(
             config,
             "batch_size",
@@ -91,7 +115,7 @@ def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
             f"{config.micro_batches} micro-batches: it must be a multiple of {parts}; give "
             f"{_nearest_multiple(config.batch_size, parts)}, for example",
         )
-    elif config.batch_size >= 1 and parts >= 1:
+    else:
         yield from _batch_norm_problems(config, replicas)
     if config.sampling.truncation and model.latent_distribution != "normal":
         yield _problem(
@@ -106,11 +130,13 @@ def _combination_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
             "model.num_classes",
             f"config.data.source = {source!r} has {classes} classes; give {classes}, or another source",
         )
-    if model.architecture in ARCHITECTURES and model.channels >= 1:
-        yield from _network_problems(config)
+    if not refused & _OF_BLOCKS:
+        yield from _network_problems(config, refused)
+    if not refused & _OF_SHEETS:
+        yield from _sheet_problems(config)
 
 
-def _interval_problems(config: ConfigDict) -> Iterator[str]:
+def _interval_problems(config: ConfigDict, refused: Set[str]) -> Iterator[str]:
     """Yields intervals that do not end where the loop is between two calls, or at a checkpoint."""
     for name, divisor in (
         ("sample_every", "steps_per_call"),
@@ -120,6 +146,8 @@ def _interval_problems(config: ConfigDict) -> Iterator[str]:
         ("checkpoints.keep_every", "checkpoint_every"),
     ):
         interval, value = _get(config, name), _get(config, divisor)
+        if refused & {name, divisor}:
+            continue
         if value < 1 and interval > 0 and divisor == "checkpoint_every":
             yield _problem(
                 config, name, "there are no checkpoints to keep with config.checkpoint_every = 0; give 0"
@@ -166,7 +194,21 @@ def _batch_norm_problems(config: ConfigDict, replicas: int) -> Iterator[str]:
         )
 
 
-def _network_problems(config: ConfigDict) -> Iterator[str]:
+def _sheet_problems(config: ConfigDict) -> Iterator[str]:
+    """Yields a sample sheet of more pixels than a picture may have."""
+    model, sampling = config.model, config.sampling
+    images = sampling.samples_per_class * min(sampling.max_classes, model.num_classes)
+    most = max(1, SHEET_PIXELS // model.resolution**2)
+    if images > most:
+        yield _problem(
+            config,
+            "sampling.samples_per_class",
+            f"a sample sheet would have {images:,} images of {model.resolution} px; give fewer rows here, or "
+            f"fewer columns in config.sampling.max_classes, for at most {most:,} images",
+        )
+
+
+def _network_problems(config: ConfigDict, refused: Set[str]) -> Iterator[str]:
     """Yields fields of the model that describe no network."""
     model = config.model
     hierarchical = model.hierarchical_latents
@@ -190,7 +232,7 @@ def _network_problems(config: ConfigDict) -> Iterator[str]:
         yield f"config.{error}"
         return
     chunks = len(blocks) + 1
-    if hierarchical and model.latent_dim >= 1 and model.latent_dim % chunks:
+    if hierarchical and "model.latent_dim" not in refused and model.latent_dim % chunks:
         yield _problem(
             config,
             "model.latent_dim",
@@ -200,11 +242,20 @@ def _network_problems(config: ConfigDict) -> Iterator[str]:
 
 
 def _problem(config: ConfigDict, name: str, remedy: str) -> str:
-    return f"config.{name} = {_get(config, name)!r}: {remedy}"
+    return f"config.{name} = {_shown(_get(config, name))}: {remedy}"
+
+
+def _shown(value: Any) -> str:
+    """Returns the value as Python writes it, shortened where it would fill the screen."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write integers of more than 4,300 digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 def _nearest_multiple(value: int, factor: int) -> int:
-    return max(1, round(value / factor)) * factor
+    return max(1, round(Fraction(value, factor))) * factor
 
 
 def _get(config: ConfigDict, name: str) -> Any:

@@ -6,9 +6,7 @@ A command is a thin module whose docstring holds its examples (`--help` shows it
 
 import functools
 import logging
-import os
 import re
-import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -18,8 +16,10 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import DEFINE_config_file
 
+from biggan_jax.runtime import command_flags, ranges
+from biggan_jax.runtime.broken_pipe import silent_without_reader
 from biggan_jax.runtime.config_file import ConfigFile
-from biggan_jax.runtime.errors import EXIT_BROKEN_PIPE, EXIT_ERROR, EXIT_RESUMABLE, UserError
+from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.help_text import help_text, is_required
 from biggan_jax.runtime.shipped import shipped_names
 
@@ -74,12 +74,12 @@ def define_config(
 
 def define_processes() -> Callable[[], ProcessPlace]:
     """Defines the flags that give a process its place among several; returns the function that reads them."""
-    flags.DEFINE_string(
+    command_flags.text(
         "coordinator_address", None, "Address HOST:PORT at which the first process listens, the same for all"
     )
-    flags.DEFINE_integer("num_processes", None, "Number of processes of the run", lower_bound=1)
-    flags.DEFINE_integer(
-        "process_id", None, "Number of this process, from 0 to num_processes - 1", lower_bound=0
+    command_flags.integer("num_processes", None, "Number of processes of the run", ranges.up_to(100_000))
+    command_flags.integer(
+        "process_id", None, "Number of this process, from 0 to num_processes - 1", ranges.from_0_up_to(99_999)
     )
     for name in PROCESS_FLAGS:
         flags.declare_key_flag(name)
@@ -92,7 +92,11 @@ def given(flag: flags.FlagHolder[T | None]) -> T:
     return flag.value
 
 
-def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) -> None:
+def run(
+    main: Callable[[Sequence[str]], int | None],
+    arguments: bool = False,
+    parser: Callable[[Sequence[str]], Sequence[str]] | None = None,
+) -> None:
     """Parses the command line, calls `main(argv)` and exits with the code that it returns.
 
     A `UserError`, from the command line or from `main`, is printed as `error: …` without a traceback, and the
@@ -102,34 +106,21 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: bool = False) ->
     Args:
       main: Function of the program's name and, with `arguments`, the arguments that are no flags.
       arguments: Whether the command takes arguments that are no flags, such as names of files.
+      parser: Function that parses the command line in place of `parse`; it returns the argument of `main`.
     """
     # On a machine without accelerators, this logger lists at length the ones that JAX did not find.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     try:
-        try:
-            app.run(main, flags_parser=functools.partial(parse, arguments=arguments))
-        except SystemExit as end:
-            sys.stdout.flush()  # an error that the interpreter's own exit raises could not be caught
-            if end.code == EXIT_RESUMABLE:  # a second SIGTERM must not turn "saved" into "killed"
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            raise
+        with silent_without_reader():
+            try:
+                app.run(main, flags_parser=parser or functools.partial(parse, arguments=arguments))
+            except SystemExit as end:
+                if end.code == EXIT_RESUMABLE:  # a second SIGTERM must not turn "saved" into "killed"
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                raise
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
-    except (BrokenPipeError, SystemExit) as error:
-        if not _reader_left(error):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_BROKEN_PIPE)
-
-
-def _reader_left(error: BaseException) -> bool:
-    """Returns whether the error says that standard output is a pipe which nobody reads any more."""
-    if isinstance(error, SystemExit):  # rich has caught the error itself, and closed standard output
-        return isinstance(error.__context__, BrokenPipeError)
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return bool(poll.poll(0))  # otherwise the pipe is another one, or a socket
 
 
 def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments: bool = False) -> list[str]:
@@ -157,6 +148,8 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments:
         missing = None if config_given else _missing_config(argv, flag_values)
         said = missing or _expected(error, flag_values) or f"{error} (--help lists the flags)"
         raise UserError(said) from error
+    except (OSError, UnicodeError, RecursionError) as error:  # of --flagfile
+        raise UserError(f"--flagfile cannot be read: {error}; give a text file of flags") from error
     if missing := _missing_config(argv, flag_values):
         raise UserError(missing)
     if len(rest) > 1 and not arguments:

@@ -1,6 +1,7 @@
 """Loads the config that `--config` names, with one clear message for each mistake in it."""
 
 import difflib
+import importlib
 import os
 import re
 import runpy
@@ -13,6 +14,9 @@ from ml_collections import ConfigDict
 
 from biggan_jax.runtime import shipped
 from biggan_jax.runtime.errors import UserError
+
+# Imported by name, for it is not below this module: its default config has the fields of the shipped configs.
+PACKAGE = "biggan_jax.config"
 
 
 class ConfigFile(flags.ArgumentParser):
@@ -46,11 +50,10 @@ class ConfigFile(flags.ArgumentParser):
                 f"--config={argument}: no file {name!r} in {os.getcwd()}, and no config of this name"
                 f"{shipped.suggestion(name)}"
             )
+        if file.parent == shipped.CONFIGS:  # its get_config may read an export, for which it imports JAX
+            _refuse_unknown(argument, importlib.import_module(PACKAGE).default_config())
         config = _load(argument, str(file), arguments)
-        known = field_names(config)
-        for field in _overrides(sys.argv):
-            if field not in known:
-                raise UserError(f"{argument} has no field config.{field}{did_you_mean(field, known)}")
+        _refuse_unknown(argument, config)
         return config.lock()
 
     def flag_type(self) -> str:
@@ -74,6 +77,14 @@ def _load(argument: str, file: str, arguments: Sequence[str]) -> ConfigDict:
             "from biggan_jax.config.default_config()"
         )
     return config
+
+
+def _refuse_unknown(argument: str, config: ConfigDict) -> None:
+    """Refuses overrides on the command line of fields that `config` does not have."""
+    known = field_names(config)
+    for field in _overrides(sys.argv):
+        if field not in known:
+            raise UserError(f"{argument} has no field config.{field}{did_you_mean(field, known)}")
 
 
 def _overrides(argv: Sequence[str]) -> Iterator[str]:

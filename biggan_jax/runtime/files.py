@@ -22,6 +22,7 @@ import fsspec.config
 from etils import epath
 
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.paths import user_path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # The packages between us and a bucket. Few of their errors are OSErrors, and they may not be installed.
@@ -58,17 +59,20 @@ CACHE = Destination("$BIGGAN_CACHE", "run the same command again")
 def resolve_directory(name: str | os.PathLike, prefix: str = "--workdir=") -> epath.Path:
     """Returns the directory that a user names: an absolute local path without `~`, or `gs://BUCKET/…`.
 
+    Local paths follow the rule of `paths.user_path`.
+
     Args:
       name: Local path, or URL of a directory in a bucket. The directory need not exist.
       prefix: Text before the name in messages: the flag or field that holds it.
 
     Raises:
-      UserError: The name is another kind of URL, or names no bucket, or the extra `gcs` is not installed.
+      UserError: The path is impossible, the name is another kind of URL or names no bucket, or the extra
+        `gcs` is not installed.
     """
-    name = os.fspath(name)
+    name = user_path(name, prefix)
     scheme, separator, rest = name.partition("://")
     if not separator:
-        return epath.Path(os.path.abspath(os.path.expanduser(name)))
+        return epath.Path(os.path.abspath(name))
     if scheme != "gs":
         raise UserError(f"{prefix}{name}: give a local directory or gs://BUCKET/DIRECTORY")
     if not rest.strip("/"):

@@ -69,5 +69,5 @@ def _notes(flag: flags.Flag, default: str | None) -> Iterator[str]:
     if is_required(flag):
         yield "required"
     yield flag.parser.syntactic_help.replace("a comma separated list", "separated by commas")
-    if default or (not flag.boolean and flag.default not in (None, "", [])):
+    if default or (not flag.boolean and flag.default not in (None, "", [], ())):
         yield default or f"default: {flag.default}"

@@ -26,6 +26,7 @@ def find(name: str, folder: Path = CONFIGS) -> Path | None:
         "imagenet128", "imagenet128.py" and "configs/imagenet128.py". A path that exists comes first.
       folder: Folder of the shipped files, `CONFIGS` or `SWEEPS`.
     """
+    name = os.path.expanduser(name)
     if os.path.isfile(name):
         return Path(name)
     path = Path(name)

@@ -25,7 +25,7 @@ def flags_of(module: str) -> set[str]:
     """Returns the flags that a command defines in its own file or takes from the command line's module."""
     files = [ROOT / f"{module.replace('.', '/')}.py", ROOT / "biggan_jax" / "runtime" / "cli.py"]
     text = "".join(file.read_text() for file in files)
-    return {"config", *re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", text)}
+    return {"config", *re.findall(r"(?:DEFINE_|command_flags\.)\w+\(\s*\"(\w+)\"", text)}
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)

@@ -234,7 +234,7 @@ def test_user_errors_end_a_command_with_code_2_and_no_traceback():
         misspelt.stderr == f"error: {CIFAR} has no field config.bach_size; did you mean config.batch_size?\n"
     )
     assert impossible.stderr.startswith(
-        "error: the config has 2 problems:\n  config.d_steps = 0: give 1 or more\n"
+        "error: the config has 2 problems:\n  config.d_steps = 0: give 1 to 1,000, such as 2\n"
     )
     assert impossible.stderr.count("\n") == 3
 

@@ -53,7 +53,7 @@ def test_every_impossible_run_is_named_with_its_remedy(sweep_file):
     message = str(refused.value)
     assert "5 of 6 runs are impossible; nothing was started" in message
     assert "run 2" in message and "did you mean config.model.channels?" in message
-    assert "config.batch_size = 0: give 1 or more" in message
+    assert "config.batch_size = 0: give 1 to " in message
     assert "config.model is a section" in message
     assert "config.seed = 'x': give a whole number" in message
     assert "run 6, 7: give a dict" in message
