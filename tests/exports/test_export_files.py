@@ -193,7 +193,7 @@ def test_a_network_that_cannot_be_is_refused_by_its_field(folder, field, value):
 
 def test_a_network_too_large_for_any_machine_is_refused_without_making_it(folder):
     model = json.loads((folder / CONFIG).read_text())["model"]
-    change_config(folder, model=model | {"channels": 10**6, "num_classes": 10**8}, class_names=[])
+    change_config(folder, model=model | {"channels": 10**5, "num_classes": 10**7}, class_names=[])
     refused(folder, "of another shape")
 
 
