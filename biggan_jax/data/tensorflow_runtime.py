@@ -1,8 +1,11 @@
 """Imports TensorFlow for the input pipeline: late, without messages, and without access to accelerators."""
 
+import contextlib
 import functools
 import logging
 import os
+import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 from biggan_jax.runtime.errors import UserError
@@ -21,7 +24,8 @@ def import_tensorflow() -> ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages among the progress lines
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it prints to stderr, and nothing here uses it
     try:
-        import tensorflow as tf
+        with _without_keras():
+            import tensorflow as tf
     except ModuleNotFoundError as error:
         raise UserError(
             f"this needs TensorFlow, which is not installed ({error}): pip install tensorflow-cpu, "
@@ -31,6 +35,23 @@ def import_tensorflow() -> ModuleType:
     for kind in ("GPU", "TPU"):
         tf.config.set_visible_devices([], kind)
     return tf
+
+
+@contextlib.contextmanager
+def _without_keras() -> Iterator[None]:
+    """Keeps TensorFlow from importing Keras, and Matplotlib with it: a fifth of its start, used by nothing here.
+
+    TensorFlow looks for the older package of Keras instead. `tf.keras` still loads on its first use.
+    """
+    name = "TF_USE_LEGACY_KERAS"
+    if name in os.environ or "keras" in sys.modules:  # the user's choice
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @functools.cache

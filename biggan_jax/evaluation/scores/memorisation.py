@@ -11,7 +11,6 @@ one that copies.
 import dataclasses
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike
 
 from biggan_jax.evaluation.scores.features import check_features, check_same_width
@@ -99,9 +98,10 @@ def _relative_distances(training: np.ndarray, images: np.ndarray) -> tuple[np.nd
 def _mann_whitney(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     """Returns the probability that `first` is below `second` (ties count half), and U in deviations."""
     n, m = len(first), len(second)
-    ranks = scipy.stats.rankdata(np.concatenate([first, second]))
+    _, places, ties = np.unique(np.concatenate([first, second]), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[places]  # equal values share the mean of their ranks
     above = ranks[:n].sum() - n * (n + 1) / 2  # pairs in which the first is the larger
-    ties = np.unique(ranks, return_counts=True)[1].astype(float)
+    ties = ties.astype(float)
     variance = n * m / 12 * (n + m + 1 - (ties**3 - ties).sum() / ((n + m) * max(1, n + m - 1)))
     z = (above - n * m / 2) / np.sqrt(variance) if variance > 0 else 0.0
     return float(1 - above / (n * m)), float(z)
