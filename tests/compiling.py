@@ -23,8 +23,16 @@ def set_defaults(devices: int) -> None:
     os.environ["XLA_FLAGS"] = " ".join([*given.split(), *missing])
 
 
+def cache(folder: str) -> dict[str, str]:
+    """Returns the variables that keep every compiled program in a folder."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
 def set_cache(folder: str) -> None:
     """Keeps every compiled program in a folder, for this process and for those that it starts."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    for name, value in cache(folder).items():
+        os.environ.setdefault(name, value)

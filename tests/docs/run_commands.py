@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import compiling
 import numpy as np
 from documented_commands import ROOT, Block, blocks, modules, pages
 from PIL import Image, ImageDraw
@@ -154,9 +155,8 @@ def run_one(place: str, command: str, words: list[str], folder: Path, limit: flo
         "BIGGAN_CACHE": str(folder / "home" / ".cache" / "biggan_jax"),
     }
     environment.setdefault("JAX_PLATFORMS", "cpu")
-    # Compiling takes most of the time.
-    environment.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "home" / ".cache" / "jax"))
+    environment.setdefault("XLA_FLAGS", compiling.QUICKLY)
+    environment |= compiling.cache(str(folder / "home" / ".cache" / "jax"))
     started = time.monotonic()
     process = subprocess.Popen(
         words,
