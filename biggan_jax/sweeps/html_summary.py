@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from biggan_jax.evaluation.scores.registry import metric_of
 from biggan_jax.runtime import html
@@ -24,7 +23,7 @@ from biggan_jax.sweeps.tables import (
     scores,
     states,
 )
-from biggan_jax.training.monitoring.curves import STYLE, Row, thin
+from biggan_jax.training.monitoring.curves import STYLE, Row, label_steps, thin
 from biggan_jax.training.step.losses import LOSSES
 
 POINTS = 60  # of a curve: few enough to tell it from the others
@@ -146,8 +145,7 @@ def _figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     lines = sum(label.count("\n") + 1 for label in labels)
     figure = Figure((width, height + -(-lines // columns) * INCHES_PER_LINE), layout="constrained")
     axes = figure.subplots()
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel("step", loc="right")
+    label_steps(axes)
     shades = colormaps["viridis"](np.linspace(0, 0.8, len(curves)))  # lighter shades vanish on white
     for number, (label, (steps, values)) in enumerate(zip(labels, curves.values(), strict=True)):
         marker = "." if len(steps) < 10 else None

@@ -214,6 +214,12 @@ def test_no_run_is_too_strange_to_be_drawn(drawn, rows):
     drawn(rows)
 
 
+def test_steps_are_whole_numbers_however_few_they_are(drawn):
+    (axes, *_) = drawn([row(step) for step in range(1, 5)])[1].values()
+    assert {tick % 1 for tick in axes.get_xticks()} == {0}
+    assert "m" not in "".join(label.get_text() for label in axes.get_xticklabels())
+
+
 def test_drawing_leaves_no_trace_in_the_process():
     before = dict(matplotlib.rcParams)
     draw_curves([row(1), row(2)])

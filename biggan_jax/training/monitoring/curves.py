@@ -176,6 +176,13 @@ def _columns(rows: Sequence[Row]) -> dict[str, Column]:
     }
 
 
+def label_steps(axes: Axes) -> None:
+    """Labels the horizontal axis with whole numbers of steps, such as 500 and 2k."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel("step", loc="right")
+
+
 def _plain_panels(loss: str) -> list[Panel]:
     """Returns the panels that every run has."""
     return [Panel(f"{LOSSES[loss].label} losses", LOSS_CURVES), *PANELS[1:]]
@@ -190,8 +197,7 @@ def _panels_with_curves(columns: Mapping[str, Column], loss: str) -> list[Panel]
 def _draw_panel(axes: Axes, panel: Panel, columns: Mapping[str, Column], rows: Sequence[Row]) -> None:
     axes.set_title(panel.title)
     axes.set_xlim(0, 1.01 * max((row["step"] or 0 for row in rows), default=1))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel("step", loc="right")
+    label_steps(axes)
     drawn = []
     for key, (label, color) in panel.curves.items():
         steps, values = columns.get(key, NO_COLUMN)
