@@ -39,9 +39,10 @@ def import_tensorflow() -> ModuleType:
 
 @contextlib.contextmanager
 def _without_keras() -> Iterator[None]:
-    """Keeps TensorFlow from importing Keras, and Matplotlib with it: a fifth of its start, used by nothing here.
+    """Keeps TensorFlow from importing Keras, and Matplotlib with it, which takes a fifth of its start.
 
-    TensorFlow looks for the older package of Keras instead. `tf.keras` still loads on its first use.
+    Nothing here uses Keras. TensorFlow looks for the older package of Keras instead, and `tf.keras` still
+    loads on its first use.
     """
     name = "TF_USE_LEGACY_KERAS"
     if name in os.environ or "keras" in sys.modules:  # the user's choice

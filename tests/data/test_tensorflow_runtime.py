@@ -26,9 +26,13 @@ def test_a_machine_without_tensorflow_is_told_what_to_install(monkeypatch):
         import_tensorflow.__wrapped__()
 
 
-def test_warnings_of_others_are_still_heard_when_tfds_is_imported():
+def test_tfds_starts_without_keras_and_leaves_others_their_warnings_and_their_environment():
     script = (
-        "from absl import logging; from biggan_jax.data.tensorflow_runtime import import_tfds; import_tfds();"
+        "import os, sys; from absl import logging; before = dict(os.environ);"
+        "from biggan_jax.data.tensorflow_runtime import import_tfds; import_tfds();"
+        "assert not {'keras', 'matplotlib'} & sys.modules.keys();"
+        "assert os.environ.keys() - before.keys() <= {'TF_CPP_MIN_LOG_LEVEL', 'TF_ENABLE_ONEDNN_OPTS',"
+        " 'TPU_ML_PLATFORM', 'TF2_BEHAVIOR'}, os.environ.keys() - before.keys();"
         "logging.warning('a checkpoint was skipped')"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
