@@ -19,7 +19,7 @@ REQUIRED = {
     "sample": ["--weights=x", "--output=y.png"],
 }
 # Flags of REQUIRED that a command does without, if it has another flag in place of them.
-OPTIONAL = {"describe": {"config"}, "sample": {"weights"}}
+OPTIONAL = {"describe": {"config"}, "sample": {"weights"}, "prepare": {"source", "resolution"}}
 WRONG_TYPE = {
     "train": "--config.batch_size=many",
     "evaluate": "--num_samples=many",

@@ -26,6 +26,7 @@ from biggan_jax.data import (
 from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.records import RecordSource
 from biggan_jax.data.shards import STATE
+from biggan_jax.data.verification import verify_prepared
 from biggan_jax.data.writing import write_prepared
 
 RESOLUTION = 16
@@ -177,12 +178,119 @@ def test_after_an_interruption_only_the_missing_shards_are_written(
 def test_a_shard_that_lost_bytes_is_written_anew(pictures, tmp_path, small_shards):
     prepare(pictures, tmp_path / "out")
     state = tmp_path / "out" / STATE
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"finished": False}))
+    plan = json.loads(state.read_text())["plan"]
+    state.write_text(json.dumps({"plan": plan, "finished": False}))
     shard = min((tmp_path / "out").glob("prepared*of-00005"))
     shard.write_bytes(shard.read_bytes()[:-10])
     prepare(pictures, tmp_path / "out")
     expected = content_of(open_source(f"folder:{pictures}", resolution=RESOLUTION))
     assert content_of(open_prepared(tmp_path / "out")) == expected
+
+
+def flip(file: Path, place: float = 0.3) -> None:
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 1
+    file.write_bytes(content)
+
+
+def shards_of(output: Path) -> list[Path]:
+    return sorted(output.glob("prepared*of-00005"))
+
+
+def damage_a_record(output: Path, number: int = 0) -> None:
+    """Damages one record of a shard: it has no compression, so its pixels are found in the file."""
+    pixels = arrays(open_prepared(output))[0][number].tobytes()
+    (shard,) = [shard for shard in shards_of(output) if pixels in shard.read_bytes()]
+    content = shard.read_bytes()
+    shard.write_bytes(content.replace(pixels, bytes([pixels[0] ^ 1]) + pixels[1:]))
+
+
+def test_a_resumed_preparation_writes_a_shard_with_a_flipped_bit_anew(
+    pictures, tmp_path, small_shards, caplog
+):
+    prepare(pictures, tmp_path / "out")
+    before = {shard: shard.read_bytes() for shard in shards_of(tmp_path / "out")}
+    first, last = shards_of(tmp_path / "out")[0], shards_of(tmp_path / "out")[-1]
+    flip(first)
+    last.unlink()  # so that the set is not finished
+    prepare(pictures, tmp_path / "out")
+    assert {shard: shard.read_bytes() for shard in shards_of(tmp_path / "out")} == before
+    assert f"{first} has changed since it was written (SHA-256); it is written anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("prepared_images-train.array_record-00003-of-00005", flip, "its SHA-256 differs"),
+        ("prepared_images-train.array_record-00003-of-00005", Path.unlink, "missing, cut short"),
+        ("prepared_images-train.array_record-00003-of-00005.json", flip, "missing, cut short"),
+        ("label.labels.txt", flip, "its SHA-256 differs"),
+        ("dataset_info.json", Path.unlink, "missing"),
+    ],
+)
+def test_verify_names_a_damaged_file_and_the_same_command_writes_it_anew(
+    pictures, tmp_path, small_shards, name, damage, reason
+):
+    prepare(pictures, tmp_path / "out")
+    assert verify_prepared(str(tmp_path / "out")).shards == 5
+    file = tmp_path / "out" / name
+    damage(file)
+    with pytest.raises(DataError, match=rf"run the command that wrote the set again.*\n  .*: {reason}"):
+        verify_prepared(str(tmp_path / "out"))
+    file.unlink(missing_ok=True)
+    prepare(pictures, tmp_path / "out")
+    assert verify_prepared(str(tmp_path / "out")).unverified == []
+
+
+def test_a_set_with_damaged_metadata_is_refused_before_its_labels_are_used(pictures, tmp_path):
+    prepare(pictures, tmp_path / "out")
+    labels = tmp_path / "out" / "label.labels.txt"
+    labels.write_text(labels.read_text().replace("cat", "bat"))
+    with pytest.raises(DataError, match="the metadata of prepared:.* is damaged .label.labels.txt in"):
+        open_prepared(tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"finished": true}', "[" * 5000])
+def test_a_set_whose_plan_is_damaged_is_refused(pictures, tmp_path, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / STATE).write_text(content)
+    for use in (open_prepared, lambda output: prepare(pictures, output), verify_prepared):
+        with pytest.raises(DataError, match="preparation.json is damaged .*prepare the set again"):
+            use(tmp_path / "out")
+
+
+def test_a_set_of_an_older_version_is_read_and_said_to_be_partly_unverified(pictures, tmp_path, caplog):
+    prepare(pictures, tmp_path / "out")
+    state = json.loads((tmp_path / "out" / STATE).read_text())
+    old = {name: state[name] for name in ("plan", "finished", "summary")}
+    (tmp_path / "out" / STATE).write_text(json.dumps(old))
+    assert len(content_of(open_prepared(tmp_path / "out"))) == PICTURES
+    assert "its metadata could not be verified" in caplog.text
+    assert verify_prepared(str(tmp_path / "out")).unverified == ["dataset_info.json and other metadata"]
+
+
+def test_a_damaged_record_in_a_running_pipeline_is_replaced_with_a_warning(
+    pictures, tmp_path, small_shards, monkeypatch, caplog
+):
+    prepare(pictures, tmp_path / "out")
+    expected = content_of(open_prepared(tmp_path / "out"))
+    damage_a_record(tmp_path / "out")
+    monkeypatch.setattr(prepared, "IN_MEMORY_BYTES", 0)
+    order = {"batch_size": 20, "d_steps": 1, "seed": 3, "random_flip": False}
+    found = set()
+    for batch in itertools.islice(batches(open_prepared(tmp_path / "out"), **order), 2):
+        found |= {image.tobytes() for image in batch["images"][0]}
+    assert found == {image for image, _ in expected[1:]}
+    assert "its record is damaged" in caplog.text and "the next picture replaces it" in caplog.text
+
+
+def test_a_set_with_many_damaged_records_ends_the_run_with_the_list(pictures, tmp_path, small_shards):
+    prepare(pictures, tmp_path / "out")
+    flip(shards_of(tmp_path / "out")[2], place=0.0)
+    shard = shards_of(tmp_path / "out")[1]
+    shard.write_bytes(shard.read_bytes()[:70_000])
+    with pytest.raises(DataError, match=r"of 40 pictures are unusable, which is more than 1.00%.*\n  "):
+        open_prepared(tmp_path / "out")
 
 
 def test_pictures_that_go_bad_are_left_out_and_listed_with_those_that_were_bad(

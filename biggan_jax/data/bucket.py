@@ -20,6 +20,7 @@ from biggan_jax.data.shards import (
     STATE,
     ShardInfo,
     check_finished,
+    chunks_of,
     description_of,
     finished_shard,
     read_description,
@@ -31,7 +32,6 @@ from biggan_jax.runtime.locks import exclusive
 from biggan_jax.runtime.progress import track
 
 PARALLEL_SHARDS = 4
-CHUNK_BYTES = 2**22
 MEGABYTE = 10**6
 
 logging.getLogger("fsspec").setLevel(logging.WARNING)  # at lower levels it logs each file that it opens
@@ -107,16 +107,10 @@ def _copy_shard(shard: epath.Path, to: epath.Path, sha256: str) -> None:
     digest = hashlib.sha256()
     with atomic_path(to, CACHE) as part:
         with part.open("wb") as target:
-            for chunk in _chunks(shard):
+            for chunk in chunks_of(shard):
                 digest.update(chunk)
                 target.write(chunk)
         if digest.hexdigest() != sha256:
             raise DataError(
                 f"{shard} has changed since it was written (SHA-256): delete it, and prepare the set again"
             )
-
-
-def _chunks(shard: epath.Path) -> Iterator[bytes]:
-    with reading(shard), shard.open("rb") as source:
-        while chunk := source.read(CHUNK_BYTES):
-            yield chunk

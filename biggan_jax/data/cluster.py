@@ -15,7 +15,7 @@ from etils import epath
 
 from biggan_jax.data.catalogue import open_splits
 from biggan_jax.data.records import RecordSource
-from biggan_jax.data.shard_examples import shards_of, write_examples, written_shards
+from biggan_jax.data.shard_examples import intact_shards, shards_of, write_examples
 from biggan_jax.data.source import DataError
 from biggan_jax.data.writing import Summary, fingerprint, write_prepared
 from biggan_jax.runtime.errors import UserError
@@ -73,7 +73,7 @@ def write_prepared_by_beam(
         missing = [
             (split, number)
             for split, source in sources.items()
-            for number, info in enumerate(written_shards(place, shards_of(place, split, source)))
+            for number, info in enumerate(intact_shards(place, shards_of(place, split, source)))
             if not info
         ]
         try:

@@ -53,14 +53,15 @@ class Refusals:
 class RecordSource(Source):
     """A source whose examples are read from files on demand.
 
-    A picture that cannot be read or decoded, such as a file that was deleted after the source was opened,
-    does not end a run: the next usable picture in the source's numbering always replaces it, and a warning
-    names it once. When more than `max_refused` of the pictures are unusable, the run ends with a `DataError`.
+    A picture that cannot be read or decoded, such as a file that was deleted after the source was opened or a
+    damaged record, does not end a run: the next usable picture in the source's numbering always replaces it,
+    and a warning names it once. When more than `max_refused` of the pictures are unusable, the run ends with
+    a `DataError`.
 
     Attributes:
       records: Stored examples.
-      parse: Function from a record to the encoded picture and its label. If it raises OSError or
-        UnusablePicture, the picture is unusable.
+      parse: Function from a record to the encoded picture and its label. Whatever it or `records` raises, but
+        a DataError, makes the picture unusable.
       decode: Function from an encoded picture and the resolution to u8[resolution, resolution, 3].
       max_refused: Share of the pictures that may prove unusable.
     """
@@ -147,8 +148,13 @@ class RecordSource(Source):
         """
         try:
             encoded, label = self.parse(self.records[number])
+        except (UnusablePicture, DataError, MemoryError):
+            raise
         except OSError as error:
             raise UnusablePicture(f"cannot be read: {error.strerror or error}") from error
+        except Exception as error:  # whatever ArrayRecord, TensorFlow and protobuf raise for a damaged record
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnusablePicture(f"its record is damaged: {reason}") from error
         if not 0 <= label < self.num_classes:
             raise DataError(
                 f"{self.name} has an example of label {label}, but its classes are numbered 0 to "

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import logging
 from collections.abc import Generator, Iterator, Sequence
 
 from etils import epath
@@ -12,6 +13,7 @@ from biggan_jax.data.records import EXAMPLES_PER_TASK, RecordSource, listing
 from biggan_jax.data.shards import ShardInfo, finished_shard, write_shard
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
+from biggan_jax.data.verification import changed_shards
 
 SHARD_BYTES = 2**27
 RECORD_BYTES = 64  # of a record, besides its pixels
@@ -66,6 +68,24 @@ def written_shards(place: epath.Path, shards: list[Shard]) -> list[ShardInfo | N
     """
     names = {path.name for path in place.iterdir()}  # in a bucket, one listing is faster than many queries
     return [finished_shard(shard.file) if shard.file.name in names else None for shard in shards]
+
+
+def intact_shards(place: epath.Path, shards: list[Shard]) -> list[ShardInfo | None]:
+    """Returns what `written_shards` does, but None for a shard whose content has changed; it warns of these.
+
+    Args:
+      place: Folder of the set.
+      shards: Shards to read.
+
+    Returns:
+      One entry for each shard, in order.
+    """
+    written = written_shards(place, shards)
+    infos = {shard.file: info for shard, info in zip(shards, written, strict=True) if info}
+    changed = set(changed_shards(infos))
+    for file in changed:
+        logging.warning("%s has changed since it was written (SHA-256); it is written anew", file)
+    return [None if shard.file in changed else infos.get(shard.file) for shard in shards]
 
 
 def write_examples(

@@ -14,13 +14,15 @@ from typing import Any
 from etils import epath
 
 from biggan_jax.data.source import DataError
-from biggan_jax.runtime.files import PREPARED_SET, atomic_path, write_file, writing
+from biggan_jax.runtime.files import PREPARED_SET, atomic_path, reading, write_file, writing
+from biggan_jax.runtime.json_digest import json_digest
 
 # Each record is a group, so that it can be read by itself. Compression hardly shrinks pixels, and unpacking
 # would double the time of reading.
 WRITER = "group_size:1,uncompressed"
 _FULL_DISK = (RuntimeError, ValueError)  # with these ArrayRecord reports a full disk
 STATE = "preparation.json"  # the plan of a set, and whether it is finished
+CHUNK_BYTES = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,56 @@ class ShardInfo:
     refused: dict[str, str]
 
 
+def read_state(place: epath.Path | Path) -> dict[str, Any] | None:
+    """Reads the plan of a set and what is known of it once it is finished; returns None without a plan.
+
+    Args:
+      place: Folder on this machine or in a bucket.
+
+    Raises:
+      DataError: The file is damaged.
+    """
+    path = epath.Path(place / STATE)
+    try:
+        state = read_json(path)
+        if state is None:
+            return None
+        if not isinstance(state, dict):
+            raise ValueError("it holds no object")
+        digest = state.pop("sha256", None)  # older sets have none
+        if not {"plan", "finished"} <= state.keys() or digest not in (None, json_digest(state)):
+            raise ValueError("its content has changed since it was written")
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is damaged ({error}): delete the folder, and prepare the set again"
+        ) from error
+    return state
+
+
+def write_state(place: epath.Path, state: dict[str, Any]) -> None:
+    """Writes what `read_state` reads, with its digest."""
+    write_json(place / STATE, state | {"sha256": json_digest(state)})
+
+
+def sha256_of(file: epath.Path | Path) -> str:
+    """Returns SHA-256 of a file of any size, in hexadecimal.
+
+    Raises:
+      UserError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for chunk in chunks_of(file):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def chunks_of(file: epath.Path | Path) -> Iterator[bytes]:
+    """Yields the content of a file of any size in parts; raises UserError if it cannot be read."""
+    with reading(file), file.open("rb") as source:
+        while chunk := source.read(CHUNK_BYTES):
+            yield chunk
+
+
 def check_finished(place: epath.Path | Path, name: str) -> None:
     """Checks that a folder holds a prepared set, and that its preparation was finished.
 
@@ -50,12 +102,13 @@ def check_finished(place: epath.Path | Path, name: str) -> None:
     Raises:
       DataError: The folder holds no prepared set, or an unfinished one.
     """
-    if not (place / STATE).exists():
+    state = read_state(place)
+    if state is None:
         raise DataError(
             f"{name} is no prepared set: write it with 'python -m biggan_jax.prepare --source=… "
             f"--resolution=… --output={place}'"
         )
-    if not json.loads((place / STATE).read_text())["finished"]:
+    if not state["finished"]:
         raise DataError(f"{name} was not finished: run the command that began it again; it continues")
 
 
@@ -108,9 +161,12 @@ def finished_shard(file: epath.Path) -> ShardInfo | None:
 
 
 def read_description(file: epath.Path) -> ShardInfo | None:
-    """Returns the description of a shard that may not exist, or None without a description."""
-    content = read_json(description_of(file))
-    return None if content is None else ShardInfo(**content)
+    """Returns the description of a shard that may not exist; None if it is missing or damaged."""
+    try:
+        content = read_json(description_of(file))
+        return None if content is None else ShardInfo(**content)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def description_of(file: epath.Path) -> epath.Path:
@@ -120,7 +176,7 @@ def description_of(file: epath.Path) -> epath.Path:
 
 def read_json(path: epath.Path) -> Any:
     """Returns the content of a JSON file, or None if the file does not exist."""
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_bytes()) if path.exists() else None
 
 
 def write_json(path: epath.Path, content: Any) -> None:

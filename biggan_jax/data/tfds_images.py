@@ -168,12 +168,21 @@ class SequentialFiles:
         index = bisect.bisect_right(self._ends, number)
         with self._lock:
             records = self._read(index)
-        return records[number - self._ends[index]]  # a negative index, from the end of its file
+        record = records[number - self._ends[index]]  # a negative index, from the end of its file
+        if isinstance(record, Exception):
+            raise record
+        return record
 
-    def _read_part(self, index: int) -> list[bytes]:
+    def _read_part(self, index: int) -> list[bytes | Exception]:
         part, tf = self._parts[index], import_tensorflow()
         records = tf.data.TFRecordDataset(os.fspath(part.filename)).skip(part.skip).take(part.take)
-        return list(records.as_numpy_iterator())
+        whole: list[bytes | Exception] = []
+        try:
+            for record in records.as_numpy_iterator():
+                whole.append(record)
+        except tf.errors.OpError as error:  # nobody knows where the next record begins
+            whole += [error] * (part.take - len(whole))
+        return whole
 
 
 def is_prepared(name: str) -> bool:

@@ -6,7 +6,8 @@
            prepared_images-train.array_record-00003-of-00012.json    its examples, bytes, SHA-256 and refusals
            dataset_info.json, features.json, label.labels.txt        the metadata of TFDS, written last
 
-An interrupted preparation continues after the last complete shard; that of TFDS would start again.
+An interrupted preparation continues with the shards that are missing, incomplete or changed since they were
+written; that of TFDS would start again.
 """
 
 import concurrent.futures
@@ -16,9 +17,9 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from etils import epath
 
@@ -27,18 +28,14 @@ from biggan_jax.data.decode import REDUCED_TO
 from biggan_jax.data.records import RecordSource
 from biggan_jax.data.shard_examples import (
     check_refused,
+    intact_shards,
     record_size,
     refused_pictures,
     shards_of,
     write_examples,
     written_shards,
 )
-from biggan_jax.data.shards import (
-    STATE,
-    ShardInfo,
-    read_json,
-    write_json,
-)
+from biggan_jax.data.shards import ShardInfo, description_of, read_state, sha256_of, write_state
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tfds_metadata import write_metadata
 from biggan_jax.runtime.files import PREPARED_SET, is_object_store, reading, resolve_directory, write_file
@@ -125,7 +122,7 @@ def write_prepared(
     place = resolve_directory(output, "--output=")
     plan = _plan(sources)
     with reading(place):
-        state = read_json(place / STATE)
+        state = read_state(place)
         used = state is None and place.exists() and any(path.name != ".lock" for path in place.iterdir())
     if used:
         raise DataError(f"--output={output} is not empty: give a new folder")
@@ -134,10 +131,10 @@ def write_prepared(
             f"--output={output} holds {Plan(**state['plan'])}, but the command writes {plan} (different: "
             f"{', '.join(changes)}): give a new folder, or delete this one"
         )
-    if state is not None and state["finished"]:
+    if state is not None and state["finished"] and _has_all_files(place, sources, state):
         return Summary(**state["summary"] | {"was_finished": True})
     with _only_writer(place):
-        write_json(place / STATE, {"plan": dataclasses.asdict(plan), "finished": False})
+        write_state(place, {"plan": dataclasses.asdict(plan), "finished": False})
         if write_missing:
             write_missing(place, sources)
             shards = {
@@ -147,10 +144,24 @@ def write_prepared(
             shards = {
                 split: _write_split(place, split, source, max_refused) for split, source in sources.items()
             }
-        summary = _finish(place, sources, shards)
-        state = {"plan": dataclasses.asdict(plan), "finished": True, "summary": dataclasses.asdict(summary)}
-        write_json(place / STATE, state)
+        summary, metadata = _finish(place, sources, shards)
+        state = {
+            "plan": dataclasses.asdict(plan),
+            "finished": True,
+            "summary": dataclasses.asdict(summary),
+            "metadata": metadata,
+        }
+        write_state(place, state)
     return summary
+
+
+def _has_all_files(place: epath.Path, sources: dict[str, RecordSource], state: Mapping[str, Any]) -> bool:
+    """Returns whether a finished set lacks no file, as it does after damaged ones were deleted."""
+    expected = set(state.get("metadata", {}))
+    for split, source in sources.items():
+        for shard in shards_of(place, split, source):
+            expected |= {shard.file.name, description_of(shard.file).name}
+    return expected <= {file.name for file in place.iterdir()}
 
 
 def _plan(sources: dict[str, RecordSource]) -> Plan:
@@ -178,7 +189,7 @@ def _read_shards(place: epath.Path, split: str, source: RecordSource, max_refuse
 def _write_split(place: epath.Path, split: str, source: RecordSource, max_refused: float) -> list[ShardInfo]:
     """Writes the missing shards of a split, and returns the descriptions of all of its shards."""
     shards = shards_of(place, split, source)
-    written = written_shards(place, shards)
+    written = intact_shards(place, shards)
     missing = [number for number, info in enumerate(written) if not info]
     left = sum(shards[number].end - shards[number].start for number in missing)
     refused = refused_pictures(written)
@@ -200,19 +211,24 @@ def _write_split(place: epath.Path, split: str, source: RecordSource, max_refuse
 
 def _finish(
     place: epath.Path, sources: dict[str, RecordSource], shards: dict[str, list[ShardInfo]]
-) -> Summary:
-    """Writes the metadata of TFDS and the list of refused pictures."""
-    first = next(iter(sources.values()))
+) -> tuple[Summary, dict[str, str]]:
+    """Writes the metadata of TFDS and the list of refused pictures.
+
+    Returns:
+      The summary, and SHA-256 of each file of metadata by its name.
+    """
+    first, metadata = next(iter(sources.values())), {}
     with tempfile.TemporaryDirectory() as temporary:
         write_metadata(Path(temporary), first, shards, RESIZE)
         for file in Path(temporary).iterdir():
             write_file(place / file.name, file.read_bytes(), PREPARED_SET)
+            metadata[file.name] = sha256_of(file)
     refused = {name: reason for source in sources.values() for name, reason in source.refused.items()}
     refused |= {name: reason for infos in shards.values() for name, reason in refused_pictures(infos).items()}
     if refused:
         lines = [f"{name}\t{reason}\n" for name, reason in sorted(refused.items())]
         write_file(place / "refused.txt", "".join(lines).encode(), PREPARED_SET)
-    return Summary(
+    summary = Summary(
         images={split: sum(info.examples for info in infos) for split, infos in shards.items()},
         classes=first.num_classes,
         bytes=sum(info.bytes for infos in shards.values() for info in infos),
@@ -220,6 +236,7 @@ def _finish(
         enlarged=getattr(first, "enlarged", 0),
         was_finished=False,
     )
+    return summary, metadata
 
 
 def _check_room(place: epath.Path, needed: int) -> None:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +110,19 @@ def test_a_small_set_is_in_memory_cropped_and_resized_with_its_labels(prepare, f
     expected = {bytes(decode_square(file, 16)): number % 3 for number, file in enumerate(pictures())}
     actual = {bytes(image): label for image, label in zip(source.images, source.labels, strict=True)}
     assert len(expected) == EXAMPLES and actual == expected
+
+
+def test_a_damaged_record_of_a_tfrecord_file_is_replaced_and_those_before_it_are_read(prepare, caplog):
+    prepare("tiny_pictures", "tfrecord")
+    records = tfds_images.open_records("tiny_pictures", "train", 16, max_refused=0.9)
+    last = records.records[EXAMPLES - 1]
+    (file,) = Path(records.records._parts[0].filename).parent.glob("*tfrecord*")
+    file.write_bytes(file.read_bytes().replace(last, bytes([last[0] ^ 1]) + last[1:]))
+    records = tfds_images.open_records("tiny_pictures", "train", 16, max_refused=0.9)
+    images, _ = records.examples(np.arange(EXAMPLES))
+    np.testing.assert_array_equal(images[-1], images[0])
+    assert len({bytes(image) for image in images}) == EXAMPLES - 1
+    assert f"example {EXAMPLES - 1}: its record is damaged" in caplog.text
 
 
 def test_random_access_gives_the_batches_that_memory_gives(prepare, monkeypatch):
