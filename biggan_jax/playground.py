@@ -6,6 +6,8 @@
 On the page, choose a class, a seed and a truncation; click two of the images to interpolate between them. The
 page is at http://127.0.0.1:7860, for this machine alone; --host=0.0.0.0 opens it to the network.
 
+The server answers its own page alone, takes no files, and removes its temporary folder when it ends.
+
 The page needs Gradio: pip install 'biggan-jax[playground]'
 
 Exit codes: 0 after Ctrl-C; 2 a user error.
@@ -14,10 +16,17 @@ Exit codes: 0 after Ctrl-C; 2 a user error.
 import importlib.util
 import logging
 import os
+import signal
+import sys
+import tempfile
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from biggan_jax.sampling.sampler import Sampler
 
 WEIGHTS = command_flags.path(
     "weights",
@@ -38,10 +47,22 @@ def main(argv: Sequence[str]) -> int:
     import biggan_jax
 
     generator = biggan_jax.load(folder)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
+    with tempfile.TemporaryDirectory(prefix="biggan_jax-playground-") as folder:  # for its owner alone
+        _serve(generator, folder)
+    return 0
+
+
+def _serve(generator: "Sampler", folder: str) -> None:
+    """Serves the page until Ctrl-C; all its files are in `folder`."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # these, before Gradio is imported
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = folder
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the folder is removed
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     _silence_requests()
     import gradio as gr  # pyright: ignore[reportMissingImports]  # an extra
+    from starlette.middleware import Middleware  # pyright: ignore[reportMissingImports]  # Gradio has it
 
+    from biggan_jax.sampling.playground_guard import PageGuard
     from biggan_jax.sampling.playground_page import FONTS, STYLE, playground_page
 
     print("compiling; Ctrl-C ends", flush=True)
@@ -52,12 +73,13 @@ def main(argv: Sequence[str]) -> int:
             theme=gr.themes.Default(**FONTS),  # pyright: ignore[reportPrivateImportUsage, reportArgumentType]
             css=STYLE,
             show_error=True,
+            ssr_mode=False,  # no second server in front of this one
+            app_kwargs={"middleware": [Middleware(PageGuard, host=HOST.value)]},
         )
     except OSError as error:
         raise UserError(
             f"cannot listen at {HOST.value}:{PORT.value} ({error}); choose another --port or --host"
         ) from error
-    return 0
 
 
 def _silence_requests() -> None:

@@ -44,6 +44,7 @@ MAX_RESTARTS = command_flags.integer(
     "max_restarts", 10, "number of restarts after failures in a row", ranges.from_0_up_to(1_000_000)
 )
 
+LOOPBACK = "127.0.0.1"
 SECONDS_TO_END = 60  # for the other processes after one has failed; then they are killed
 
 
@@ -60,7 +61,7 @@ class Processes:
     """
 
     def __init__(self, command: Sequence[str], count: int, devices: int | None):
-        address = f"localhost:{_free_port()}"
+        address = f"{LOOPBACK}:{_free_port()}"
         environment = dict(os.environ)
         if devices:
             environment["JAX_PLATFORMS"] = "cpu"
@@ -143,7 +144,7 @@ def _copy(index: int, output: IO[bytes]) -> None:
 
 def _free_port() -> int:
     with socket.socket() as listener:
-        listener.bind(("localhost", 0))
+        listener.bind((LOOPBACK, 0))
         return listener.getsockname()[1]
 
 

@@ -49,7 +49,8 @@ FACTOR = Number(above=0, maximum=1_000)
 
 WIDTHS = Described("widths of 1 to 1,000, one for each block; () = the paper's", up_to(1_000))
 RESOLUTION = Described(
-    "4 doubled once or more, up to 4096; the paper's are 32, 64, 128, 256 and 512", Number(maximum=4096)
+    "4 doubled once or more, up to 4096; the paper's are 32, 64, 128, 256 and 512",
+    Number(minimum=8, maximum=4096),
 )
 ATTENTION = Described("0, or a resolution at which a block of each network ends")
 

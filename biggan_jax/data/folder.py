@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 from biggan_jax.data.records import MAX_REFUSED, RecordSource, listing
@@ -19,6 +20,7 @@ from biggan_jax.data.scan import scan
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tensorflow_runtime import import_tfds
 from biggan_jax.data.tfds_images import unknown_split
+from biggan_jax.runtime.text import one_line
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SPLIT = "train"
@@ -123,8 +125,11 @@ def open_splits(root: str, resolution: int, max_refused: float) -> dict[str, Rec
 
 
 def printable(name: str) -> str:
-    """Returns the name of a file as printable text, whatever bytes it contains."""
-    return _normal(os.fsencode(name).decode(errors="replace"))
+    """Returns the name of a file on one line of printable text, whatever bytes it contains.
+
+    A line break in the name of a class would break lists of classes, which have one on each line.
+    """
+    return one_line(_normal(os.fsencode(name).decode(errors="replace")))
 
 
 def _normal(name: str) -> str:
@@ -147,6 +152,7 @@ def _list_pictures(folder: Path) -> list[tuple[str, str]]:
         return sorted((name, printable(folder.absolute().name)) for name in inside)
 
     pictures, empty = [], []
+    _refuse_equal_names(folder, folders)
     for name in folders:
         names, deeper = _entries(folder / name)
         for further in deeper:
@@ -169,6 +175,18 @@ def _list_pictures(folder: Path) -> list[tuple[str, str]]:
             "sub-folders: give the folder that holds them, with one sub-folder for each class"
         )
     return sorted(pictures)
+
+
+def _refuse_equal_names(folder: Path, folders: Sequence[str]) -> None:
+    """Refuses sub-folders whose names differ in bytes alone: they would silently become one class."""
+    first: dict[str, str] = {}
+    for name in folders:
+        other = first.setdefault(printable(name), name)
+        if other != name:
+            raise DataError(
+                f"folder:{printable(str(folder))}: the sub-folders {os.fsencode(other)!r} and "
+                f"{os.fsencode(name)!r} are both the class {printable(name)!r}: rename one"
+            )
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:

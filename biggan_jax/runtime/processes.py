@@ -24,6 +24,7 @@ from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_RESUMABLE, UserError
 HEARTBEAT_SECONDS = 30  # a process without a heartbeat for so long counts as lost
 ARRIVAL_SECONDS = 300  # in which all processes have to start
 GATHERED_BYTES = 32 << 20  # that each process sends at once
+LOOPBACK = re.compile(r"127\.|localhost:|\[::1\]:")
 SHUTDOWN_SECONDS = 3600  # in which all processes have to end; the first may still be writing
 # Start of the messages of XLA's runtime and its collectives when another process is gone.
 _LOST = re.compile("(UNKNOWN|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL): ")
@@ -58,6 +59,8 @@ def join(
             raise UserError(
                 f"--process_id={process_id} of --num_processes={num_processes}: give 0 to {num_processes - 1}"
             )
+        if LOOPBACK.match(coordinator_address):  # JAX listens at all addresses of a machine unless told
+            os.environ.setdefault("JAX_COORDINATOR_BIND_ADDRESS", coordinator_address)
     try:
         jax.distributed.initialize(
             coordinator_address,

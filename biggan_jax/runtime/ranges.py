@@ -27,11 +27,11 @@ class Number:
     below: float | None = None
 
     def contains(self, value: float) -> bool:
-        """Returns whether `value` is inside the bounds, and is as float32 too if it is no integer.
+        """Returns whether `value` is inside the bounds, and a value that is no integer in float32 too.
 
         Programs compute in float32, where 0.99999999 is 1, 1e-50 is 0 and 1e40 is infinite.
         """
-        return self._contains(value) and (isinstance(value, int) or self._contains(_float32(value)))
+        return self._contains(value) and self._survives_rounding(value)
 
     def remedy(self, value: float, default: Any) -> str | None:
         """Returns what to give in place of `value`, or None if it is allowed.
@@ -42,7 +42,8 @@ class Number:
         """
         if self.contains(value):
             return None
-        return f"give {self}{'' if default is None else f', such as {default}'}"
+        rounded = f"it is {_float32(value):g} in float32; " if self._contains(value) else ""
+        return f"{rounded}give {self}{'' if default is None else f', such as {default}'}"
 
     def _contains(self, value: float) -> bool:
         return (
@@ -52,6 +53,12 @@ class Number:
             and (self.maximum is None or value <= self.maximum)
             and (self.below is None or value < self.below)
         )
+
+    def _survives_rounding(self, value: float) -> bool:
+        if isinstance(value, int):
+            return True
+        rounded = _float32(value)
+        return self._contains(rounded) and (rounded != 0 or value == 0)
 
     def __str__(self) -> str:
         if self.minimum is not None and self.maximum is not None:

@@ -1,5 +1,6 @@
 """Choices and images of the playground page, apart from its layout."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from biggan_jax.sampling.sheets import sheet
 from biggan_jax.sampling.truncation import untruncated
 
 COLUMNS = 4
+LONGEST_STEM = 100  # bytes
 
 
 class ImageSource(NamedTuple):
@@ -83,6 +85,11 @@ def image_grid(images: np.ndarray, titles: list[str]) -> Image.Image:
 
 
 def download_path(name: str) -> str:
-    """Returns a path for a download in a new folder; characters unfit for a file name are replaced."""
+    """Returns a path for a download in a new folder; characters unfit for a file name are replaced.
+
+    A long name is cut before its ending, for file systems take 255 bytes.
+    """
     safe = "".join(letter if letter.isalnum() or letter in " .-" else "_" for letter in name)
+    stem, ending = os.path.splitext(safe)
+    safe = stem.encode()[:LONGEST_STEM].decode(errors="ignore") + ending
     return str(Path(tempfile.mkdtemp(prefix="biggan_jax-")) / safe)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import Tree
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.text import one_line
 from biggan_jax.sampling.class_names import Class, label_of
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.generation import Pixels, generate_batch, place_weights
@@ -246,8 +247,8 @@ class Sampler:
         return self.images(latents, classes_mixed, truncation, dtype)
 
     def name(self, label: int) -> str:
-        """Returns the name of a class, or "class 7" if it has none."""
-        return self.class_names[label] if self.class_names else f"class {label}"
+        """Returns the name of a class as one line of printable text, or "class 7" if it has none."""
+        return one_line(self.class_names[label]) if self.class_names else f"class {label}"
 
     def _placed_statistics(self, truncation: float) -> list[Tree]:
         """Returns the statistics on each device; those of the last few truncations stay there."""

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rich import box
@@ -99,16 +99,35 @@ def best_scores(results: Sequence[Result], metrics: Collection[str] | None = Non
     ]
 
 
+def _inert(cell: Any) -> Any:
+    """Returns a cell that no spreadsheet takes for a formula: a text like one gets an apostrophe in front."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    return cell if _is_number(cell) else f"'{cell}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def as_csv(results: Sequence[Result]) -> str:
     """Returns the results as CSV: one line for each run, unrounded scores and the full names of fields."""
     final, best = _scores(results), _best_scores(results)
     buffer = io.StringIO()
     writer = csv.writer(buffer)
+
+    def write(cells: Iterable[Any]) -> None:
+        writer.writerow([_inert(cell) for cell in cells])
+
     columns = [f"best {score} while training" for score in best]
     at = [f"{column}, step" for column in columns]
-    writer.writerow(["run", *results[0].differences, "status", "error", "step", *final, *columns, *at])
+    write(["run", *results[0].differences, "status", "error", "step", *final, *columns, *at])
     for result in results:
-        writer.writerow(
+        write(
             [
                 result.run.name,
                 *map(format_value, result.differences.values()),

@@ -120,6 +120,20 @@ def test_names_in_any_script_and_form_are_classes(tmp_path):
     print(source.description, source.class_names)
 
 
+def test_a_class_folder_with_a_line_break_is_a_class_on_one_line(tmp_path):
+    for name in ("a\nb", "n" * 255):
+        write(tmp_path / "set" / name / "1.jpg")
+    assert open_folder(tmp_path / "set").class_names == ("a\ufffdb", "n" * 255)
+
+
+@pytest.mark.parametrize("names", [(b"\xff", b"\xfe"), ("é".encode(), "e\u0301".encode())])
+def test_two_folders_that_would_silently_be_one_class_are_refused(tmp_path, names):
+    for name in names:
+        write(tmp_path / "set" / os.fsdecode(name) / "1.jpg")
+    with pytest.raises(DataError, match="are both the class .*: rename one"):
+        open_folder(tmp_path / "set")
+
+
 def make_pipe(path: Path) -> None:
     os.mkfifo(path)
 

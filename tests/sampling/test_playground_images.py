@@ -18,6 +18,18 @@ from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.sheets import MARGIN, SMALLEST_TILE
 
 
+def test_a_class_of_any_name_is_shown_on_one_line_and_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    names = ("a\nb", "half \ud800", "x" * 260, "می‌خواهم", "")
+    exported = make_exported(names=names, **{"model.num_classes": 5})
+    texts = [text for text, _ in class_choices(Sampler(exported))]
+    assert texts == ["0: a\ufffdb", "1: half \ufffd", f"2: {'x' * 260}", "3: می‌خواهم", "4: "]
+    for text in texts:
+        path = Path(download_path(f"{text}.png"))
+        assert path.parent.parent == tmp_path and path.suffix == ".png"
+        path.write_bytes(b"")
+
+
 @pytest.mark.parametrize(
     ("truncations", "kind", "choice"),
     [

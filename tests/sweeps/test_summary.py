@@ -24,6 +24,13 @@ def runs_and_workdir(tmp_path):
     return make_runs(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\t=1", "-1-cmd|' /C calc'!A0"])
+def test_a_text_of_the_csv_is_no_formula(runs_and_workdir, text):
+    results, _ = collect(*runs_and_workdir)
+    results = [result._replace(error=text) for result in results]
+    assert {row["error"] for row in csv.DictReader(io.StringIO(as_csv(results)))} == {f"'{text}"}
+
+
 def test_csv_has_every_run_with_its_differences_and_its_own_final_and_best_scores(runs_and_workdir):
     results, _ = collect(*runs_and_workdir)
     narrow, wide, failed, later = csv.DictReader(io.StringIO(as_csv(results)))
