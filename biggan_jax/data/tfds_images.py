@@ -209,7 +209,7 @@ def prepared_builder(name: str) -> Any:
         builder = tfds.builder(name, data_dir=_data_dir())
         if builder.is_prepared():
             return builder
-    except Exception as error:  # AssertionError for a version, ImportError for a package that the set needs, …
+    except Exception as error:  # AssertionError for a version, ImportError for a package that is missing
         raise DataError(
             f"TensorFlow Datasets has no {name!r} ({_first_line(error)}): see "
             "https://www.tensorflow.org/datasets/catalog for its names"

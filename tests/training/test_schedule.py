@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.config import default_config
-from biggan_jax.training.run.schedule import checks_singular_values, due_after, steps_of_call
+from biggan_jax.training.run.schedule import checks_singular_values, due_after, steps_of_call, warn_of_epochs
 from biggan_jax.training.run.step_metrics import StepMetrics
 
 
@@ -76,3 +76,11 @@ def test_the_first_step_that_is_not_finite_is_named_by_its_own_number():
     assert metrics.first_not_finite(7) is None, "the numbers are still on the devices"
     metrics.fetch()
     assert metrics.first_not_finite(7).step == 6
+
+
+def test_eleven_million_epochs_are_warned_of_and_the_papers_are_not():
+    config = default_config()
+    assert warn_of_epochs(config, 1_281_167) is None
+    config.update(total_steps=2**31 - 1, batch_size=64)
+    warning = warn_of_epochs(config, 24_000)
+    assert warning and "2,147,483,647 are 11,453,246 epochs of 24,000 images" in warning

@@ -91,16 +91,17 @@ def first_state(
       UserError: The source that `config.init_from` names is missing, damaged, the run's own workdir, or of
         another architecture.
     """
-    state, name = create_state(config), config.init_from
+    name = config.init_from
     if not name:
-        return state
-    source = locate(name)
+        return create_state(config)
+    source = locate(name)  # before the state is made, which takes time
     if _same(source.folder, workdir):
         raise UserError(
             f"config.init_from = {name!r} is the run's own workdir: name another, or choose another --workdir"
         )
     with _naming(name):
         known = _read(source)
+    state = create_state(config)
     _refuse_mismatch(name, known, config.model, state)
     rows = _rows(known, config.model.num_classes, class_names)
     for line in _summary(name, known, config.model, rows, class_names):

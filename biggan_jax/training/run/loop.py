@@ -40,7 +40,13 @@ from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.monitoring.singular_values import as_metrics, top_singular_values
 from biggan_jax.training.run.initialization import first_state
 from biggan_jax.training.run.record import Record
-from biggan_jax.training.run.schedule import Due, checks_singular_values, due_after, steps_of_call
+from biggan_jax.training.run.schedule import (
+    Due,
+    checks_singular_values,
+    due_after,
+    steps_of_call,
+    warn_of_epochs,
+)
 from biggan_jax.training.run.step_metrics import Row, StepMetrics
 from biggan_jax.training.step.losses import LOSSES
 from biggan_jax.training.step.program import make_call
@@ -371,4 +377,6 @@ class _Run:
         replicas, processes = self._replicas, jax.process_count()
         devices = f"{replicas.count} × {replicas.devices[0].device_kind}"
         spread = f" in {processes} processes" if processes > 1 else ""
-        return f"{self._source.description}; batches of {self._config.batch_size} on {devices}{spread}"
+        line = f"{self._source.description}; batches of {self._config.batch_size} on {devices}{spread}"
+        warning = warn_of_epochs(self._config, self._source.num_examples)
+        return f"{line}\n{warning}" if warning else line

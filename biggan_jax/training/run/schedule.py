@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+MOST_EPOCHS = 100_000  # without a warning; the paper's runs are of some hundreds
+
 
 class Due(NamedTuple):
     """The tasks that are due after one call of the compiled program.
@@ -55,3 +57,19 @@ def steps_of_call(config: ConfigDict, step: int) -> int:
     Calls end at multiples of `steps_per_call`, wherever the run was resumed.
     """
     return min(config.steps_per_call - step % config.steps_per_call, config.total_steps - step)
+
+
+def warn_of_epochs(config: ConfigDict, num_examples: int) -> str | None:
+    """Returns a warning if the run would see each image more often than anyone could mean.
+
+    Args:
+      config: The whole config.
+      num_examples: Number of training images.
+    """
+    epochs = config.total_steps * config.d_steps * config.batch_size // num_examples
+    if epochs <= MOST_EPOCHS:
+        return None
+    return (
+        f"warning: config.total_steps = {config.total_steps:,} are {epochs:,} epochs of {num_examples:,} "
+        "images: is this meant?"
+    )
