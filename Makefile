@@ -6,13 +6,15 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PEERS := $(VENV)/.installed-peers
+OLDEST_VENV := .venv-oldest
+OLDEST := $(OLDEST_VENV)/.installed
 DEMO := runs/demo
 # Processes that run tests side by side. Each simulates four devices, and takes up to 5 GB.
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-peers test-robust test-fuzz lint docs docs-test
+.PHONY: help setup demo test test-quick test-peers test-oldest test-robust test-fuzz lint docs docs-test
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -33,6 +35,9 @@ test-quick: $(INSTALLED)  ## run the quick tests of every room
 # pytest exits with 5 where no test carries the mark.
 test-peers: $(PEERS)  ## run the tests that compare with other packages (installs the extra `peers`)
 	$(PYTEST) -m peers || [ $$? -eq 5 ]
+
+test-oldest: $(OLDEST)  ## run the quick tests with the oldest versions that requirements.txt allows
+	$(OLDEST_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not peers and not slow"
 
 test-robust: $(INSTALLED)  ## try kills, damaged files and bad input, and count what survives (minutes)
 	$(PY) tests/robustness/run.py
@@ -65,6 +70,15 @@ $(INSTALLED): pyproject.toml setup.py requirements.txt
 	  exit 1; }
 	@echo "Installing into $(VENV): about 2.5 GB, some minutes the first time"
 	$(PY) -m pip install --quiet --editable '.[dev,docs]'
+	@touch $@
+
+# uv chooses the oldest version of each package that requirements.txt lists, and the newest of all others.
+$(OLDEST): pyproject.toml setup.py requirements.txt
+	$(PYTHON) -m venv --clear $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install --quiet uv
+	cd $(OLDEST_VENV) && bin/python -m uv pip install --quiet --python bin/python --resolution lowest-direct \
+	  --editable ..
+	cd $(OLDEST_VENV) && bin/python -m uv pip install --quiet --python bin/python pytest pytest-xdist setuptools pyyaml av
 	@touch $@
 
 $(PEERS): $(INSTALLED)

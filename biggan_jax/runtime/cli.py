@@ -32,6 +32,8 @@ FLAG_TYPES = {
     "multi tuple": "a tuple of whole numbers in quotes, such as '(8,4,2,1)'",
 }
 HELP = ("--help", "-help", "-h", "--h", "-?", "--?")
+# Errors of a --flagfile that is missing or no text.
+UNREADABLE = (flags.CantOpenFlagFileError, OSError, UnicodeError, RecursionError)
 PROCESS_FLAGS = ("coordinator_address", "num_processes", "process_id")
 GROUPS = {"Flags of a run in several processes, which TPU slices and SLURM set by themselves": PROCESS_FLAGS}
 
@@ -62,12 +64,16 @@ def define_config(
       flag_values: Flags of the command.
       required: Whether the command refuses to start without a config.
     """
-    holder = DEFINE_config_file(
-        "config",
-        help_string="Name of a shipped config, such as imagenet128, or path of your own file; "
-        "--config.FIELD=VALUE after it changes a field, such as --config.model.channels=64",
-        flag_values=flag_values,
-    )
+    try:
+        holder = DEFINE_config_file(
+            "config",
+            help_string="Name of a shipped config, such as imagenet128, or path of your own file; "
+            "--config.FIELD=VALUE after it changes a field, such as --config.model.channels=64",
+            flag_values=flag_values,
+        )
+    except (flags.Error, *UNREADABLE) as error:  # the definition already reads the files of --flagfile
+        print(f"error: {_unreadable(error)}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
     flag_values["config"].parser = ConfigFile(required)
     return holder
 
@@ -141,6 +147,8 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments:
         rest = flag_values(argv)
     except SystemExit as asked:  # --helpfull and its kin: absl exits with 1, as if asking were a mistake
         raise SystemExit(0) from asked
+    except flags.CantOpenFlagFileError as error:
+        raise UserError(_unreadable(error)) from error
     except flags.Error as error:
         if isinstance(error.__context__, UserError):  # our own error, which absl has wrapped
             raise error.__context__ from None
@@ -148,13 +156,18 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS, arguments:
         missing = None if config_given else _missing_config(argv, flag_values)
         said = missing or _expected(error, flag_values) or f"{error} (--help lists the flags)"
         raise UserError(said) from error
-    except (OSError, UnicodeError, RecursionError) as error:  # of --flagfile
-        raise UserError(f"--flagfile cannot be read: {error}; give a text file of flags") from error
+    except UNREADABLE as error:
+        raise UserError(_unreadable(error)) from error
     if missing := _missing_config(argv, flag_values):
         raise UserError(missing)
     if len(rest) > 1 and not arguments:
         raise UserError(f"{rest[1]!r} is not a flag: write --name=value (--help lists the flags)")
     return rest
+
+
+def _unreadable(error: Exception) -> str:
+    reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
+    return f"--flagfile cannot be read: {reason}; give a text file with a flag on each line"
 
 
 def _answer_help(argv: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ def _load(argument: str, file: str, arguments: Sequence[str]) -> ConfigDict:
 def _refuse_unknown(argument: str, config: ConfigDict) -> None:
     """Refuses overrides on the command line of fields that `config` does not have."""
     known = field_names(config)
-    for field in _overrides(sys.argv):
+    for field in _overrides(flags.FLAGS.read_flags_from_files(sys.argv)):
         if field not in known:
             raise UserError(f"{argument} has no field config.{field}{did_you_mean(field, known)}")
 

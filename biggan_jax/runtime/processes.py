@@ -53,8 +53,11 @@ def join(
                 f"--process_id={process_id}: give all three, or none where the cluster knows them"
             )
     else:
-        if not re.fullmatch(r".+:\d+", coordinator_address):
-            raise UserError(f"--coordinator_address={coordinator_address}: give HOST:PORT")
+        port = re.fullmatch(r".+:(\d{1,5})", coordinator_address)
+        if port is None or not 0 < int(port[1]) < 2**16:
+            raise UserError(
+                f"--coordinator_address={coordinator_address}: give HOST:PORT, with a port from 1 to 65,535"
+            )
         if not 0 <= process_id < num_processes:
             raise UserError(
                 f"--process_id={process_id} of --num_processes={num_processes}: give 0 to {num_processes - 1}"

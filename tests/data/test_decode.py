@@ -106,7 +106,7 @@ def test_the_crop_of_a_jpeg_is_where_pillows_is():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 def test_pictures_stand_as_exif_says(orientation, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
