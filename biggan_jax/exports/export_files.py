@@ -2,13 +2,14 @@
 
 generator.safetensors   weights divided by their σ ("params/block_0/conv_1/kernel") and standing statistics
                         ("statistics/0.5/norm/normalize/mean"), float32
-config.json             network, classes, truncations, provenance, and the SHA-256 of the files
+config.json             network, classes, truncations, provenance, and the SHA-256 of the files and of itself
 training.safetensors    optional, for further training: undivided weights and the vectors of spectral norm
                         ("generator/params/…", "generator/u/…", and the same for "discriminator/")
 """
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ from biggan_jax.exports.weights.layout import (
 from biggan_jax.models.parameter_tree import Tree, flatten, unflatten
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import OUTPUT, writing
+from biggan_jax.runtime.json_digest import json_digest
 from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 from biggan_jax.sampling.truncation import TRUNCATION_KINDS, refuse_impossible
 
@@ -72,6 +74,7 @@ def write_export(
         "provenance": exported.provenance,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
+    config["sha256"] = json_digest(config)
     files[CONFIG] = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False).encode()
     folder = Path(os.path.abspath(folder))  # "." has no name to derive another from.
     part = folder.with_name(f".{folder.name}.part")
@@ -205,6 +208,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{path} has version {config.get('version')!r} of the format, and this package reads version "
             f"{VERSION}: install a newer biggan_jax"
         )
+    digest = config.pop("sha256", None)
+    if digest is None:
+        logging.warning("%s was written without a digest, so it could not be verified", path)
+    elif digest != json_digest(config):
+        raise UserError(f"{path} has changed since it was exported (its SHA-256 differs); get it again")
     return config
 
 

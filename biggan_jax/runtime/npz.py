@@ -23,8 +23,8 @@ def open_npz(path: Path) -> np.lib.npyio.NpzFile:
         file = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no .npz file, or a damaged one ({error})") from error
+    except Exception as error:  # whatever zipfile, zlib, tokenize and NumPy raise for a damaged file
+        raise UserError(f"{path} is no .npz file, or a damaged one ({_reason(error)})") from error
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise UserError(f"{path} holds one array; give an .npz, as numpy.savez writes it")
     return file
@@ -43,8 +43,12 @@ def read_array(file: np.lib.npyio.NpzFile, path: Path, key: str) -> np.ndarray:
     """
     try:
         return file[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: '{key}' cannot be read ({error}); get the file again") from error
+    except Exception as error:
+        raise UserError(f"{path}: '{key}' cannot be read ({_reason(error)}); get the file again") from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def write_array(

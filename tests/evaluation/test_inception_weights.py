@@ -20,7 +20,7 @@ from biggan_jax.runtime.errors import UserError
 
 QUIET = Console(quiet=True)
 STATE = random_state(seed=0)
-KEPT = "inception-2015-12-05.safetensors"
+CONVERTED = "inception-2015-12-05.safetensors"  # as older versions kept the weights
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,10 @@ def cache(tmp_path, monkeypatch, published):
     monkeypatch.setattr(inception_weights, "SHA256", hashlib.sha256(published.read_bytes()).hexdigest())
     monkeypatch.setattr(inception_weights, "download", lambda *_: pytest.fail("downloaded"))
     return tmp_path / "cache"
+
+
+def kept_in(cache):
+    return cache / f"pt_inception-2015-12-05-{inception_weights.SHA256[:8]}.pth"
 
 
 def assert_same(left, right):
@@ -99,13 +103,12 @@ def test_published_weights_from_a_path_are_kept_and_found_without_it(cache, publ
     first = obtain(published, QUIET)
     assert first.sha256 == inception_weights.SHA256
     assert_same(first.variables, convert(STATE, "name"))
-    assert [path.name for path in cache.iterdir()] == [KEPT]  # no part of a file is left
-    with safetensors.safe_open(cache / KEPT, framework="numpy") as file:
-        assert file.metadata()["source_sha256"] == first.sha256
+    assert list(cache.iterdir()) == [kept_in(cache)]  # no part of a file is left
+    assert kept_in(cache).read_bytes() == published.read_bytes()
     again = obtain(None, QUIET)
     assert again.sha256 == first.sha256
     assert_same(again.variables, first.variables)
-    copied = obtain(cache / KEPT, QUIET)  # and by path, on a machine to which only it was copied
+    copied = obtain(kept_in(cache), QUIET)  # and by path, on a machine to which only it was copied
     assert copied.sha256 == first.sha256
 
 
@@ -124,7 +127,7 @@ def test_other_weights_are_used_under_their_own_hash_and_not_kept(cache, tmp_pat
     other = obtain(path, QUIET)
     assert other.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     np.testing.assert_array_equal(other.variables["params"]["fc"]["kernel"], STATE["fc.weight"].T * 2)
-    assert not cache.exists()
+    assert not list(cache.iterdir())
 
 
 def test_a_file_whose_name_holds_another_hash_is_damaged(cache, published, tmp_path):
@@ -137,24 +140,47 @@ def test_a_file_whose_name_holds_another_hash_is_damaged(cache, published, tmp_p
 @pytest.mark.parametrize("damage", ["cut short", "a flipped bit", "empty"])
 def test_kept_weights_that_were_damaged_are_downloaded_anew(cache, published, monkeypatch, caplog, damage):
     obtain(published, QUIET)
-    content = bytearray((cache / KEPT).read_bytes())
+    kept = kept_in(cache)
+    content = bytearray(kept.read_bytes())
     if damage == "a flipped bit":
         content[-100] ^= 1
-    (cache / KEPT).write_bytes({"cut short": content[:-100], "empty": b""}.get(damage, content))
+    kept.write_bytes({"cut short": content[:-100], "empty": b""}.get(damage, content))
     asked = []
     monkeypatch.setattr(
         inception_weights, "download", lambda *arguments: asked.append(arguments) or published.read_bytes()
     )
     with caplog.at_level(logging.WARNING):
         obtain(None, QUIET)
-    assert "is damaged" in caplog.text and KEPT in caplog.text
+    assert "damaged" in caplog.text and kept.name in caplog.text
     assert asked == [(inception_weights.URL, inception_weights.SHA256, QUIET)]
     obtain(None, QUIET)  # what was damaged has been replaced
     assert len(asked) == 1
-    (cache / KEPT).write_bytes(content)
-    if damage == "a flipped bit":
-        with pytest.raises(UserError, match="tensors differ from those that were written"):
-            obtain(cache / KEPT, QUIET)
+
+
+def test_weights_that_an_older_version_converted_serve_with_a_warning_unless_they_changed(cache, caplog):
+    about = {"source_sha256": inception_weights.SHA256, "tensors_sha256": inception_weights._hash(STATE)}
+    cache.mkdir(exist_ok=True)
+    safetensors.numpy.save_file(STATE, cache / CONVERTED, about)
+    weights = obtain(None, QUIET)
+    assert weights.sha256 == inception_weights.SHA256
+    assert_same(weights.variables, convert(STATE, "name"))
+    assert f"{cache / CONVERTED} was converted by an older version" in caplog.text
+    content = bytearray((cache / CONVERTED).read_bytes())
+    content[-100] ^= 1
+    (cache / CONVERTED).write_bytes(content)
+    with pytest.raises(UserError, match="tensors differ from those that were written"):
+        obtain(cache / CONVERTED, QUIET)
+
+
+def test_kept_weights_are_compared_with_the_hash_in_the_code_and_not_with_one_beside_them(
+    cache, published, monkeypatch
+):
+    """Other weights in the published format do not pass for the published ones."""
+    obtain(published, QUIET)
+    other = STATE | {"fc.weight": STATE["fc.weight"] * 2}
+    kept_in(cache).write_bytes(torch_writer.save(other, legacy=True))
+    monkeypatch.setattr(inception_weights, "download", lambda *_: published.read_bytes())
+    assert_same(obtain(None, QUIET).variables, convert(STATE, "name"))
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning_only(cache, published, caplog):

@@ -22,6 +22,7 @@ from biggan_jax.exports.export_files import (
     write_export,
 )
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.json_digest import json_digest
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,10 @@ def folder(tmp_path, exported):
 
 
 def change_config(folder, **fields):
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(config | fields))
+    """Changes fields of the config and its SHA-256, as somebody would who wants it to be taken for whole."""
+    config = json.loads((folder / CONFIG).read_text()) | fields
+    del config["sha256"]
+    (folder / CONFIG).write_text(json.dumps(config | {"sha256": json_digest(config)}))
 
 
 def change_tensors(folder, change, name=GENERATOR):
@@ -59,6 +62,22 @@ def test_what_is_written_comes_back_bit_by_bit(folder, exported):
     assert_same(read_export(folder, training=True), exported)
     assert (folder / "README.md").read_bytes() == b"card"
     assert read_model(folder) == exported.model
+
+
+@pytest.mark.parametrize("change", [("0.5", "0.6"), ('"format"', '"former"')], ids=str)
+def test_a_config_that_has_changed_since_the_export_is_refused(folder, change):
+    text = (folder / CONFIG).read_text()
+    assert change[0] in text
+    (folder / CONFIG).write_text(text.replace(*change))
+    refused(folder, "config.json (has changed since it was exported|does not belong)")
+
+
+def test_an_export_of_an_older_version_is_read_and_said_to_be_unverified(folder, exported, caplog):
+    config = json.loads((folder / CONFIG).read_text())
+    del config["sha256"]
+    (folder / CONFIG).write_text(json.dumps(config))
+    assert_same(read_export(folder, training=True), exported)
+    assert "config.json was written without a digest, so it could not be verified" in caplog.text
 
 
 def test_networks_to_train_on_are_read_only_when_asked_for(folder):

@@ -61,7 +61,9 @@ class Weights(NamedTuple):
 def obtain(path: Path | None, console: Console) -> Weights:
     """Returns the weights from `path`, `$BIGGAN_INCEPTION`, the cache or a download, in this order.
 
-    The published weights are kept in the cache (`$BIGGAN_CACHE`, `~/.cache/biggan_jax`) as safetensors.
+    The published file is kept in the cache (`$BIGGAN_CACHE`, `~/.cache/biggan_jax`), and compared with
+    `SHA256` at each use. Older versions kept a conversion, whose digest stands only beside it; it still
+    serves, with a warning.
 
     Args:
       path: A .pth state dict, a .safetensors file with the same names, or None.
@@ -72,26 +74,33 @@ def obtain(path: Path | None, console: Console) -> Weights:
     """
     if path is None and os.environ.get("BIGGAN_INCEPTION"):
         path = Path(os.environ["BIGGAN_INCEPTION"])
-    kept = cache_folder("inception-2015-12-05.safetensors")
-    if path is None and kept.exists():
-        try:
-            state, sha256 = _read_safetensors(kept)
-            return Weights(convert(state, str(kept)), sha256)
-        except UserError as error:
-            logging.warning("%s: downloading it again", error)
-            kept.unlink(missing_ok=True)
-
+    kept = cache_folder(f"pt_inception-2015-12-05-{SHA256[:8]}.pth")
+    converted = cache_folder("inception-2015-12-05.safetensors")
     if path is None:
-        name, content = URL, download(URL, SHA256, console)
-        state, sha256 = torch_files.parse(content, name), SHA256
-    elif path.suffix == ".safetensors":
-        name, (state, sha256) = str(path), _read_safetensors(path)
+        for cached in (kept, converted):
+            if cached.exists():
+                try:
+                    weights, _ = _read_weights(cached)
+                    if weights.sha256 != SHA256:
+                        raise UserError(f"{cached} is damaged: its SHA-256 is {weights.sha256}")
+                    return weights
+                except UserError as error:
+                    logging.warning("%s: downloading it again", error)
+                    cached.unlink(missing_ok=True)
+        content = download(URL, SHA256, console)
+        weights = Weights(convert(torch_files.parse(content, URL), URL), SHA256)
     else:
-        name, (state, sha256) = str(path), _read_pth(path)
-    variables = convert(state, name)
-    if sha256 == SHA256 and not kept.exists():
-        _keep(kept, state, sha256)
-    return Weights(variables, sha256)
+        weights, content = _read_weights(path)
+    if hashlib.sha256(content).hexdigest() == SHA256 and not kept.exists():
+        _keep(kept, content)
+    return weights
+
+
+def _read_weights(path: Path) -> tuple[Weights, bytes]:
+    """Returns the weights of a file, and its content."""
+    content = _read(path)
+    state, sha256 = (_parse_safetensors if path.suffix == ".safetensors" else _parse_pth)(path, content)
+    return Weights(convert(state, str(path)), sha256), content
 
 
 def convert(state: State, name: str) -> dict[str, Any]:
@@ -183,8 +192,7 @@ def _read(path: Path) -> bytes:
         raise UserError(f"cannot read Inception's weights {path}: {error.strerror}. {_ADVICE}") from error
 
 
-def _read_pth(path: Path) -> tuple[State, str]:
-    content = _read(path)
+def _parse_pth(path: Path, content: bytes) -> tuple[State, str]:
     sha256 = hashlib.sha256(content).hexdigest()
     named = re.search(r"-([0-9a-f]{8})\.pth$", path.name)  # PyTorch's convention
     if named and not sha256.startswith(named[1]):
@@ -192,8 +200,7 @@ def _read_pth(path: Path) -> tuple[State, str]:
     return torch_files.parse(content, str(path)), sha256
 
 
-def _read_safetensors(path: Path) -> tuple[State, str]:
-    content = _read(path)
+def _parse_safetensors(path: Path, content: bytes) -> tuple[State, str]:
     try:
         state = safetensors.numpy.load(content)
         with safetensors.safe_open(path.expanduser(), framework="numpy") as file:
@@ -204,15 +211,16 @@ def _read_safetensors(path: Path) -> tuple[State, str]:
         return state, hashlib.sha256(content).hexdigest()
     if about.get("tensors_sha256") != _hash(state):
         raise UserError(f"{path} is damaged: its tensors differ from those that were written; delete it")
+    logging.warning(
+        "%s was converted by an older version; that its tensors are those of the published file could not be "
+        "verified; if you delete the file, the published one is downloaded",
+        path,
+    )
     return state, about["source_sha256"]
 
 
-def _keep(path: Path, state: State, sha256: str) -> None:
-    """Writes the weights whole or not at all; where that fails, the next run downloads them again."""
-    content = safetensors.numpy.save(
-        dict(state),
-        {"source_sha256": sha256, "tensors_sha256": _hash(state), "source": URL},
-    )
+def _keep(path: Path, content: bytes) -> None:
+    """Writes the published file whole or not at all; where that fails, the next run downloads it again."""
     try:
         write_file(path, content, CACHE, shared=True)  # every process of a machine may be writing it
     except UserError as error:

@@ -38,7 +38,7 @@ def read_statistics(path: Path, features: int | None = None, network: str | None
                     "statistics (mu and sigma), or the images themselves"
                 )
         mean, covariance = (read_array(file, path, key) for key in ("mu", "sigma"))
-        count = int(read_array(file, path, "count")) if "count" in file else None
+        count = _count(path, read_array(file, path, "count")) if "count" in file else None
         named = str(read_array(file, path, "network")) if "network" in file else None
     if network is not None and named is not None and named != network:
         raise UserError(f"{path} comes from the network {named}, not {network}: their FIDs do not compare")
@@ -59,6 +59,12 @@ def write_statistics(path: Path, statistics: FeatureStatistics, network: str) ->
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     write_file(path, buffer.getvalue())
+
+
+def _count(path: Path, count: np.ndarray) -> int:
+    if count.shape != () or count.dtype.kind not in "iu" or count < 1:
+        raise UserError(f"{path}: count is {count.dtype}{list(count.shape)}, must be one positive integer")
+    return int(count)
 
 
 def _check(path: Path, mean: np.ndarray, covariance: np.ndarray, features: int | None) -> None:
