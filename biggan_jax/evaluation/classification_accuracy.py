@@ -44,12 +44,12 @@ def measure_classification_accuracy(
     real = None
     if trained_on_real:
         real = ClassificationAccuracy(
-            trained_on_real.test_accuracy,
+            trained_on_real.test.accuracy,
             reference.training.num_examples,
-            trained_on_real.test_images,
+            trained_on_real.test.images,
             trained_on_real.hash,
         )
-    return ClassificationAccuracy(trained.test_accuracy, len(images), trained.test_images, trained.hash, real)
+    return ClassificationAccuracy(trained.test.accuracy, len(images), trained.test.images, trained.hash, real)
 
 
 def refuse_impossible_accuracy(labelled: bool, reference: Reference | None) -> None:
@@ -61,6 +61,8 @@ def refuse_impossible_accuracy(labelled: bool, reference: Reference | None) -> N
     """
     if reference is None or reference.held_out is None:
         raise UserError("--cas tests on held-out images, and the reference has none: leave --cas out")
+    if reference.training.num_classes < 2:
+        raise UserError("--cas: a classifier of one class recognises every image: leave --cas out")
     if not labelled:
         raise UserError(
             "--cas trains on the labels of the samples, and the file has none (arr_1): leave --cas out"

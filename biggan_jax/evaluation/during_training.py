@@ -14,6 +14,7 @@ from rich.console import Console
 
 from biggan_jax.data import Source
 from biggan_jax.evaluation import reference as references
+from biggan_jax.evaluation.assessment import fault_of
 from biggan_jax.evaluation.image_sets import GeneratedImages, RealImages
 from biggan_jax.evaluation.networks.classifier import ClassifierSettings
 from biggan_jax.evaluation.networks.extraction import extract_statistics, fid_and_is
@@ -30,6 +31,10 @@ from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing_statistics import prepare_generator
 
 SEED = 0  # of the latents: the same at every step, and in biggan_jax.evaluate
+OTHER_NETWORK = (
+    "set config.evaluation.network to inception, or to module:function for your own, or "
+    "config.evaluation.every to 0"
+)
 
 
 class TrainingEvaluation:
@@ -70,12 +75,20 @@ class TrainingEvaluation:
                 training=source,
             )
             references.refuse_without_held_out(self._real)
+            if source.num_classes < 2:
+                raise UserError(
+                    "config.evaluation.network = 'classifier': the data has one class, from which a "
+                    f"classifier learns nothing: {OTHER_NETWORK}"
+                )
         # The classifier can be trained later, but another network that is missing should stop the run now.
         self._network = None if evaluation.network == "classifier" else self._open()
         self._statistics_of_real: FeatureStatistics | None = None
+        self._fault: str | None = None
 
     def scores(self, params: Any, u: dict[str, Any]) -> dict[str, float]:
         """Returns `{"fid@classifier": …, "is@classifier": …}`, the same in all processes.
+
+        It returns no scores by a network whose scores are not meaningful, so that none ranks a checkpoint.
 
         Args:
           params: Parameters of the averaged generator, whole in this process.
@@ -85,12 +98,29 @@ class TrainingEvaluation:
             self._network = self._open()
         if self._statistics_of_real is None:
             self._statistics_of_real = self._open_statistics(self._network)
+            self._fault = fault_of(self._network, self._statistics_of_real)
+            if self._fault and self._folder is not None:
+                logging.warning("%s", self._refusal())
+        if self._fault:
+            return {}
         network, reference, config = self._network, self._statistics_of_real, self._config
         sampler = Sampler(prepare_generator(config, params, u, [0.0]), batch_size=config.sampling.batch_size)
         samples = GeneratedImages(sampler, config.evaluation.num_samples, self._source.num_classes, SEED)
         fid, score = fid_and_is(network, samples, reference, "evaluating", self._console)
         scores = {METRICS["fid"].full_name(network.name): fid.value}
         return scores | ({METRICS["is"].full_name(network.name): score.mean} if score else {})
+
+    def _refusal(self) -> str:
+        rules, network = self._config.checkpoints, self._config.evaluation.network
+        best = (
+            f", and checkpoints.best keeps none by {rules.metric}"
+            if rules.best and "@" in rules.metric
+            else ""
+        )
+        return (
+            f"scores by {network} are not meaningful: {self._fault}. The metrics of this run have none"
+            f"{best}: {OTHER_NETWORK}"
+        )
 
     def _open(self) -> FeatureNetwork:
         config = self._config

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from biggan_jax.evaluation import scoring, shuffled_patches
-from biggan_jax.evaluation.assessment import Comparison, assess, assess_by_statistics
+from biggan_jax.evaluation.assessment import Comparison, assess, assess_by_statistics, fault_of
 from biggan_jax.evaluation.classification_accuracy import (
     measure_classification_accuracy,
     refuse_impossible_accuracy,
@@ -88,7 +88,8 @@ def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult |
     if keep:
         refuse_too_many(samples.images)
     comparison = _extract(request, reference, samples, network, console)
-    curve = _curve(request, comparison, samples, source, network, console)
+    fault = fault_of(network, comparison.statistics)
+    curve = [] if fault else _curve(request, comparison, samples, source, network, console)
     kept = gather_images(samples.images) if keep else None
     if not first:
         return None
@@ -109,9 +110,9 @@ def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult |
                 console,
             )
         recognises = classifier is not None
-        assessment = assess(comparison, reference, network.name, recognises, accuracy)
+        assessment = assess(comparison, reference, network.name, recognises, accuracy, fault)
     else:
-        assessment = assess_by_statistics(comparison, network.name)
+        assessment = assess_by_statistics(comparison, network.name, fault)
     report = make_report(request, reference, comparison, samples, network, classifier, assessment, curve)
     return EvaluationResult(report, draw_pictures(request, reference, samples, source, report))
 

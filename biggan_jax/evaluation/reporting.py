@@ -51,8 +51,11 @@ def make_report(
         summary = ClassifierSummary(
             hash=classifier.hash,
             resolution=classifier.resolution,
-            test_accuracy=classifier.test_accuracy,
-            test_images=classifier.test_images,
+            test_accuracy=classifier.test.accuracy,
+            test_images=classifier.test.images,
+            test_loss=classifier.test.loss,
+            majority_share=classifier.test.majority_share,
+            guess_loss=classifier.test.guess_loss,
         )
     pairs = blind_spots.suspicious_pairs(assessment.memorisation) if assessment.memorisation else []
     return Report(

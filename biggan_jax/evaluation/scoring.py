@@ -17,6 +17,8 @@ TEST_ACCURACY = "test_accuracy"  # key of the share of held-out images of a clas
 def compute_scores(inputs: ScoreInputs, network: str) -> dict[str, Score]:
     """Computes all scores whose inputs are given, by their full names.
 
+    A network with a fault has no values: its scores state the reason.
+
     Args:
       inputs: Features, logits and labels.
       network: Name of the feature network.
@@ -29,14 +31,16 @@ def compute_scores(inputs: ScoreInputs, network: str) -> dict[str, Score]:
         score = metric.compute(inputs)
         if score is None:
             continue
-        if score.held_out is None and held_out is not None:
+        if inputs.fault and metric.network in (None, network):
+            score = Score.refused(inputs.fault)
+        elif score.held_out is None and held_out is not None:
             score = Score(score.value, score.details, metric.compute(held_out))
-        scores[metric.full_name(network)] = score
+        scores[metric.full_name(network)] = metric.with_flag(score)
     return scores
 
 
 def class_rows(inputs: ScoreInputs, network: str, class_names: tuple[str, ...]) -> list[ClassRow]:
-    """Computes the scores of each class; none for samples without labels.
+    """Computes the scores of each class; none for samples without labels, no values for a faulty network.
 
     Args:
       inputs: Features, logits and labels.
@@ -45,6 +49,16 @@ def class_rows(inputs: ScoreInputs, network: str, class_names: tuple[str, ...]) 
     """
     if inputs.samples.labels is None:
         return []
+    columns = {} if inputs.fault else _values_by_class(inputs, network)
+    counts = np.bincount(inputs.samples.labels, minlength=len(class_names)).tolist()
+    return [
+        ClassRow(label, name, counts[label], {key: values[label] for key, values in columns.items()})
+        for label, name in enumerate(class_names)
+    ]
+
+
+def _values_by_class(inputs: ScoreInputs, network: str) -> dict[str, list[float | None]]:
+    """Returns the numbers of all classes, by the keys of `ClassRow.values`."""
     columns = {}
     for metric in METRICS.values():
         values = metric.by_class(inputs) if metric.by_class else None
@@ -54,8 +68,4 @@ def class_rows(inputs: ScoreInputs, network: str, class_names: tuple[str, ...]) 
     accuracy = measures.recognised_by_class(held_out) if held_out else None
     if accuracy is not None:
         columns[TEST_ACCURACY] = strict_json(accuracy)
-    counts = np.bincount(inputs.samples.labels, minlength=len(class_names)).tolist()
-    return [
-        ClassRow(label, name, counts[label], {key: values[label] for key, values in columns.items()})
-        for label, name in enumerate(class_names)
-    ]
+    return columns

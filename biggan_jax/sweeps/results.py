@@ -91,6 +91,11 @@ def collect(runs: Sequence[Run], workdir: epath.Path) -> tuple[list[Result], Not
     names = [run.name for run in runs]
     notes = _conditions(names, {"of the last step": reports, "while training": training})
     notes.warnings.extend(
+        f"{name}: {reason}"
+        for name, report in zip(names, reports, strict=True)
+        for reason in _reasons_of_refusal(report)
+    )
+    notes.warnings.extend(
         f"{result.run.name} has failed: {result.error}" for result in results if result.error
     )
     return results, notes
@@ -124,6 +129,12 @@ def _result(
     elif not (directory / "config.json").exists():
         status = NOT_STARTED
     return Result(run, directory, status, error, reached, differences, final, best, rows)
+
+
+def _reasons_of_refusal(report: Mapping[str, Any]) -> list[str]:
+    """Returns why scores of a report are not meaningful, once for each reason."""
+    reasons = (score.get("reason") for score in report.get("scores", {}).values())
+    return [f"scores are not meaningful: {reason}" for reason in dict.fromkeys(filter(None, reasons))]
 
 
 def _conditions(names: Sequence[str], reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Notes:

@@ -45,6 +45,7 @@ def assessed(training=None, held_out=None, samples=None, of_shape=None, **argume
         training or extracted(1), held_out or extracted(2), samples or extracted(3), CLASSES
     )
     given = {"network": "net", "class_names": NAMES, "present": CLASSES, "searched": "the 7 images"}
+    given |= {"compared": "Sets are these."}
     found = sections(findings, of_shape or shapes(), reasons={}, **given | arguments)
     return [strict_json(section.to_json()) for section in found]
 
@@ -57,6 +58,7 @@ def test_honest_samples_are_flagged_by_none_and_every_section_is_measured():
     found = assessed()
     assert flagged(found) == [] and all(section["measured"] for section in found)
     assert [section["blind_spot"] for section in found] == [1, 2, 3, 4, 5]
+    assert found[2]["sentence"].endswith(" Sets are these.")  # the table has another FID
 
 
 def test_section_1_is_flagged_by_more_unknown_classes_than_a_few_and_names_ten_of_them():
@@ -73,7 +75,7 @@ def test_section_1_counts_unknown_classes_among_those_that_the_real_images_have(
     findings = measure_blind_spots(extracted(1), extracted(2, unknown=2), extracted(3), CLASSES)
 
     def section(present):
-        return sections(findings, None, "net", NAMES, present, "", {})[0].to_json()
+        return sections(findings, None, "net", NAMES, present, "", "", {})[0].to_json()
 
     assert not section(present=60)["flagged"] and section(present=59)["flagged"]  # 3 unknown
 
@@ -152,6 +154,6 @@ def test_what_could_not_be_measured_says_why_and_is_not_flagged():
     bare = ExtractedFeatures(extracted(3).features, None, None)
     assert measure_blind_spots(extracted(1), None, bare, CLASSES) == Findings()
     reasons = {number: f"reason {number}" for number in range(1, 6)}
-    found = [section.to_json() for section in sections(Findings(), None, "net", (), 0, "", reasons)]
+    found = [section.to_json() for section in sections(Findings(), None, "net", (), 0, "", "", reasons)]
     assert [section["sentence"] for section in found] == [f"Not measured: reason {n}." for n in range(1, 6)]
     assert not any(section["measured"] or section["flagged"] for section in found)

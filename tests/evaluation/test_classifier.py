@@ -38,14 +38,14 @@ def training_count(monkeypatch):
 
 def test_it_learns_classes_that_are_easy_to_tell(kept):
     trained = kept[1]
-    assert trained.test_accuracy >= 0.99
-    assert trained.test_images == len(TEST[0])
+    assert trained.test.accuracy >= 0.99
+    assert trained.test.images == len(TEST[0])
     images, labels = make_blobs(90, seed=3)
     assert (trained.predict(images).argmax(axis=1) == labels).mean() >= 0.97
 
 
 def test_an_untrained_network_would_not_pass_for_one_that_learnt(tmp_path, training_count):
-    assert get(tmp_path).test_accuracy < 0.5
+    assert get(tmp_path).test.accuracy < 0.5
 
 
 def test_logits_are_the_last_layer_of_the_features(kept):
@@ -89,10 +89,10 @@ def test_what_was_kept_is_used_again_and_gives_identical_logits(kept, no_trainin
     folder, trained = kept
     again = get(folder)
     np.testing.assert_array_equal(again.predict(TEST[0]), trained.predict(TEST[0]))
-    assert (again.hash, again.test_accuracy, again.test_images) == (
+    assert (again.hash, again.test.accuracy, again.test.images) == (
         trained.hash,
-        trained.test_accuracy,
-        trained.test_images,
+        trained.test.accuracy,
+        trained.test.images,
     )
 
 

@@ -33,7 +33,12 @@ def test_a_generator_of_random_weights_is_not_recognised_and_the_report_says_whe
     }
     assert report["classifier"]["test_accuracy"] >= 0.97 and report["classifier"]["test_images"] == 150
     assert len(report["classifier"]["hash"]) == 12
+    assert report["classifier"]["test_loss"] < 0.5 < report["classifier"]["guess_loss"]
+    assert report["classifier"]["majority_share"] == pytest.approx(1 / 3)
     assert value(report, "recognised") < 0.7
+    recall = report["scores"]["recall@classifier"]
+    assert recall["flagged"] and recall["value"] < recall["held_out"]["value"] / 2
+    assert recall["sentence"] in report["notes"]
     assert [row["name"] for row in report["classes"]] == list(NAMES)
     assert [row["num_samples"] for row in report["classes"]] == [10, 10, 10]
     assert np.sum(report["confusion"]) == 30

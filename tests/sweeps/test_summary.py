@@ -55,6 +55,20 @@ def test_csv_has_every_run_with_its_differences_and_its_own_final_and_best_score
     assert failed["step"] == "60" and later["step"] == "0"
 
 
+def test_scores_that_are_not_meaningful_are_no_runs_best_and_the_notes_say_why(tmp_path):
+    runs, workdir = make_runs(tmp_path)
+    path = workdir / runs[1].name / "evaluation.json"
+    report = json.loads(path.read_bytes())
+    for score in report["scores"].values():
+        score |= {"value": None, "meaningful": False, "reason": "the data has one class"}
+    path.write_text(json.dumps(report))
+    results, notes = collect(runs, workdir)
+    assert (
+        results[1].final == {} and "wide: scores are not meaningful: the data has one class" in notes.warnings
+    )
+    assert "**21.00**" in as_markdown(results, notes)
+
+
 def test_markdown_has_as_many_cells_in_each_line_and_the_best_of_each_score_in_bold(runs_and_workdir):
     text = as_markdown(*collect(*runs_and_workdir))
     lines = [line for line in text.splitlines() if line.startswith("|")]

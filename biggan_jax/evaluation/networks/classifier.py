@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from typing import cast
 
@@ -30,6 +29,7 @@ from biggan_jax.evaluation.networks.classifier_network import (
     variable_shapes,
 )
 from biggan_jax.evaluation.networks.classifier_training import train
+from biggan_jax.evaluation.scores.competence import ClassifierTest, measure_classifier
 from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import CACHE, write_file, writing
@@ -48,16 +48,14 @@ class Classifier:
       settings: Settings of its training.
       resolution: Pixels a side of its images, which are not resized.
       num_classes: Number of logits.
-      test_images: Number of held-out images that it was tested on.
-      test_accuracy: Share of them that it recognises.
+      test: Result on held-out images.
     """
 
     variables: Variables
     settings: ClassifierSettings
     resolution: int
     num_classes: int
-    test_images: int = 0
-    test_accuracy: float = math.nan
+    test: ClassifierTest = ClassifierTest()
 
     @functools.cached_property
     def hash(self) -> str:
@@ -128,7 +126,7 @@ def obtain(
 
     Args:
       training: Real images u8[N, H, W, 3] and labels i32[N] to train on.
-      test: Held-out images and labels for its accuracy.
+      test: Held-out images and labels to test it on.
       num_classes: Number of classes; labels are 0 … num_classes - 1.
       folder: Directory that keeps it; is created.
       settings: Settings of the training.
@@ -150,6 +148,9 @@ def obtain(
                     "%s cannot be used (%s): it is replaced from the cache, or trained again", place, error
                 )
                 continue
+            if not classifier.test.images:  # of a version that kept its accuracy alone
+                classifier = _tested(classifier, test)
+                content = _serialise(classifier)
             _keep(content, path, cached)
             return classifier
     for (images, _), split in ((training, "training"), (test, "test")):
@@ -174,20 +175,18 @@ def train_classifier(
     settings: ClassifierSettings,
     console: Console,
 ) -> Classifier:
-    """Trains a classifier and measures its accuracy.
+    """Trains a classifier and tests it.
 
     Args:
       training: Images u8[N, H, W, 3] and labels i32[N] to train on.
-      test: Images and labels for its accuracy.
+      test: Held-out images and labels.
       num_classes: Number of classes; labels are 0 … num_classes - 1.
       settings: Settings of the training.
       console: Console for the progress bar.
     """
     variables = train(training, num_classes, settings, console)
     untrained = _untrained(training[0].shape[1], num_classes, settings)
-    trained = dataclasses.replace(untrained, variables=variables, test_images=len(test[0]))
-    accuracy = float((trained.predict(test[0]).argmax(axis=1) == test[1]).mean())
-    return dataclasses.replace(trained, test_accuracy=accuracy)
+    return _tested(dataclasses.replace(untrained, variables=variables), test)
 
 
 def broadcast(
@@ -208,12 +207,17 @@ def broadcast(
     if classifier is None:
         variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
     variables = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(variables))
-    images, accuracy = Replicas().broadcast([template.test_images, template.test_accuracy])
-    return dataclasses.replace(template, variables=variables, test_images=images, test_accuracy=accuracy)
+    test = Replicas().broadcast(dataclasses.astuple(template.test))
+    return dataclasses.replace(template, variables=variables, test=ClassifierTest(*test))
 
 
 def _untrained(resolution: int, num_classes: int, settings: ClassifierSettings) -> Classifier:
     return Classifier(variable_shapes(resolution, num_classes, settings), settings, resolution, num_classes)
+
+
+def _tested(classifier: Classifier, test: LabelledImages) -> Classifier:
+    images, labels = test
+    return dataclasses.replace(classifier, test=measure_classifier(classifier.predict(images), labels))
 
 
 def _key(
@@ -249,11 +253,8 @@ def _flat(variables: Variables) -> dict[str, np.ndarray]:
 
 
 def _serialise(classifier: Classifier) -> bytes:
-    about = {
-        "hash": classifier.hash,
-        "test_images": classifier.test_images,
-        "test_accuracy": classifier.test_accuracy,
-    }
+    test = {f"test_{name}": value for name, value in dataclasses.asdict(classifier.test).items()}
+    about = {"hash": classifier.hash} | test
     metadata = {name: json.dumps(value) for name, value in about.items()}
     return safetensors.numpy.save(_flat(classifier.variables), metadata)
 
@@ -266,7 +267,12 @@ def _parse(content: bytes, untrained: Classifier) -> Classifier:
     if {name: x.shape for name, x in tensors.items()} != {name: x.shape for name, x in expected.items()}:
         raise ValueError("its tensors belong to another network")
     weights_hash = about.pop("hash")
-    classifier = dataclasses.replace(untrained, variables=unflatten_dict(tensors, sep="/"), **about)
+    test = (
+        {name.removeprefix("test_"): value for name, value in about.items()} if "test_loss" in about else {}
+    )
+    classifier = dataclasses.replace(
+        untrained, variables=unflatten_dict(tensors, sep="/"), test=ClassifierTest(**test)
+    )
     if classifier.hash != weights_hash:
         raise ValueError("its weights differ from those that were saved")
     return classifier

@@ -59,6 +59,7 @@ class FeatureNetwork:
       logits_classes: Number of logits, K, or None if it has none.
       batch_size: Number of images per call of `compute`.
       compute: Function from u8[batch_size, H, W, 3] to features and logits.
+      fault: Reason why scores by the network are not meaningful, or None.
     """
 
     name: str
@@ -69,6 +70,7 @@ class FeatureNetwork:
     logits_classes: int | None
     batch_size: int
     compute: Callable[[np.ndarray], NetworkOutput]
+    fault: str | None = None
 
     def __call__(self, images: np.ndarray) -> NetworkOutput:
         """Returns features f32[N, D] and logits f32[N, K], or None, of images u8[N, H, W, 3].
@@ -173,6 +175,7 @@ def from_classifier(classifier: Classifier) -> FeatureNetwork:
         logits_classes=classifier.num_classes,
         batch_size=classifiers.prediction_batch(),
         compute=compute,
+        fault=classifier.test.fault(classifier.num_classes),
     )
 
 

@@ -42,6 +42,7 @@ def sections(
     class_names: Sequence[str],
     present: int,
     searched: str,
+    compared: str,
     reasons: dict[int, str],
 ) -> list[BlindSpot]:
     """Returns the five sections.
@@ -53,6 +54,7 @@ def sections(
       class_names: Names of the classes of the reference.
       present: Number of classes that its real images have.
       searched: The images that samples were compared with for section 5, in words.
+      compared: The sets that FID compares in section 3 and in the table of scores, in words.
       reasons: For each section, the reason why it was not measured.
     """
     measured: dict[int, BlindSpot] = {}
@@ -60,7 +62,7 @@ def sections(
         measured[UNKNOWN_CLASSES] = _unknown_classes(findings.label_fit, network, class_names, present)
         measured[OTHER_LABELS] = _other_labels(findings.label_fit)
     if shuffled:
-        measured[SHAPE] = _shape(shuffled)
+        measured[SHAPE] = _shape(shuffled, compared)
     if findings.diversity:
         measured[DIVERSITY] = _diversity(findings.diversity, class_names)
     if findings.memorisation:
@@ -113,10 +115,11 @@ def _other_labels(fit: LabelFit) -> BlindSpot:
     return _section(OTHER_LABELS, fit.flagged, fit.sentence, details)
 
 
-def _shape(shuffled: ShuffledPatches) -> BlindSpot:
+def _shape(shuffled: ShuffledPatches, compared: str) -> BlindSpot:
     sentence = f"{shuffled.by_network.sentence} {shuffled.agreement.sentence}"
     if shuffled.by_thumbnails.flagged:
         sentence += f" {shuffled.by_thumbnails.sentence}"
+    sentence += f" {compared}"
     parts = (shuffled.by_network, shuffled.by_thumbnails, shuffled.agreement)
     details = {
         "by_network": dataclasses.asdict(shuffled.by_network),

@@ -56,7 +56,7 @@ def render_html(report: Report, pictures: Mapping[str, bytes], workdir: epath.Pa
     ]
     if "nearest.png" in pictures:
         parts.append(html.section("The nearest training images", _picture(pictures["nearest.png"], NEAREST)))
-    if report.classes:
+    if class_columns(report):
         parts.append(_classes(report))
     if report.truncations:
         parts.append(_truncations(report))

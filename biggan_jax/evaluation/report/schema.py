@@ -209,12 +209,18 @@ class ClassifierSummary:
       test_accuracy: Share of held-out images that it recognises.
       test_images: Number of held-out images.
       resolution: Pixels a side.
+      test_loss: Its mean cross-entropy for them in nats; None in a report of an earlier version.
+      majority_share: Share of the most frequent class among them; None likewise.
+      guess_loss: Loss of a guess by the frequencies of the classes; None likewise.
     """
 
     hash: str
     test_accuracy: float
     test_images: int
     resolution: int | None = None
+    test_loss: float | None = None
+    majority_share: float | None = None
+    guess_loss: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ def render_report(report: Report) -> Group:
     parts: list[RenderableType] = [scores(report)]
     parts += [Text(f"! {note}", "yellow") for note in report.notes]
     parts.append(sections(report))
-    if report.classes:
+    if class_columns(report):
         parts.append(classes(report))
     if report.truncations:
         parts.append(truncations(report))
@@ -118,7 +118,9 @@ def classes(report: Report) -> Table:
 
 
 def class_columns(report: Report) -> dict[str, ClassColumn]:
-    """Returns the columns of the table of classes, by the keys of `ClassRow.values`."""
+    """Returns the columns of the table of classes, by the keys of `ClassRow.values`; none without values."""
+    if not report.classes:
+        return {}
     network = report.network.network
     names = [*CLASS_COLUMNS, *(name for name in METRICS if name not in CLASS_COLUMNS)]
     columns = {}

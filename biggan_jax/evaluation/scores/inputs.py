@@ -35,6 +35,16 @@ class Score:
         """Makes a score from numbers that may be NumPy's or not finite."""
         return cls(strict_json(value), strict_json(details), held_out)
 
+    @classmethod
+    def refused(cls, reason: str) -> "Score":
+        """Makes the score of a network whose scores are not meaningful."""
+        return cls(None, {"meaningful": False, "reason": reason})
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the network's scores are not meaningful, so that the score has no value."""
+        return "reason" in self.details
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationAccuracy:
@@ -65,7 +75,8 @@ class ScoreInputs:
       reference: Features, logits and labels of the training images; None if only their statistics are known.
       held_out: Features, logits and labels of held-out images, or None.
       num_classes: Number of classes of the reference.
-      recognises: Whether the network has learnt the classes of the reference.
+      recognises: Whether the network was trained on the classes of the reference.
+      fault: Reason why scores by the network are not meaningful, or None.
       findings: Measures of the blind spots of the Inception Score.
       classification_accuracy: Result of the classifier that was trained on the samples, or None.
     """
@@ -76,6 +87,7 @@ class ScoreInputs:
     held_out: ExtractedFeatures | None = None
     num_classes: int = 0
     recognises: bool = False
+    fault: str | None = None
     findings: Findings = Findings()
     classification_accuracy: ClassificationAccuracy | None = None
 

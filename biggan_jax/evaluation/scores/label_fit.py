@@ -84,9 +84,12 @@ def label_fit(
     if count < SPLITS:
         raise UserError(f"comparing Inception Scores needs at least {SPLITS} images, got {count}: give more")
     random = np.random.default_rng(seed)
-    order = random.permutation(len(real_logits))
-    equal = [real_logits[order[:count]], samples_logits[random.permutation(len(samples_logits))[:count]]]
-    real_is, samples_is = (inception_score(logits).mean for logits in equal)
+    orders = [random.permutation(len(logits))[:count] for logits in (real_logits, samples_logits)]
+    real_is, samples_is = (
+        # All images keep their order: another one makes other splits, and another IS than the table's.
+        inception_score(logits if len(logits) == count else logits[order]).mean
+        for logits, order in zip((real_logits, samples_logits), orders, strict=True)
+    )
     entropies = [_marginal_entropy(logits) for logits in (real_logits, samples_logits)]
     real_effective, samples_effective = map(math.exp, entropies)
     recognised = real_logits.argmax(axis=1)
@@ -96,6 +99,8 @@ def label_fit(
     classes, present = real_logits.shape[1], int(np.isfinite(recall).sum())
     used, filled = real_effective / classes, samples_effective / real_effective
     faults = []
+    if classes < 2:
+        faults.append("the network has a single class, so IS is always 1")
     if used < LEAST_FILLED:
         faults.append(
             f"real images fill {real_effective:.1f} of the {classes} classes of the network, so IS cannot be "
@@ -111,6 +116,13 @@ def label_fit(
             f"IS is meaningful here: {count:,} samples score {samples_is:.2f}, {100 * share:.0f} % of the "
             f"score of as many real images ({real_is:.2f})."
         )
+        sizes = {"samples": len(samples_logits), "real images": len(real_logits)}
+        larger = [f"{size:,} {name}" for name, size in sizes.items() if size > count]
+        if larger:
+            sentence += (
+                f" The scores of all {' and of all '.join(larger)} differ, because IS depends on the number "
+                "of images."
+            )
     if filled < LEAST_FILLED:
         sentence += (
             f" The samples miss classes: they fill {samples_effective:.1f} classes of the network, and real "

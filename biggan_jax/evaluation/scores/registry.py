@@ -7,6 +7,7 @@ and the tables of sweeps follow the table.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from biggan_jax.evaluation.scores.inputs import Score, ScoreInputs
 Compute = Callable[[ScoreInputs], Score | None]
 ComputeByClass = Callable[[ScoreInputs], np.ndarray | None]
 Remark = str | Callable[[Score], str]
+
+NOT_MEANINGFUL = "not meaningful"
+LOW = 0.5  # of the value of held-out images: recall and coverage below it are flagged
 
 
 def _not_computed(inputs: ScoreInputs) -> None:
@@ -38,6 +42,7 @@ class Metric:
       network: Name of the network if it is always the same, whichever network the other scores use.
       by_class: Function from the inputs to a number per class, or None.
       class_title: Title of the column with these numbers.
+      low: What a value far below that of held-out images means, in words; such a score is flagged.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Metric:
     network: str | None = None
     by_class: ComputeByClass | None = None
     class_title: str = ""
+    low: str = ""
 
     def full_name(self, network: str) -> str:
         """Returns the name with the network, `fid@inception`: scores of two networks do not compare."""
@@ -63,6 +69,8 @@ class Metric:
 
     def shown(self, score: Score) -> str:
         """Formats the value of a score, with ± where the metric has one: `5.31 ± 0.07`."""
+        if score.is_refused:
+            return NOT_MEANINGFUL
         text = self.format(score.value)
         if self.plus_minus:
             detail, form = self.plus_minus
@@ -70,8 +78,21 @@ class Metric:
         return text
 
     def remark_on(self, score: Score) -> str:
-        """Returns the remark on a score."""
+        """Returns the remark on a score; none on a refused one, whose reason is a note of the report."""
+        if score.is_refused:
+            return ""
         return self.remark if isinstance(self.remark, str) else self.remark(score)
+
+    def with_flag(self, score: Score) -> Score:
+        """Returns the score with the details `flagged` and, if that is true, `sentence`; see `low`."""
+        real = score.held_out and score.held_out.value
+        if not self.low or not real or score.value is None:
+            return score
+        details: dict[str, Any] = {"flagged": score.value < LOW * real}
+        if details["flagged"]:
+            values = f"{self.format(score.value)}, and held-out images have {self.format(real)}"
+            details["sentence"] = f"The {self.name} of the samples is {values}: {self.low}."
+        return dataclasses.replace(score, details=score.details | details)
 
     @property
     def direction(self) -> str:
@@ -97,6 +118,10 @@ def _remark_on_fid(score: Score) -> str:
     return remark
 
 
+def _remark_on_flag(score: Score) -> str:
+    return f"below {percent(LOW, 0)} of held-out images" if score.details.get("flagged") else ""
+
+
 # fmt: off
 _TABLE = (
     Metric("is", True, ratio, _remark_on_inception, measures.inception, title="IS",
@@ -106,9 +131,11 @@ _TABLE = (
     Metric("kid", False, decimals(5), "± standard error", measures.kid, title="KID",
            plus_minus=("standard_error", decimals(5))),
     Metric("precision", True, percent, "", measures.precision),
-    Metric("recall", True, percent, "", measures.recall),
+    Metric("recall", True, percent, _remark_on_flag, measures.recall,
+           low="the samples leave much of the data out"),
     Metric("density", None, ratio, "perfect samples: 1", measures.density),
-    Metric("coverage", True, percent, "", measures.coverage),
+    Metric("coverage", True, percent, _remark_on_flag, measures.coverage,
+           low="most real images have no sample nearby"),
     Metric("recognised", True, percent, "as the requested class", measures.recognised,
            by_class=measures.recognised_by_class, class_title="recognised"),
     Metric("diversity", None, ratio, "real images: 1", measures.diversity,

@@ -91,7 +91,8 @@ def _of_report(workdir: epath.Path, step: int) -> dict[str, Any]:
     report = json.loads((workdir / "evaluation.json").read_bytes())
     if report.get("step") != step:
         return {}
-    return {name: _score(score, report) for name, score in report["scores"].items()}
+    scores = report["scores"].items()
+    return {name: _score(score, report) for name, score in scores if score["value"] is not None}
 
 
 def _score(score: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def best_step(workdir: epath.Path, config: ConfigDict) -> int:
         checkpoints.close()
     if best is None:
         raise UserError(
-            f"--best: none of the checkpoints in {folder} has a {metric} yet; omit --best for the "
-            "newest, or give --step"
+            f"--best: none of the checkpoints in {folder} has a {metric} yet (a score that is not meaningful "
+            "is left out, with a warning); omit --best for the newest, or give --step"
         )
     return best
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from biggan_jax.evaluation.scores.inception_score import inception_score
 from biggan_jax.evaluation.scores.label_fit import label_fit, mutual_information
 from biggan_jax.runtime.errors import UserError
 
@@ -83,6 +84,21 @@ def test_scores_are_compared_at_equal_counts():
     few = label_fit(noise, labels, noise[:100])
     assert few.count == 100
     assert few.share == pytest.approx(1, abs=0.15)  # 5,000 would score a tenth lower or so
+
+
+def test_the_score_of_all_images_is_that_of_the_table_and_that_of_a_subset_is_explained():
+    labels = labels_of(500)
+    noise = np.random.default_rng(0).standard_normal((2, 500, 10)) + 3 * np.eye(10)[labels]
+    found = label_fit(noise[0], labels, noise[1])
+    assert (found.real_is, found.samples_is) == tuple(inception_score(logits).mean for logits in noise)
+    assert "number of images" not in found.sentence
+    subset = label_fit(noise[0, :100], labels[:100], noise[1]).sentence
+    assert "The scores of all 500 samples differ, because IS depends on the number of images." in subset
+
+
+def test_a_network_of_one_class_has_no_meaningful_is():
+    found = label_fit(np.zeros((50, 1)), np.zeros(50, int), np.zeros((50, 1)))
+    assert found.flagged and not found.meaningful and "IS is always 1" in found.sentence
 
 
 def test_mutual_information_is_none_for_independent_labels_and_symmetric():

@@ -1,5 +1,7 @@
 """The registry of scores: each line reaches the scoring, and readers ask it for direction and format."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,26 @@ def test_values_are_shown_with_their_format_deviation_and_remark():
     poor = Score.make(1.0, std=0.0, meaningful=False, share_of_real=0.2)
     assert metric_of("is").remark_on(poor) == "not meaningful here: see 2"
     assert metric_of("cas").full_name("inception") == "cas@classifier"
+
+
+def test_recall_below_half_of_that_of_real_images_is_flagged_and_explained():
+    recall, real = metric_of("recall"), Score.make(0.8)
+    low, fine = (recall.with_flag(Score.make(value, real)) for value in (0.39, 0.41))
+    assert low.details["flagged"] and recall.remark_on(low) == "below 50 % of held-out images"
+    assert "recall of the samples is 39.0 %, and held-out images have 80.0 %" in low.details["sentence"]
+    assert fine.details == {"flagged": False} and recall.remark_on(fine) == ""
+    assert recall.with_flag(Score.make(0.1)).details == {}  # nothing to compare with
+    assert metric_of("precision").with_flag(Score.make(0.1, real)).details == {}
+
+
+def test_scores_of_a_network_with_a_fault_have_a_reason_in_place_of_a_value():
+    refused = scoring.compute_scores(dataclasses.replace(inputs(extracted(3)), fault="it sleeps"), "network")
+    assert refused.keys() == scoring.compute_scores(inputs(extracted(3)), "network").keys()
+    for name, score in refused.items():
+        assert score == Score(None, {"meaningful": False, "reason": "it sleeps"}), name
+        assert metric_of(name).shown(score) == "not meaningful" and metric_of(name).remark_on(score) == ""
+    rows = scoring.class_rows(dataclasses.replace(inputs(), fault="it sleeps"), "network", ("a", "b", "c"))
+    assert [row.values for row in rows] == [{}, {}, {}]
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
