@@ -86,7 +86,9 @@ class Row:
 
 def measure(console: Console) -> Iterator[Row]:
     """Yields the evaluation of the honest images and of every set; `console` shows progress."""
-    splits = (open_source("fashion_mnist", split, resolution=32).in_memory() for split in ("train", "test"))
+    splits = (
+        open_source("fashion_mnist_10k", split, resolution=32).in_memory() for split in ("train", "test")
+    )
     training, test = (_rows(split, slice(MOST)) for split in splits)
     half = test.num_examples // 2
     held_out, honest = (_rows(test, rows) for rows in (slice(half), slice(half, None)))

@@ -4,7 +4,7 @@
   python -m biggan_jax.evaluate --workdir=runs/demo --num_samples=10000 --truncations=0.3,0.5,1,0
   python -m biggan_jax.evaluate --workdir=runs/imagenet128 --network=inception --num_samples=50000
   python -m biggan_jax.evaluate --weights=exports/garments --truncation=0.5 --output=evaluated
-  python -m biggan_jax.evaluate --samples=samples.npz --reference=fashion_mnist
+  python -m biggan_jax.evaluate --samples=samples.npz --reference=fashion_mnist_10k
   python -m biggan_jax.evaluate --samples=samples.npz --reference=imagenet_fid.npz --network=inception
 
 The samples come from one of three places. Of a run, the averaged generator of the newest checkpoint (or of
@@ -57,8 +57,8 @@ BEST = flags.DEFINE_bool("best", False, "Take the checkpoint that is best by con
 REFERENCE = command_flags.text(
     "reference",
     None,
-    "Real images to compare with: fashion_mnist, tfds:NAME, folder:PATH, prepared:PATH, or an .npz of FID "
-    "statistics (mu, sigma), which suffices for FID and IS only (default: the data of the run)",
+    "Real images to compare with: fashion_mnist_10k, tfds:NAME, folder:PATH, prepared:PATH, or an .npz of "
+    "FID statistics (mu, sigma), which suffices for FID and IS only (default: the data of the run)",
 )
 NETWORK = command_flags.text(
     "network",

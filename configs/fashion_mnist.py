@@ -2,8 +2,8 @@
 
 It has all parts of the full models (shared embedding, hierarchical latents, projection, spectral norm,
 orthogonal regularisation, averaged weights), in networks that are narrower at higher resolutions, with
-learning rates for a short run. The images of 28×28 grey pixels are padded to 32×32 and copied to three
-channels.
+learning rates for a short run. It learns from 8,000 of the 10,000 official test images, which come with the
+package, on every machine. The images of 28×28 grey pixels are padded to 32×32 and copied to three channels.
 """
 
 from ml_collections import ConfigDict
@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     config.ema.decay = 0.998
     config.ema.start_step = 200
 
-    config.data.source = "fashion_mnist"
+    config.data.source = "fashion_mnist_10k"
     config.data.random_flip = False  # all shoes point to the left
     config.sampling.standing_passes = 20
     return config

@@ -362,7 +362,7 @@ def test_the_command_says_what_it_wrote_and_how_to_train_with_it(pictures, tmp_p
     assert f"prepared:{tmp_path / 'out'} --config.model.num_classes=2" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "prepared:x", "folder:", "cifar10"])
+@pytest.mark.parametrize("name", ["fashion_mnist_10k", "prepared:x", "folder:", "cifar10"])
 def test_sources_that_need_no_preparation_are_refused(name):
     with pytest.raises(DataError, match="give tfds:NAME or folder:PATH"):
         open_splits(name, RESOLUTION, 0.01)

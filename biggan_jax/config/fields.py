@@ -193,7 +193,7 @@ FIELDS = {
     "data.source": Field(
         "tfds:imagenet2012",
         NAME,
-        "Data set: 'fashion_mnist', 'tfds:NAME', 'folder:PATH' or 'prepared:PATH'.",
+        "Data set: 'folder:PATH', 'tfds:NAME', 'prepared:PATH', 'fashion_mnist_10k' or 'fashion_mnist_60k'.",
     ),
     "data.split": Field("train", NAME, "Split of the source, such as 'train' or 'train[:90%]'."),
     "data.max_refused": Field(

@@ -6,7 +6,9 @@ config has to know of a source, and importing it imports no module of a source.
 """
 
 import dataclasses
+import functools
 import importlib
+import logging
 from collections.abc import Mapping
 from pathlib import PurePath
 
@@ -37,7 +39,7 @@ class SourceKind:
         return ":" in self.usage
 
 
-FASHION_MNIST = "biggan_jax.data.fashion_mnist"
+PACKAGED, OFFICIAL = "biggan_jax.data.fashion_mnist.packaged", "biggan_jax.data.fashion_mnist.official"
 TFDS, FOLDER, PREPARED = "biggan_jax.data.tfds_images", "biggan_jax.data.folder", "biggan_jax.data.prepared"
 TFDS_USAGE = "tfds:NAME for a set of TensorFlow Datasets such as tfds:cifar10"
 TFDS_CLASSES = {"fashion_mnist": 10, "mnist": 10, "cifar10": 10, "cifar100": 100, "imagenet2012": 1000}
@@ -45,10 +47,20 @@ FOLDER_USAGE = "folder:PATH for pictures with one sub-folder for each class"
 PREPARED_USAGE = "prepared:PATH for the output of biggan_jax.prepare"
 
 SOURCES: dict[str, SourceKind] = {
-    "fashion_mnist": SourceKind(FASHION_MNIST, "fashion_mnist", classes={"": 10}),
+    "fashion_mnist_10k": SourceKind(PACKAGED, "fashion_mnist_10k", classes={"": 10}),
+    "fashion_mnist_60k": SourceKind(OFFICIAL, "fashion_mnist_60k", classes={"": 10}),
     "tfds": SourceKind(TFDS, TFDS_USAGE, classes=TFDS_CLASSES),
     "folder": SourceKind(FOLDER, FOLDER_USAGE, is_path=True),
     "prepared": SourceKind(PREPARED, PREPARED_USAGE, is_path=True),
+}
+
+# Names in configs of older versions: the present name, and what a person has to know.
+OLD_NAMES: dict[str, tuple[str, str]] = {
+    "fashion_mnist": (
+        "fashion_mnist_10k",
+        "the 10,000 official test images that come with the package. A run that learnt from all 60,000 "
+        "training images under the old name needs fashion_mnist_60k",
+    ),
 }
 
 
@@ -64,7 +76,7 @@ def open_source(
     """Opens a split of a data set as images of `resolution` × `resolution` pixels.
 
     Args:
-      name: Name of a source, such as "fashion_mnist", "tfds:NAME", "tfds:NAME/CONFIG" or "folder:PATH".
+      name: Name of a source, such as "fashion_mnist_10k", "tfds:NAME", "tfds:NAME/CONFIG" or "folder:PATH".
       split: Split of the source: "train" for training, "test" or "validation" for evaluation. A folder has
         "train" only. A part is named as in TFDS, such as "train[:90%]".
       resolution: Pixels a side.
@@ -86,6 +98,8 @@ def open_source(
     if kind is None:
         usages = [known.usage for known in SOURCES.values()]
         raise DataError(f"data.source = {name!r} is unknown: give {', '.join(usages[:-1])}, or {usages[-1]}")
+    if name in OLD_NAMES:
+        _warn_of_old_name(name)
     module = importlib.import_module(kind.module)
     source = module.open_split(argument, split, resolution, max_refused=max_refused)
     if num_classes is not None:
@@ -134,9 +148,20 @@ def without_directories(name: str) -> str:
     return f"{kind}:{PurePath(path).name}"
 
 
+def present_name(name: str) -> str:
+    """Returns the name that a source has now; only a name of an older version changes."""
+    return OLD_NAMES[name][0] if name in OLD_NAMES else name
+
+
+@functools.cache  # a command may open several splits
+def _warn_of_old_name(name: str) -> None:
+    present, meaning = OLD_NAMES[name]
+    logging.warning("data.source = %r is an old name, read as %s: %s", name, present, meaning)
+
+
 def _parse(name: str) -> tuple[SourceKind | None, str]:
     """Splits `KIND` or `KIND:ARGUMENT` into the entry of `SOURCES`, or None, and the argument."""
-    prefix, _, argument = name.partition(":")
+    prefix, _, argument = present_name(name).partition(":")
     kind = SOURCES.get(prefix)
     if kind is None or bool(argument) != kind.takes_argument:
         return None, argument

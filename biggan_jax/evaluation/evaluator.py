@@ -181,7 +181,7 @@ def _open_reference(
     if name is None:
         given = f"--weights={request.weights}" if source else f"--samples={request.samples}"
         raise UserError(
-            f"{given}: name real images to compare with: --reference=SOURCE, such as fashion_mnist or "
+            f"{given}: name real images to compare with: --reference=SOURCE, such as fashion_mnist_10k or "
             "folder:PATH, or --reference=FILE.npz"
         )
     if own is None and name.endswith(".npz"):

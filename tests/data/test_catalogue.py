@@ -21,7 +21,7 @@ from biggan_jax.runtime.errors import UserError
     "name",
     [
         "fashion-mnist",
-        "fashion_mnist:train",
+        "fashion_mnist_10k:train",
         "cifar10",
         "tfds:",
         "folder:",
@@ -32,7 +32,8 @@ from biggan_jax.runtime.errors import UserError
 )
 def test_an_unknown_source_is_refused_with_the_known_ones(name):
     with pytest.raises(
-        UserError, match="is unknown: give fashion_mnist, tfds:NAME .* folder:PATH .*, or prepared:PATH"
+        UserError,
+        match="is unknown: give fashion_mnist_10k, fashion_mnist_60k, tfds:NAME .*, or prepared:PATH",
     ):
         open_source(name, resolution=32)
 
@@ -40,6 +41,8 @@ def test_an_unknown_source_is_refused_with_the_known_ones(name):
 @pytest.mark.parametrize(
     ("name", "classes"),
     [
+        ("fashion_mnist_10k", 10),
+        ("fashion_mnist_60k", 10),
         ("fashion_mnist", 10),
         ("tfds:cifar100", 100),
         ("tfds:imagenet2012:5.1.0", 1000),
@@ -57,7 +60,7 @@ def test_a_path_in_a_name_is_shortened_and_a_name_that_is_none_stays():
     assert without_directories("folder:/home/somebody/cats") == "folder:cats"
     assert without_directories("prepared:gs://bucket/data/cats64") == "prepared:cats64"
     assert without_directories("tfds:cats/small") == "tfds:cats/small"
-    assert [is_path(name) for name in ("folder:a", "prepared:a", "tfds:a", "fashion_mnist")] == [
+    assert [is_path(name) for name in ("folder:a", "prepared:a", "tfds:a", "fashion_mnist_10k")] == [
         True,
         True,
         False,
@@ -97,16 +100,16 @@ def test_more_labels_than_the_model_has_classes_are_refused():
     with pytest.raises(
         UserError, match=r"labels 0 to 9, but model.num_classes = 5: set model.num_classes=10"
     ):
-        open_source("fashion_mnist", resolution=32, num_classes=5)
+        open_source("fashion_mnist_10k", resolution=32, num_classes=5)
 
 
 def test_classes_without_images_are_refused_with_both_numbers_and_the_remedy():
     with pytest.raises(
         UserError, match=r"10 classes, but model.num_classes = 12, .*give --config.model.num_classes=10"
     ):
-        open_source("fashion_mnist", resolution=32, num_classes=12)
+        open_source("fashion_mnist_10k", resolution=32, num_classes=12)
 
 
 def test_a_model_can_be_evaluated_on_some_of_its_classes():
-    source = open_source("fashion_mnist", resolution=32, num_classes=12, fewer_classes=True)
+    source = open_source("fashion_mnist_10k", resolution=32, num_classes=12, fewer_classes=True)
     assert source.num_classes == 10

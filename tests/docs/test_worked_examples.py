@@ -125,7 +125,7 @@ def test_score_of_the_page_stands_in_the_evaluation(tmp_path):
     (tmp_path / "means.py").write_text("def colours(images):\n    return images.mean(axis=(1, 2)) / 255.0\n")
     command = """
 import runpy, sys
-sys.argv = ["evaluate", "--samples=samples.npz", "--reference=fashion_mnist", "--network=means:colours",
+sys.argv = ["evaluate", "--samples=samples.npz", "--reference=fashion_mnist_10k", "--network=means:colours",
             "--reference_images=40", "--output=evaluated"]
 runpy.run_module("biggan_jax.evaluate", run_name="__main__")
 """

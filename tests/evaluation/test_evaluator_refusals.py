@@ -122,9 +122,9 @@ def test_files_that_hold_no_samples_or_other_ones_are_refused(run, tmp_path, ima
 def test_samples_of_a_size_that_the_reference_does_not_come_in_are_refused_with_their_size(tmp_path):
     path = tmp_path / "samples.npz"
     np.savez(path, np.full((20, 36, 36, 3), 9, np.uint8))
-    words = r"the 36 px of .*samples.npz: .*fashion_mnist comes in 28 px, padded to 32, not in 36"
+    words = r"the 36 px of .*samples.npz: .*fashion_mnist_10k comes in 28 px, padded to 32, not in 36"
     with pytest.raises(UserError, match=words):
-        evaluate_run(tmp_path, workdir=None, samples=path, reference="fashion_mnist")
+        evaluate_run(tmp_path, workdir=None, samples=path, reference="fashion_mnist_10k")
 
 
 def test_samples_without_labels_have_no_scores_by_class_and_the_report_says_so(run, tmp_path):

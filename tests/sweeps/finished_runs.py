@@ -28,7 +28,7 @@ CONDITIONS = {
     "num_samples": 2_000,
     "resolution": 32,
     "network": {"network": "classifier", "weights_hash": "0123456789ab"},
-    "reference": {"source": "fashion_mnist", "training": "garments", "images": 8_000},
+    "reference": {"source": "fashion_mnist_10k", "training": "garments", "images": 8_000},
 }
 
 
