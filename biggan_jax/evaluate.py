@@ -113,6 +113,9 @@ SAVE_SAMPLES = command_flags.path("save_samples", "File .npz to write the sample
 SAVE_STATISTICS = command_flags.path(
     "save_statistics", "File .npz to write the FID statistics (mu, sigma) of the real images to"
 )
+ALLOW_CHANGES = flags.DEFINE_bool(
+    "config.data.allow_changes", False, "Compare with other images than the generator has learnt from"
+)
 PLACE = cli.define_processes()
 
 
@@ -174,6 +177,7 @@ def _evaluate() -> None:
         folder=resolve_directory(folder, "--output=" if OUTPUT.value else "--workdir="),
         save_samples=_path(SAVE_SAMPLES.value),
         save_statistics=_path(SAVE_STATISTICS.value),
+        allow_changes=ALLOW_CHANGES.value,
     )
     result = evaluate(request, console)
     if result is None:

@@ -200,6 +200,9 @@ FIELDS = {
         0.01, SHARE, "Share of pictures that may be unusable and are left out; more is an error."
     ),
     "data.random_flip": Field(True, ANYTHING, "Mirror every second image, on average, left to right."),
+    "data.allow_changes": Field(
+        False, ANYTHING, "Go on with other images or classes than a checkpoint has learnt from."
+    ),
     # Section replicas.
     "replicas.batch_norm_group": Field(
         0, from_0_up_to(1_000_000), "Images that share batch norm's statistics; 0 = all of a micro-batch."

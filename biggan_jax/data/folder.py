@@ -7,6 +7,7 @@ and so are files without one of `EXTENSIONS`; the content of a file decides on i
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -14,6 +15,8 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from biggan_jax.data.records import MAX_REFUSED, RecordSource, listing
 from biggan_jax.data.scan import scan
@@ -32,11 +35,13 @@ class FolderSource(RecordSource):
 
     Attributes:
       root: The folder.
+      file_keys: Hash of each file's content.
       unusable: Reasons why pictures are unusable, by path.
       enlarged: Number of pictures whose shorter side has fewer pixels than the resolution.
     """
 
     root: Path
+    file_keys: list[int] = dataclasses.field(repr=False)
     unusable: dict[str, str] = dataclasses.field(repr=False)
     enlarged: int
 
@@ -46,9 +51,24 @@ class FolderSource(RecordSource):
         return self.unusable
 
     @property
-    def fingerprint(self) -> str:
+    def listing_hash(self) -> str:
         """A hash that changes with the paths and labels."""
         return hashlib.sha256(json.dumps(self.records).encode()).hexdigest()
+
+    @functools.cached_property
+    def keys(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Hashes of the files' contents, u64[num_examples]; the scan has read the files."""
+        return np.array(self.file_keys, np.uint64)
+
+    @property
+    def content_hash(self) -> str:
+        """A hash of all keys and labels."""
+        labels = [label for _, label in self.records]
+        return hashlib.sha256(self.keys.tobytes() + json.dumps(labels).encode()).hexdigest()
+
+    def key(self, number: int) -> int:
+        """Returns the hash of a picture's file, which the scan has read."""
+        return self.file_keys[number]
 
     def name_of(self, number: int) -> str:
         """Returns the path of a picture, for messages."""
@@ -78,7 +98,7 @@ def open_split(root: str, split: str, resolution: int, *, max_refused: float = M
     _report(folder, len(pictures), refused, max_refused)
 
     usable = [
-        (path, class_name, item.side)
+        (path, class_name, item)
         for (path, class_name), item in zip(pictures, results, strict=True)
         if not item.reason
     ]
@@ -102,11 +122,12 @@ def open_split(root: str, split: str, resolution: int, *, max_refused: float = M
         class_names=class_names,
         resolution=resolution,
         records=[(path, label_of[class_name]) for path, class_name, _ in usable],
+        file_keys=[item.key for *_, item in usable],
         parse=read,
         max_refused=max_refused,
         root=folder,
         unusable={printable(path): reason for path, reason in refused.items()},
-        enlarged=sum(side < resolution for *_, side in usable),
+        enlarged=sum(item.side < resolution for *_, item in usable),
     )
 
 

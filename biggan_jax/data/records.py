@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import hashlib
 import logging
 import os
 import threading
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from biggan_jax.data.decode import UnusablePicture, decode_square
-from biggan_jax.data.source import ArraySource, DataError, Source
+from biggan_jax.data.source import ArraySource, DataError, Source, key_of
 from biggan_jax.data.tensorflow_runtime import import_tensorflow
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 MAX_REFUSED = 0.01  # share of a set's pictures that may be unusable; one picture always may
 MAX_LISTED = 10  # pictures in one message
 EXAMPLES_PER_TASK = 16
+UNREADABLE = 2**64 - 1  # in place of a picture's hash
+PROBES = 64  # images whose content stands for a set that is too large to be read as a whole
 
 
 class Records(Protocol):
@@ -104,16 +107,18 @@ class RecordSource(Source):
         """Reads and decodes all examples; returns the same source in memory."""
         shape = (self.num_examples, self.resolution, self.resolution, 3)
         images, labels = np.empty(shape, np.uint8), np.empty(self.num_examples, np.int32)
+        keys = np.empty(self.num_examples, np.uint64)
 
         def read(start: int) -> None:
             rows = np.arange(start, min(start + EXAMPLES_PER_TASK, self.num_examples))
             images[rows], labels[rows] = self.examples(rows)
+            keys[rows] = [self.key(row) for row in rows.tolist()]
 
         with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
             for _ in pool.map(read, range(0, self.num_examples, EXAMPLES_PER_TASK)):
                 pass
         description = {field.name: getattr(self, field.name) for field in dataclasses.fields(Source)}
-        return ArraySource(**description, images=images, labels=labels)
+        return ArraySource(**description, images=images, labels=labels, stored_keys=keys)
 
     def examples(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reads and decodes the examples with the given numbers, or replacements for unusable ones.
@@ -198,9 +203,29 @@ class RecordSource(Source):
         return {}
 
     @property
-    def fingerprint(self) -> str:
-        """A text that changes with the pictures or their numbers."""
+    def listing_hash(self) -> str:
+        """A text that changes with the pictures' names or numbers; nothing is read for it."""
         return self.description
+
+    @property
+    def content_hash(self) -> str:
+        """A hash of `PROBES` images, evenly spaced, and their labels."""
+        numbers = np.linspace(0, self.num_examples - 1, PROBES).astype(int).tolist()
+        labelled = [(self.key(number), self._label(number)) for number in numbers]
+        return hashlib.sha256(repr(labelled).encode()).hexdigest()
+
+    def key(self, number: int) -> int:
+        """Returns the hash of a stored picture, or `UNREADABLE`."""
+        try:
+            return key_of(self.parse(self.records[number])[0])
+        except (OSError, UnusablePicture):
+            return UNREADABLE
+
+    def _label(self, number: int) -> int:
+        try:
+            return self.parse(self.records[number])[1]
+        except (OSError, UnusablePicture):
+            return -1
 
     def name_of(self, number: int) -> str:
         """Returns the name of an example for messages."""

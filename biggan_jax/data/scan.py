@@ -17,12 +17,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from biggan_jax.data.decode import UnusablePicture, decode_square, shorter_side
+from biggan_jax.data.source import key_of
 from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import CACHE, write_file
 from biggan_jax.runtime.progress import track
 
-VERSION = 1  # of decode.py's rules and of the file below; another version scans again
+VERSION = 2  # of decode.py's rules and of the file below; another version scans again
 RESOLUTION = 64  # for every run: a JPEG that decodes at one scale decodes at all scales
 SMALLEST_SIDE = 8  # pixels; smaller images are placeholders or tracking dots
 FILES_PER_TASK = 64
@@ -35,10 +36,12 @@ class ScanResult:
     Attributes:
       side: Pixels of the picture's shorter side; 0 if it is not known.
       reason: Reason why the picture is unusable; empty for a usable picture.
+      key: Hash of the file's content, as in `Source.keys`; 0 for an unusable picture.
     """
 
     side: int
     reason: str
+    key: int = 0
 
 
 def scan(root: Path, paths: Sequence[str]) -> list[ScanResult]:
@@ -98,7 +101,7 @@ def _check(path: Path) -> ScanResult:
         return ScanResult(0, f"cannot be read: {error.strerror or error}")
     except UnusablePicture as error:
         return ScanResult(0, str(error))
-    return ScanResult(side, "")
+    return ScanResult(side, "", key_of(encoded))
 
 
 def _stamp(path: Path) -> list[int] | ScanResult:
@@ -122,13 +125,18 @@ def _load(file: Path) -> dict[str, tuple[list[int], ScanResult]]:
         content = json.loads(gzip.decompress(file.read_bytes()))
         if content["version"] != VERSION:
             return {}
-        return {path: (stamp, ScanResult(*result)) for path, (stamp, *result) in content["files"].items()}
+        return {
+            path: (stamp, ScanResult(int(side), str(reason), int(key) % 2**64))
+            for path, (stamp, side, reason, key) in content["files"].items()
+        }
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         return {}  # without earlier results, the scan starts again
 
 
 def _save(file: Path, results: dict[str, tuple[list[int], ScanResult]]) -> None:
-    files = {path: (stamp, item.side, item.reason) for path, (stamp, item) in results.items() if stamp}
+    files = {
+        path: (stamp, item.side, item.reason, item.key) for path, (stamp, item) in results.items() if stamp
+    }
     content = json.dumps({"version": VERSION, "files": files}).encode()
     try:
         write_file(file, gzip.compress(content, compresslevel=1), CACHE, shared=True)

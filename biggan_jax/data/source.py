@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import functools
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +60,16 @@ class Source(abc.ABC):
         """Message of the `DataError` that ended reading, or None."""
         return None
 
+    @property
+    def keys(self) -> np.ndarray | None:
+        """Hashes of the images, u64[num_examples]; None if reading all of them would take long."""
+        return None
+
+    @property
+    @abc.abstractmethod
+    def content_hash(self) -> str:
+        """A hash that changes with the images, their labels or their order, as far as `keys` are known."""
+
     @abc.abstractmethod
     def in_memory(self) -> "ArraySource":
         """Returns the same source with all images in memory."""
@@ -81,10 +93,13 @@ class ArraySource(Source):
     Attributes:
       images: u8[num_examples, resolution, resolution, 3].
       labels: i32[num_examples].
+      stored_keys: Hashes of the files that the images were decoded from, as in `Source.keys`. Decoders round
+        differently, so pixels identify only images that nothing has decoded.
     """
 
     images: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
+    stored_keys: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):
         expected = (self.num_examples, self.resolution, self.resolution, 3)
@@ -101,6 +116,18 @@ class ArraySource(Source):
                 "has labels"
             )
 
+    @functools.cached_property
+    def keys(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Hashes of the images' files, or of their pixels, u64[num_examples]."""
+        if self.stored_keys is not None:
+            return self.stored_keys
+        return np.array([key_of(image.tobytes()) for image in self.images], np.uint64)
+
+    @property
+    def content_hash(self) -> str:
+        """A hash of all keys and labels."""
+        return hashlib.sha256(self.keys.tobytes() + self.labels.tobytes()).hexdigest()
+
     def in_memory(self) -> "ArraySource":
         """Returns this source."""
         return self
@@ -110,6 +137,11 @@ class ArraySource(Source):
         tf = import_tensorflow()
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         return indices.map(lambda rows: (tf.gather(images, rows), tf.gather(labels, rows)))
+
+
+def key_of(content: bytes) -> int:
+    """Returns a hash of an image's content, of 64 bits."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:

@@ -172,7 +172,7 @@ def _plan(sources: dict[str, RecordSource]) -> Plan:
 
 def fingerprint(sources: dict[str, RecordSource]) -> str:
     """Returns a hash that changes with the pictures, their order and their classes."""
-    content = json.dumps([[source.class_names, source.fingerprint] for source in sources.values()])
+    content = json.dumps([[source.class_names, source.listing_hash] for source in sources.values()])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -160,8 +160,7 @@ class TrainingEvaluation:
     def _kept_statistics(self, network: FeatureNetwork, real: RealImages) -> FeatureStatistics:
         """Returns the statistics that the workdir keeps, or computes them from all images."""
         signature = f"{network.name} {network.weights_hash}"
-        images = getattr(self._source, "fingerprint", self._source.description)
-        about = [signature, images, real.count, real.resolution]
+        about = [signature, self._source.content_hash, real.count, real.resolution]
         name = f"reference-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}.npz"
         path = cast(Path, self._folder / name) if self._folder is not None else None
         kept = None

@@ -14,6 +14,7 @@ from biggan_jax.evaluation.classification_accuracy import (
     refuse_impossible_accuracy,
 )
 from biggan_jax.evaluation.image_sets import RealImages, gather_images, refuse_too_many
+from biggan_jax.evaluation.learnt_images import refuse_other_images
 from biggan_jax.evaluation.networks.classifier import ClassifierSettings
 from biggan_jax.evaluation.networks.extraction import extract_features
 from biggan_jax.evaluation.networks.feature_network import FeatureNetwork
@@ -66,6 +67,9 @@ def evaluate(request: EvaluationRequest, console: Console) -> EvaluationResult |
     _refuse_impossible(request, source)
     resolution = read.origin.resolution if read else _opened(source).model.resolution
     reference = _open_reference(request, source, resolution)
+    if source and reference:
+        for line in refuse_other_images(request, source, reference.training, reference.held_out):
+            console.print(line)
     if request.cas:
         refuse_impossible_accuracy(read is None or read.images.labelled, reference)
     if request.samples and read and reference:

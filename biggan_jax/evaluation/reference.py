@@ -14,6 +14,7 @@ from rich.console import Console
 
 from biggan_jax.data import DataError, Source, open_source
 from biggan_jax.evaluation.image_sets import RealImages, load_images, most_in_memory
+from biggan_jax.evaluation.learnt_images import refuse_shared_images
 from biggan_jax.evaluation.networks import classifier as classifiers
 from biggan_jax.evaluation.networks import feature_network
 from biggan_jax.evaluation.networks.classifier import Classifier, ClassifierSettings
@@ -35,6 +36,11 @@ class Reference:
 
     training: Source
     held_out: Source | None
+
+    def __post_init__(self):
+        """Refuses held-out images that are training images too."""
+        if self.held_out is not None:
+            refuse_shared_images(self.training, self.held_out)
 
 
 def open_reference(

@@ -31,6 +31,7 @@ class EvaluationRequest:
       folder: Directory of the results; its subdirectory `evaluation` keeps the classifier.
       save_samples: Path to write the samples to, or None.
       save_statistics: Path to write the statistics of the real images to, or None.
+      allow_changes: Whether to compare with other images than the generator has learnt from.
     """
 
     workdir: epath.Path | None = None
@@ -50,3 +51,4 @@ class EvaluationRequest:
     folder: epath.Path
     save_samples: Path | None = None
     save_statistics: Path | None = None
+    allow_changes: bool = False

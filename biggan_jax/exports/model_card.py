@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from biggan_jax.data.fingerprint import FINGERPRINT
 from biggan_jax.exports.stablehlo import PROGRAM
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 from biggan_jax.sampling.latents import SCALED_LIMIT
@@ -187,7 +188,9 @@ def _rows(values: Mapping[str, Any], prefix: str = "", of_files: bool = False) -
     """Yields nested values as rows such as `data, source`; only names of files keep their underscores."""
     for name, value in values.items():
         title = prefix + (name if of_files else name.replace("_", " "))
-        if isinstance(value, Mapping):
+        if name == FINGERPRINT and isinstance(value, Mapping):
+            yield escape(title), escape(value.get("sha256", ""))
+        elif isinstance(value, Mapping):
             yield from _rows(value, f"{title}, ", name == "files")
         else:
             yield escape(title), escape(value)

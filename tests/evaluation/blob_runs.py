@@ -8,7 +8,9 @@ from blobs import COLOURS, SIZE, make_blobs
 
 from biggan_jax.config import config_to_json, default_config
 from biggan_jax.data import ArraySource, DataError
+from biggan_jax.data.fingerprint import fingerprint
 from biggan_jax.training.run.checkpoints import Checkpoints
+from biggan_jax.training.run.saved_run import IMAGES
 from biggan_jax.training.step.state import abstract_state
 
 STEP = 7
@@ -39,10 +41,14 @@ def random_state(config):
     return jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), abstract_state(config))
 
 
-def write_run(workdir, config, step=STEP, scores=None):
+def write_run(workdir, config, step=STEP, scores=None, images=None):
+    """Writes a checkpoint, with the fingerprint of the source `images` as that of its images."""
     (workdir / "config.json").write_text(json.dumps(config_to_json(config)))
     checkpoints = Checkpoints(workdir / "checkpoints", config)
-    checkpoints.save(step, random_state(config), {"unlogged": []}, scores)
+    loop = {"unlogged": []}
+    if images is not None:
+        loop[IMAGES] = fingerprint(images, config.data.split).to_json()
+    checkpoints.save(step, random_state(config), loop, scores)
     checkpoints.wait()
     checkpoints.close()
 

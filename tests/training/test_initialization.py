@@ -203,7 +203,7 @@ def test_tables_by_class_get_new_rows_too(tmp_path):
 @pytest.mark.parametrize(
     ("before", "now", "count", "words"),
     [
-        ((), NAMES, 5, "all 5 keep their embeddings"),  # nobody knows what they were
+        ((), NAMES, 5, "all 5 keep their embeddings, by number, because their names are unknown"),
         (NAMES, NAMES[:3], 5, "all 5 keep their embeddings"),  # there are no images of the last two
         ((), tuple("abcdefghij"), 10, "10 new: a, b, c, d, e, f, g, h, …"),
         (NAMES, tuple("abcde"), 5, "0 known by name, 5 new: a, b, c, d, e"),

@@ -22,7 +22,12 @@ RATES = {"steps_per_second", "images_per_second"}
 
 @pytest.fixture(autouse=True)
 def noise_images(monkeypatch):
-    """40 images of 8 px, so that six steps of 2 × 8 go through more than two epochs."""
+    """See `put_noise`."""
+    put_noise(monkeypatch)
+
+
+def put_noise(monkeypatch):
+    """The loop's source is 40 images of 8 px: six steps of 2 × 8 go through more than two epochs."""
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
     source = ArraySource(
         name="noise",

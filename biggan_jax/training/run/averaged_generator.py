@@ -41,7 +41,8 @@ def averaged_generator(
     for truncation in truncations:
         refuse_impossible("threshold", truncation, config.model.latent_distribution)
     restored = restore(workdir, config, step)
-    names, origin = class_names(workdir, config), provenance(restored)  # errors here come before the work
+    # Errors here come before the work.
+    names, origin = class_names(workdir, config, restored), provenance(restored)
     count = "1 truncation" if len(truncations) == 1 else f"{len(truncations)} truncations"
     console.print(
         f"step {restored.step:,}: statistics at {count}, {sampling.standing_passes} passes of "

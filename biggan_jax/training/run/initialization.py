@@ -180,11 +180,11 @@ def _read(source: InitialSource) -> InitialNetworks:
         generator = exported.generator or TrainedNetwork(exported.params, {})
         return InitialNetworks(exported.model, generator, exported.discriminator, exported.class_names)
     config = saved_config(source.folder)
-    state = restore(source.folder, config, source.step).state
+    restored = restore(source.folder, config, source.step)
     generator, discriminator = (
-        TrainedNetwork(one.params, one.u) for one in (state.generator, state.discriminator)
+        TrainedNetwork(one.params, one.u) for one in (restored.state.generator, restored.state.discriminator)
     )
-    names = recorded_class_names(source.folder)
+    names = recorded_class_names(source.folder, restored)
     return InitialNetworks(config.model, generator, discriminator, names)
 
 
@@ -253,7 +253,8 @@ def _summary(
     if known.discriminator is None:
         yield "  D: random weights, because the source has none"
     if rows is None:
-        yield f"  classes: all {model.num_classes:,} keep their embeddings"
+        unknown = "" if known.class_names else ", by number, because their names are unknown"
+        yield f"  classes: all {model.num_classes:,} keep their embeddings{unknown}"
     else:
         labels = [label for label, row in enumerate(rows) if row is None]
         new = [class_names[label] if label < len(class_names) else f"class {label}" for label in labels]

@@ -211,6 +211,8 @@ class _Run:
                 self.print(f"resuming at step {restored.step}")
                 for field, values in differences(restored.config, config_to_json(self._config)).items():
                     self.print(f"  changed since then: {field} {values}")
+                for line in self._record.refuse_other_images(restored):
+                    self.print(f"  {line}")
                 saved |= {"step": restored.step, "loop": restored.loop}
                 state = restored.state
             else:

@@ -15,10 +15,12 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from biggan_jax.data.catalogue import without_directories
+from biggan_jax.data.fingerprint import FINGERPRINT
 from biggan_jax.runtime.json_digest import json_digest
 from biggan_jax.runtime.version import git_commit, versions
 from biggan_jax.training.monitoring.metrics import FILE_NAME
 from biggan_jax.training.run.checkpoints import Restored
+from biggan_jax.training.run.saved_run import recorded_images
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 ABOUT_SCORES = ("num_samples", "truncation", "statistics", "weights", "seed", "resolution", "network")
@@ -42,7 +44,7 @@ def provenance(workdir: epath.Path, config: ConfigDict, restored: Restored) -> d
             "passes": config.sampling.standing_passes,
             "batch_size": config.sampling.batch_size,
         },
-        "data": {"source": _source_name(config), "split": config.data.split},
+        "data": {"source": _source_name(config), "split": config.data.split} | _images(restored),
         "training": {
             "batch_size": config.batch_size,
             "d_steps": config.d_steps,
@@ -56,6 +58,12 @@ def provenance(workdir: epath.Path, config: ConfigDict, restored: Restored) -> d
         "commit": git_commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def _images(restored: Restored) -> dict[str, Any]:
+    """Returns number and fingerprint of the images; nothing for a checkpoint of an older version."""
+    images = recorded_images(restored)
+    return {"images": images.images, FINGERPRINT: images.to_json()} if images else {}
 
 
 def _source_name(config: ConfigDict) -> str:

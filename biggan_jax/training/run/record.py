@@ -12,6 +12,7 @@ workdir/config.json             the config in use
         metrics-1.jsonl         the rows up to the first rollback, and so on
 """
 
+import functools
 import json
 from typing import Any
 
@@ -20,6 +21,7 @@ from ml_collections import ConfigDict
 
 from biggan_jax.config import config_to_json
 from biggan_jax.data import Source
+from biggan_jax.data.fingerprint import fingerprint
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_file
 from biggan_jax.training.monitoring.collapse import Collapse, Watch
@@ -27,7 +29,7 @@ from biggan_jax.training.monitoring.curves import draw_curves, read_rows
 from biggan_jax.training.monitoring.metrics import FILE_NAME, Metrics
 from biggan_jax.training.monitoring.pictures import real_sheet, samples_sheet
 from biggan_jax.training.run.checkpoints import Checkpoints, Restored
-from biggan_jax.training.run.saved_run import CLASSES
+from biggan_jax.training.run.saved_run import CLASSES, IMAGES, refuse_other_images
 from biggan_jax.training.step.state import TrainState
 
 
@@ -72,6 +74,13 @@ class Record:
                 self.checkpoints.delete_after(back_to)
                 return self.checkpoints.restore_latest(state)
         return restored
+
+    def refuse_other_images(self, restored: Restored) -> list[str]:
+        """Refuses other images than a checkpoint has learnt from; returns lines for the user."""
+        data = self._config.data
+        return refuse_other_images(
+            self.workdir, restored, self._source, data.split, allowed=data.allow_changes
+        )
 
     def begin(self, step: int) -> None:
         """Writes config, names of classes and real images, and opens the metrics.
@@ -127,11 +136,11 @@ class Record:
         Args:
           step: Step of the state.
           state: State of the run.
-          loop: JSON values to save beside the state.
+          loop: JSON values to save beside the state and the fingerprint of the images.
           scores: Numbers that may rank the checkpoint.
         """
         self._metrics.flush()
-        self.checkpoints.save(step, state, loop, scores)
+        self.checkpoints.save(step, state, loop | {IMAGES: self._fingerprint}, scores)
 
     def note_rollback(self, collapse: Collapse, to: int) -> None:
         """Records a rollback permanently, and sets the rows so far aside.
@@ -150,6 +159,10 @@ class Record:
         if self._open_metrics:
             self._open_metrics.close()
             self._open_metrics = None
+
+    @functools.cached_property
+    def _fingerprint(self) -> dict[str, Any]:
+        return fingerprint(self._source, self._config.data.split).to_json()
 
     @property
     def _metrics(self) -> Metrics:

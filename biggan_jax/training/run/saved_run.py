@@ -7,7 +7,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from biggan_jax.config import default_config, flatten, validate
-from biggan_jax.data import DataError, open_source
+from biggan_jax.data import DataError, Source, open_source
+from biggan_jax.data.fingerprint import Fingerprint, class_changes, refuse_changes
 from biggan_jax.data.tfds_images import is_prepared
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.training.run.checkpoints import Checkpoints, Restored
@@ -15,6 +16,7 @@ from biggan_jax.training.step.losses import LOSSES
 from biggan_jax.training.step.state import abstract_state
 
 CLASSES = "classes.json"
+IMAGES = "images"  # key of the images' fingerprint among the loop's values of a checkpoint
 
 
 def saved_config(workdir: epath.Path) -> ConfigDict:
@@ -116,8 +118,50 @@ def best_step(workdir: epath.Path, config: ConfigDict) -> int:
     return best
 
 
-def recorded_class_names(workdir: epath.Path) -> tuple[str, ...]:
-    """Returns the class names that the run recorded; none if it is of an older version or has not begun."""
+def recorded_images(restored: Restored) -> Fingerprint | None:
+    """Returns the fingerprint of the images that a checkpoint has learnt from, or None if it has none."""
+    return Fingerprint.from_json(restored.loop.get(IMAGES))
+
+
+def refuse_other_images(
+    workdir: epath.Path, restored: Restored, source: Source, split: str, *, allowed: bool
+) -> list[str]:
+    """Refuses images other than those that a checkpoint has learnt from, unless that is allowed.
+
+    Args:
+      workdir: Directory of the run.
+      restored: The checkpoint.
+      source: The images.
+      split: Their split.
+      allowed: Whether other images are allowed.
+
+    Returns:
+      Lines for the user.
+
+    Raises:
+      DataError: The images are others, and `allowed` is False.
+    """
+    return refuse_changes(
+        recorded_images(restored) or recorded_class_names(workdir),
+        source,
+        split,
+        owner=f"the checkpoint of step {restored.step:,}",
+        allowed=allowed,
+    )
+
+
+def recorded_class_names(workdir: epath.Path, restored: Restored | None = None) -> tuple[str, ...]:
+    """Returns the class names that the run recorded; none if it is of an older version or has not begun.
+
+    A checkpoint's fingerprint comes first: the run may have gone on with other classes since.
+
+    Args:
+      workdir: Directory of the run.
+      restored: The checkpoint, or None if only the workdir counts.
+    """
+    images = recorded_images(restored) if restored else None
+    if images:
+        return images.class_names
     try:
         names = json.loads((workdir / CLASSES).read_bytes())
     except (OSError, ValueError):
@@ -126,7 +170,7 @@ def recorded_class_names(workdir: epath.Path) -> tuple[str, ...]:
     return tuple(names) if known else ()
 
 
-def class_names(workdir: epath.Path, config: ConfigDict) -> tuple[str, ...]:
+def class_names(workdir: epath.Path, config: ConfigDict, restored: Restored | None = None) -> tuple[str, ...]:
     """Returns a name for each label, as the run recorded them or as its data source gives them.
 
     Labels without a class are called `class 7`. If neither has names, it warns and returns none.
@@ -134,8 +178,18 @@ def class_names(workdir: epath.Path, config: ConfigDict) -> tuple[str, ...]:
     Args:
       workdir: Directory of the run.
       config: Config of the run.
+      restored: The checkpoint, or None if only the workdir counts.
     """
-    names, count = recorded_class_names(workdir) or _names_of_source(config), config.model.num_classes
+    names, later = recorded_class_names(workdir, restored), recorded_class_names(workdir)
+    if restored and later and names != later:
+        (change, *_) = class_changes(names, later)
+        logging.warning(
+            "step %d has learnt other classes than the run has now (%s): its own are used",
+            restored.step,
+            change,
+        )
+    names = names or _names_of_source(config)
+    count = config.model.num_classes
     if len(names) > count:
         logging.warning("%d names for %d classes: the names are not used", len(names), count)
         return ()
