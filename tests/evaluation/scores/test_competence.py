@@ -70,6 +70,12 @@ def test_a_guess_rarely_passes_for_a_classifier():
     assert sum(fault is None for fault in faults) <= 12  # 1 % of them, and chance
 
 
+@pytest.mark.parametrize("right", [0, 10, 18, 19, 20, 30])
+def test_the_accuracy_passes_where_an_exact_binomial_test_rejects_the_guess(right):
+    fault = ClassifierTest(30, right / 30, 1 / 3, 0.5, 1.1).fault(3)
+    assert (fault is None) == (scipy.stats.binomtest(right, 30, 1 / 3, "greater").pvalue <= 0.01)
+
+
 def test_an_untested_classifier_and_a_loss_that_is_not_finite_are_faults():
     assert ClassifierTest().fault(10)
     assert ClassifierTest(1000, 0.9, 0.1, float("nan"), 2.3).fault(10)
