@@ -82,8 +82,14 @@ REFUSALS = [
     refusal(
         "model.hierarchical_latents",
         True,
-        "or config.model.shared_embedding=True",
+        "give False, or config.model.conditioning='shared_embedding' or 'self_modulation'",
         model__shared_embedding=False,
+    ),
+    refusal(
+        "model.hierarchical_latents",
+        True,
+        "'class_tables' takes no chunks of the latent",
+        model__conditioning="class_tables",
     ),
     refusal("model.hierarchical_latents", True, "give False", name="imagenet128_deep"),
     refusal("model.attention_resolution", 48, "or 0 for no attention"),

@@ -14,6 +14,7 @@ from biggan_jax.runtime.errors import UserError
 
 # Imported by name when values are checked, like the tables that fields name: it is not below the config.
 CATALOGUE = "biggan_jax.data.catalogue"
+CONDITIONINGS = "biggan_jax.models.conditioning"  # which imports Flax
 
 MOST_SHOWN = 200  # characters of a value in a message
 SHEET_PIXELS = 2**28  # of a sample sheet
@@ -208,6 +209,22 @@ def _sheet_problems(config: ConfigDict) -> Iterator[str]:
         )
 
 
+def _chunk_problems(config: ConfigDict) -> Iterator[str]:
+    """Yields chunks of the latent for a conditioning that takes none."""
+    name = conditioning_name(config.model)
+    if name == "shared_embedding":  # the usual case needs no import of the table
+        return
+    table = importlib.import_module(CONDITIONINGS).CONDITIONINGS
+    if not table[name].divides_latent:
+        others = " or ".join(repr(other) for other, kind in table.items() if kind.divides_latent)
+        yield _problem(
+            config,
+            "model.hierarchical_latents",
+            f"the conditioning {name!r} takes no chunks of the latent; give False, or "
+            f"config.model.conditioning={others}",
+        )
+
+
 def _network_problems(config: ConfigDict, refused: Set[str]) -> Iterator[str]:
     """Yields fields of the model that describe no network."""
     model = config.model
@@ -219,13 +236,8 @@ def _network_problems(config: ConfigDict, refused: Set[str]) -> Iterator[str]:
             "biggan_deep feeds the whole latent to every block; give False",
         )
         hierarchical = False
-    elif hierarchical and conditioning_name(model) == "class_tables":
-        yield _problem(
-            config,
-            "model.hierarchical_latents",
-            "each batch norm takes a chunk of the latent together with the shared class embedding; give "
-            "False, or config.model.shared_embedding=True too",
-        )
+    elif hierarchical and "model.conditioning" not in refused:
+        yield from _chunk_problems(config)
     try:
         blocks = resolve(model).generator_blocks
     except ValueError as error:

@@ -1,11 +1,12 @@
 """Conditioning: how the class and the latent reach the batch norms of the generator.
 
 An entry of `CONDITIONINGS` divides the generator's inputs between its first layer and its blocks, and maps a
-block's share to the gain and bias of a batch norm (Brock et al. 2019, section 3.1 and appendix B). Another
+block's share to the gain and bias of a batch norm (Brock et al. 2019, section 3 and appendix B). Another
 conditioning is one class here and one line in the table; `model.conditioning` selects it by its name.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -29,7 +30,10 @@ class Conditioning:
       hierarchical_latents: Whether z is split into chunks, one for the first layer and one for each block.
       deep: Whether the generator is BigGAN-deep, which feeds the whole latent to every block.
       dtype: Type that the layers compute in.
+      divides_latent: Whether the blocks take chunks of z with `hierarchical_latents`.
     """
+
+    divides_latent: ClassVar[bool] = True
 
     num_classes: int
     class_embedding_dim: int
@@ -58,7 +62,7 @@ class Conditioning:
 
 
 class SharedEmbedding(Conditioning):
-    """One class embedding for all batch norms, which project it linearly (BigGAN, section 3.1).
+    """One class embedding for all batch norms, which project it linearly (Brock et al. 2019, section 3).
 
     The condition of a block is its chunk of z beside the embedding (skip-z, figure 15); without
     `hierarchical_latents`, the embedding alone. In BigGAN-deep it is the whole of z beside the embedding, and
@@ -85,6 +89,8 @@ class SharedEmbedding(Conditioning):
 
 class ClassTables(Conditioning):
     """One gain and one bias for each class in every batch norm, as in SAGAN and the paper's baseline."""
+
+    divides_latent = False
 
     def divide_inputs(
         self, z: jax.Array, labels: jax.Array, num_blocks: int

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_expit
 
-from biggan_jax.training.step.losses import LOSSES, discriminator_hinge, negative_mean_logit
+from biggan_jax.config import default_config
+from biggan_jax.training.step.losses import (
+    LOSSES,
+    discriminator_hinge,
+    negative_mean_logit,
+    warn_of_convergence,
+)
 
 REAL, FAKE = np.array([2.0, 1.0, 0.5, -1.0, 30.0]), np.array([-3.0, -1.0, 0.25, 2.0, -700.0])
 # The same formulas in other words: logarithms of the logistic function in place of softplus.
@@ -64,6 +70,17 @@ def test_slopes_of_both_losses_equal_finite_differences_of_the_formulas(name):
                 move[side][index] = 1e-6
                 up, down = (formula(real + sign * move[0], fake + sign * move[1]) for sign in (1, -1))
                 np.testing.assert_allclose(slope[index], (up - down) / 2e-6, rtol=1e-7, atol=1e-9)
+
+
+def test_a_loss_that_need_not_converge_without_penalties_names_the_missing_ones():
+    config = default_config()
+    assert warn_of_convergence(config) is None
+    config.loss = "relativistic"
+    assert "set config.remedies.r1 and config.remedies.r2 " in warn_of_convergence(config)
+    config.remedies.r1 = 0.1
+    assert "set config.remedies.r2 " in warn_of_convergence(config)
+    config.remedies.r2 = 0.1
+    assert warn_of_convergence(config) is None
 
 
 def test_discriminator_hinge_is_zero_beyond_the_margins_and_linear_within():

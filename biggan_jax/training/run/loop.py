@@ -48,7 +48,7 @@ from biggan_jax.training.run.schedule import (
     warn_of_epochs,
 )
 from biggan_jax.training.run.step_metrics import Row, StepMetrics
-from biggan_jax.training.step.losses import LOSSES
+from biggan_jax.training.step.losses import LOSSES, warn_of_convergence
 from biggan_jax.training.step.program import make_call
 from biggan_jax.training.step.state import TrainState, abstract_state
 from biggan_jax.training.step.update import make_update
@@ -380,5 +380,5 @@ class _Run:
         devices = f"{replicas.count} × {replicas.devices[0].device_kind}"
         spread = f" in {processes} processes" if processes > 1 else ""
         line = f"{self._source.description}; batches of {self._config.batch_size} on {devices}{spread}"
-        warning = warn_of_epochs(self._config, self._source.num_examples)
-        return f"{line}\n{warning}" if warning else line
+        warnings = warn_of_epochs(self._config, self._source.num_examples), warn_of_convergence(self._config)
+        return "\n".join([line, *filter(None, warnings)])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 from jax.nn import relu, softplus
+from ml_collections import ConfigDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Loss:
         the same label, and G's loss takes real logits too.
       non_negative: Whether D's loss has its minimum at 0, where D separates all images. Only such a loss can
         be compared with the bounds `collapse.d_loss_floor` and `collapse.d_loss_ceiling`.
+      remedies: Fields of `config.remedies` without which training need not converge.
     """
 
     label: str
@@ -30,6 +32,7 @@ class Loss:
     generator: Callable[..., jax.Array]
     paired: bool = False
     non_negative: bool = True
+    remedies: tuple[str, ...] = ()
 
 
 def discriminator_hinge(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
@@ -63,7 +66,8 @@ def negative_mean_logit(fake_logits: jax.Array) -> jax.Array:
 def discriminator_relativistic(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """Returns E[softplus(D(G(z)) − D(x))] over pairs (Huang et al. 2024, equation 2; RpGAN).
 
-    It converges with zero-centred penalties at both kinds of images: `remedies.r1` and `remedies.r2`.
+    It need not converge without zero-centred penalties at both kinds of images: `remedies.r1` and
+    `remedies.r2`.
     """
     return softplus(fake_logits - real_logits).mean()
 
@@ -78,5 +82,26 @@ LOSSES = {
     "non_saturating": Loss("Non-saturating", discriminator_non_saturating, generator_non_saturating),
     # D's loss is an estimated distance, negative in healthy runs and of any scale: 0 is no floor.
     "wasserstein": Loss("Wasserstein", discriminator_wasserstein, negative_mean_logit, non_negative=False),
-    "relativistic": Loss("Relativistic", discriminator_relativistic, generator_relativistic, paired=True),
+    "relativistic": Loss(
+        "Relativistic",
+        discriminator_relativistic,
+        generator_relativistic,
+        paired=True,
+        remedies=("r1", "r2"),
+    ),
 }
+
+
+def warn_of_convergence(config: ConfigDict) -> str | None:
+    """Returns a warning if the loss lacks penalties without which training need not converge.
+
+    Args:
+      config: The whole config.
+    """
+    missing = [name for name in LOSSES[config.loss].remedies if not config.remedies[name]]
+    if not missing:
+        return None
+    return (
+        f"warning: config.loss = {config.loss!r} need not converge without a penalty: set "
+        f"{' and '.join(f'config.remedies.{name}' for name in missing)} (Huang et al. 2024)"
+    )

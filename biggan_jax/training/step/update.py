@@ -123,7 +123,7 @@ def update(settings: StepSettings, state: TrainState, batch: Batch) -> tuple[Tra
     # D's updates and G's share G's normalised weights: G changes at the end of the step only.
     generator = _normalized(state.generator, epsilon)
 
-    # `d_steps` updates of D (appendix C: two for one update of G).
+    # `d_steps` updates of D (section 3: two for one update of G).
     d_steps, count = batch["labels"].shape
     constants = DiscriminatorConstants(generator.weights, d_key, *_lecam(settings, state.step))
     (d_state, averages), d_metrics = scan(
@@ -143,7 +143,7 @@ def update(settings: StepSettings, state: TrainState, batch: Batch) -> tuple[Tra
     g_batch = GeneratorBatch(settings.indices(count), real)
     g_state, g_metrics = generator_step(settings, d_weights, g_keys, state.generator, generator, g_batch)
 
-    # The average of G's weights, which samples come from (appendix C).
+    # The average of G's weights, which samples come from (section 3).
     step = state.step + 1
     ema_params = average_weights(settings, step, state.ema_params, g_state.params)
     metrics = g_metrics | {name: values.mean() for name, values in d_metrics.items()}
