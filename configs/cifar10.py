@@ -1,4 +1,4 @@
-"""BigGAN on CIFAR-10 at 32×32 (Brock et al. 2019, appendix C: FID 14.73, IS 9.22).
+"""BigGAN on CIFAR-10 at 32×32 (Brock et al. 2019, appendix C.2: FID 14.73, IS 9.22).
 
 The settings are those of the common recipe for the authors' PyTorch release: batch 50, four discriminator
 steps, one learning rate for both networks, gains and biases by class in each batch norm, an undivided latent,

@@ -1,6 +1,7 @@
 """BigGAN on ImageNet at 256×256 (Brock et al. 2019, appendix B, table 5), on 256 TPU v3 cores.
 
 The paper gives no number of steps for this size, but 24 to 48 hours. Here it is that of the 128×128 model.
+G's attention stands at 64×64, as D's does; table 5 has it at 128×128.
 """
 
 from ml_collections import ConfigDict

@@ -100,7 +100,7 @@ class BatchNormSettings:
 class BatchNorm(nn.Module):
     """Normalises each channel over the batch, then scales and shifts it.
 
-    Training keeps no running averages: sampling uses standing statistics (Brock et al. 2019, section 4). A
+    Training keeps no running averages: sampling uses standing statistics (Brock et al. 2019, appendix C.1). A
     call with the collection `statistics` mutable stores the batch statistics there. A call with
     `stored_statistics=True` normalises by that collection.
     """

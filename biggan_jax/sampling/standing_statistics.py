@@ -70,7 +70,7 @@ def standing_statistics(
 ) -> Tree:
     """Averages the batch statistics of all batch norms over passes of fresh latents and labels, in float32.
 
-    Brock et al. 2019, section 4 and appendix D. The latents have the truncation that sampling will use,
+    Brock et al. 2019, appendix C.1. The latents have the truncation that sampling will use,
     because the activations depend on it. Each device computes whole passes, and their results are added in
     order: the number of devices changes no bit.
 
