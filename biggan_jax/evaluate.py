@@ -32,15 +32,23 @@ Several processes share the work; give them their places as for biggan_jax.train
 Exit codes: 0 evaluated; 2 a user error; 75 another process was lost; 130 after Ctrl-C.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from biggan_jax.evaluation.evaluator import EvaluationResult
+    from biggan_jax.evaluation.request import EvaluationRequest
 
 WORKDIR = command_flags.path(
     "workdir", "Directory of the run whose samples to evaluate, or gs://BUCKET/DIRECTORY"
@@ -117,6 +125,7 @@ ALLOW_CHANGES = flags.DEFINE_bool(
     "config.data.allow_changes", False, "Compare with other images than the generator has learnt from"
 )
 PLACE = cli.define_processes()
+LOCK = ".evaluate.lock"  # not the one of training: a live run may be evaluated
 
 
 def main(argv: Sequence[str]) -> int:
@@ -145,11 +154,9 @@ def _evaluate() -> None:
     from rich.console import Console
 
     from biggan_jax.evaluation.evaluator import evaluate
-    from biggan_jax.evaluation.report.html_report import render_html
-    from biggan_jax.evaluation.report.terminal import render_report
     from biggan_jax.evaluation.request import EvaluationRequest
-    from biggan_jax.runtime.files import OUTPUT as OUTPUT_FOLDER
-    from biggan_jax.runtime.files import resolve_directory, write_file
+    from biggan_jax.runtime.files import resolve_directory
+    from biggan_jax.runtime.ownership import owning
 
     workdir = resolve_directory(WORKDIR.value) if WORKDIR.value else None
     weights, samples = _path(WEIGHTS.value), _path(SAMPLES.value)
@@ -179,14 +186,23 @@ def _evaluate() -> None:
         save_statistics=_path(SAVE_STATISTICS.value),
         allow_changes=ALLOW_CHANGES.value,
     )
-    result = evaluate(request, console)
-    if result is None:
-        return
+    with owning(request.folder, LOCK) if jax.process_index() == 0 else contextlib.nullcontext():
+        result = evaluate(request, console)
+        if result is not None:
+            _write(result, request, console)
+
+
+def _write(result: "EvaluationResult", request: "EvaluationRequest", console: "Console") -> None:
+    from biggan_jax.evaluation.report.html_report import render_html
+    from biggan_jax.evaluation.report.terminal import render_report
+    from biggan_jax.runtime.files import OUTPUT as OUTPUT_FOLDER
+    from biggan_jax.runtime.files import write_file
+
     report, pictures = result
     files = {"evaluation.json": json.dumps(report.to_json(), indent=2, allow_nan=False).encode()} | pictures
     for name, content in files.items():
         write_file(request.folder / name, content, OUTPUT_FOLDER)
-    content = render_html(report, pictures, workdir).encode(errors="replace")  # names may be no text
+    content = render_html(report, pictures, request.workdir).encode(errors="replace")  # names may be no text
     write_file(request.folder / "report.html", content, OUTPUT_FOLDER)
     console.print(render_report(report))
     console.print(f"written to {request.folder}: report.html, {', '.join(files)}", soft_wrap=True)

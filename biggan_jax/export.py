@@ -61,18 +61,20 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console  # here: --help and a misspelt flag need not wait for JAX
 
     from biggan_jax.runtime.files import resolve_directory
+    from biggan_jax.runtime.ownership import owning_output
     from biggan_jax.training.run.exporting import export_run
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        export_run(
-            resolve_directory(WORKDIR.value),
-            "best" if BEST.value else STEP.value,
-            Path(OUTPUT.value),
-            console,
-            truncations=TRUNCATIONS.value,
-            stablehlo=STABLEHLO.value,
-        )
+        with owning_output(Path(OUTPUT.value)):
+            export_run(
+                resolve_directory(WORKDIR.value),
+                "best" if BEST.value else STEP.value,
+                Path(OUTPUT.value),
+                console,
+                truncations=TRUNCATIONS.value,
+                stablehlo=STABLEHLO.value,
+            )
     except KeyboardInterrupt:
         console.print("interrupted: there is no export")
         return EXIT_INTERRUPTED

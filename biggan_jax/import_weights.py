@@ -74,24 +74,26 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console  # here: --help and a misspelt flag need not wait
 
     from biggan_jax.exports.weights.importing import Gathering, import_weights
+    from biggan_jax.runtime.ownership import owning_output
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        import_weights(
-            FORMAT.value,
-            [Path(name) for name in argv[1:]],
-            Path(OUTPUT.value),
-            console,
-            class_names=Path(CLASS_NAMES.value) if CLASS_NAMES.value else None,
-            gathering=Gathering(
-                tuple(dict.fromkeys(TRUNCATIONS.value)),
-                PASSES.value,
-                BATCH_SIZE.value,
-                SEED.value,
-            ),
-            truncation=TRUNCATION.value,
-            epsilon=EPSILON.value,
-        )
+        with owning_output(Path(OUTPUT.value)):
+            import_weights(
+                FORMAT.value,
+                [Path(name) for name in argv[1:]],
+                Path(OUTPUT.value),
+                console,
+                class_names=Path(CLASS_NAMES.value) if CLASS_NAMES.value else None,
+                gathering=Gathering(
+                    tuple(dict.fromkeys(TRUNCATIONS.value)),
+                    PASSES.value,
+                    BATCH_SIZE.value,
+                    SEED.value,
+                ),
+                truncation=TRUNCATION.value,
+                epsilon=EPSILON.value,
+            )
     except KeyboardInterrupt:
         console.print("interrupted: there is no export")
         return EXIT_INTERRUPTED

@@ -36,6 +36,7 @@ and take as much space as the file will.
 Exit codes: 0 written; 2 a user error; 75 another process was lost; 130 after Ctrl-C.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -177,11 +178,10 @@ def _truncations() -> list[float]:
 
 def _sample(task: str | None, truncations: list[float]) -> None:
     import jax
-    from rich.console import Console
 
     from biggan_jax.runtime.files import check_output
+    from biggan_jax.runtime.ownership import owning_output
     from biggan_jax.sampling.animation import refuse_without_video
-    from biggan_jax.sampling.sampler import Sampler, largest_batch
 
     first, path = jax.process_index() == 0, Path(OUTPUT.value)
     if not first and task != "num_samples":
@@ -190,7 +190,17 @@ def _sample(task: str | None, truncations: list[float]) -> None:
         check_output(path, overwrite=path.suffix.lower() != ".npz")
     if path.suffix.lower() == ".mp4":
         refuse_without_video()
-    console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not first)
+    with owning_output(path) if first else contextlib.nullcontext():
+        _write(path, task, truncations)
+
+
+def _write(path: Path, task: str | None, truncations: list[float]) -> None:
+    import jax
+    from rich.console import Console
+
+    from biggan_jax.sampling.sampler import Sampler, largest_batch
+
+    console = Console(highlight=False, markup=False, soft_wrap=True, quiet=jax.process_index() > 0)
     generator = _generator(truncations, console)
     if task == "num_samples":
         batch_size = BATCH_SIZE.value or largest_batch(generator.model, jax.local_devices()[0])

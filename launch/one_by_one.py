@@ -1,5 +1,6 @@
 """Runs the jobs of a sweep one after another: a process for each command, its output in the run's log."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -8,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import IO, NamedTuple
@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
-from biggan_jax.runtime.files import writing
+from biggan_jax.runtime.files import WORKDIR, is_object_store, writing
 from biggan_jax.runtime.locks import locked
+from biggan_jax.runtime.ownership import owning
 from biggan_jax.runtime.progress import Throttle, bar
 from biggan_jax.sweeps.jobs import Job, Task
 from biggan_jax.sweeps.workdirs import COMMAND, last_message, last_step, log_path, share_classifiers
@@ -256,7 +257,7 @@ def _images(job: Job) -> int:
     return config.total_steps * config.batch_size * config.d_steps
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(workdir: epath.Path) -> Iterator[IO[str]]:
     """Locks the workdir against a second sweep until this launcher and its process have ended."""
     path = log_path(workdir).with_name(".sweep.lock")
@@ -271,5 +272,7 @@ def _locked(workdir: epath.Path) -> Iterator[IO[str]]:
             f"{file.read().strip() or 'not started yet'}): wait for it, or end it"
         )
 
-    with locked(path, busy) as file:
+    with locked(path, busy) as file, contextlib.ExitStack() as stack:
+        if is_object_store(workdir):  # which launchers on other machines see too
+            stack.enter_context(owning(workdir, path.name, WORKDIR))
         yield file

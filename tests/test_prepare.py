@@ -28,6 +28,7 @@ from biggan_jax.data.records import RecordSource
 from biggan_jax.data.shards import STATE
 from biggan_jax.data.verification import verify_prepared
 from biggan_jax.data.writing import write_prepared
+from biggan_jax.runtime.errors import UserError
 
 RESOLUTION = 16
 PICTURES = 40
@@ -386,6 +387,6 @@ def test_two_processes_do_not_write_the_same_set(pictures, tmp_path):
     (tmp_path / "out").mkdir()
     with open(tmp_path / "out" / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="another process is writing there"):
+        with pytest.raises(UserError, match="another process is at work there"):
             prepare(pictures, tmp_path / "out")
     assert os.listdir(tmp_path / "out") == [".lock"]

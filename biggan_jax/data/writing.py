@@ -11,7 +11,6 @@ written; that of TFDS would start again.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from etils import epath
 
@@ -39,13 +38,14 @@ from biggan_jax.data.shards import ShardInfo, description_of, read_state, sha256
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tfds_metadata import write_metadata
 from biggan_jax.runtime.files import PREPARED_SET, is_object_store, reading, resolve_directory, write_file
-from biggan_jax.runtime.locks import locked
+from biggan_jax.runtime.ownership import owning
 from biggan_jax.runtime.progress import track
 
 RESIZE = (
     "the centred square, resized by area as Pillow's BOX filter does; a JPEG is decoded at 1/2, 1/4 or 1/8 "
     f"of its size where that leaves at least {REDUCED_TO} × the resolution"
 )
+LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,12 +118,13 @@ def write_prepared(
 
     Raises:
       DataError: The output holds other files, space is lacking, or too many pictures are unusable.
+      UserError: Another process writes there.
     """
     place = resolve_directory(output, "--output=")
     plan = _plan(sources)
     with reading(place):
         state = read_state(place)
-        used = state is None and place.exists() and any(path.name != ".lock" for path in place.iterdir())
+        used = state is None and place.exists() and any(path.name != LOCK for path in place.iterdir())
     if used:
         raise DataError(f"--output={output} is not empty: give a new folder")
     if state is not None and (changes := plan.changes(Plan(**state["plan"]))):
@@ -133,7 +134,7 @@ def write_prepared(
         )
     if state is not None and state["finished"] and _has_all_files(place, sources, state):
         return Summary(**state["summary"] | {"was_finished": True})
-    with _only_writer(place):
+    with owning(place, LOCK, PREPARED_SET):
         write_state(place, {"plan": dataclasses.asdict(plan), "finished": False})
         if write_missing:
             write_missing(place, sources)
@@ -248,16 +249,3 @@ def _check_room(place: epath.Path, needed: int) -> None:
             f"--output={place} has {free / 1e9:.2f} GB free, but the set needs another "
             f"{needed / 1e9:.2f} GB: free some space, or give another folder"
         )
-
-
-@contextlib.contextmanager
-def _only_writer(place: epath.Path) -> Iterator[None]:
-    if is_object_store(place):  # no locks there: a second writer would write the same files
-        yield
-        return
-
-    def busy(_: IO[str]) -> None:
-        raise DataError(f"--output={place}: another process is writing there")
-
-    with locked(Path(place) / ".lock", busy):
-        yield

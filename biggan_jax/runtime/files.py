@@ -28,6 +28,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # The packages between us and a bucket. Few of their errors are OSErrors, and they may not be installed.
 _STORE_PACKAGES = ("gcsfs", "aiohttp", "google.api_core", "google.auth", "google.cloud")
 _MISSING, _REFUSED = {"404"}, {"401", "403"}  # HTTP
+_REFUSALS = ("Forbidden", "PERMISSION_DENIED", "UNAUTHENTICATED")  # of gcsfs and of tensorstore
 
 if importlib.util.find_spec("gcsfs"):
     # Otherwise epath opens gs:// with TensorFlow. It decides at the first path of the process, local or not.
@@ -85,6 +86,18 @@ def resolve_directory(name: str | os.PathLike, prefix: str = "--workdir=") -> ep
 def is_object_store(path: str | os.PathLike) -> bool:
     """Returns whether `path` is in a bucket, where nothing is appended to, renamed or locked."""
     return "://" in os.fspath(path)
+
+
+def kvstore_spec(directory: epath.Path) -> dict[str, str]:
+    """Describes a directory to tensorstore.
+
+    The description is no URL: there `#`, `?` and `%` in a name have meanings of their own.
+    """
+    path = f"{directory}/"
+    if not is_object_store(directory):
+        return {"driver": "file", "path": path}
+    bucket, _, path = path.removeprefix("gs://").partition("/")
+    return {"driver": "gcs", "bucket": bucket, "path": path}
 
 
 def is_storage_error(error: Exception) -> bool:
@@ -230,12 +243,12 @@ def _explain_bucket(path: str | os.PathLike, error: Exception, destination: Dest
     bucket, kind = _bucket(path), type(error).__name__
     lines = str(error).strip(" ,\n").splitlines() or [kind]
     code = str(getattr(error, "code", ""))
-    if isinstance(error, FileNotFoundError) or code in _MISSING:
+    if isinstance(error, FileNotFoundError) or code in _MISSING or lines[0].startswith("NOT_FOUND"):
         return f"there is no bucket {bucket}", (
             f"create it (gcloud storage buckets create {bucket}), or choose another {destination.flag}"
         )
     no_credentials = type(error).__module__.startswith("google.auth")
-    if code in _REFUSED or lines[0].startswith("Forbidden") or no_credentials:
+    if code in _REFUSED or lines[0].startswith(_REFUSALS) or no_credentials:
         return lines[-1], (
             "log in (gcloud auth application-default login), or have this machine's account given the role "
             f"Storage Object User and the permission storage.buckets.get on {bucket}"

@@ -63,3 +63,27 @@ def test_a_free_lock_says_nothing(tmp_path, capsys):
     with exclusive(tmp_path / "new" / "set", "a", "preparing"):
         pass
     assert capsys.readouterr().out == ""
+
+
+def test_who_waited_for_a_lock_file_that_goes_holds_the_file_that_others_find(tmp_path):
+    path, waiting, entered, end = tmp_path / ".lock", *(threading.Event() for _ in range(3))
+
+    def wait_and_hold():
+        with locked(path, lambda _: waiting.set(), temporary=True):
+            entered.set()
+            end.wait(20)
+
+    thread = threading.Thread(target=wait_and_hold)
+    with locked(path, lambda _: pytest.fail("busy"), temporary=True):
+        thread.start()
+        assert waiting.wait(20)
+    assert entered.wait(20)
+
+    def busy(_):
+        raise RuntimeError("busy")
+
+    with pytest.raises(RuntimeError, match="busy"), locked(path, busy):
+        pass
+    end.set()
+    thread.join()
+    assert not path.exists()

@@ -78,7 +78,7 @@ def test_a_run_that_keeps_no_best_has_none(tmp_path):
 
 def test_a_run_writes_its_classes_names_down(tmp_path):
     names, config = ("Schlüssel", "<b>", "日本"), make_run_config()
-    record = Record(epath.Path(tmp_path), config, source_of(names))
+    record = Record(epath.Path(tmp_path), config, source_of(names), lambda: None)
     record.begin(0)
     record.end()
     record.checkpoints.close()

@@ -23,7 +23,13 @@ from ml_collections import ConfigDict
 
 from biggan_jax.config import config_to_json
 from biggan_jax.runtime.errors import UserError
-from biggan_jax.runtime.files import is_object_store, is_storage_error, resolve_directory, writing
+from biggan_jax.runtime.files import (
+    is_object_store,
+    is_storage_error,
+    kvstore_spec,
+    resolve_directory,
+    writing,
+)
 from biggan_jax.runtime.json_digest import json_digest
 from biggan_jax.training.run.committed import is_committed
 from biggan_jax.training.run.compatibility import refuse_another_architecture
@@ -296,18 +302,6 @@ def _first(error: Exception) -> str:
 
 def _not_from_orbax(record: Any) -> bool:
     return f"{os.sep}orbax{os.sep}" not in record.pathname
-
-
-def kvstore_spec(directory: epath.Path) -> dict[str, str]:
-    """Describes a directory to tensorstore.
-
-    The description is no URL: there `#`, `?` and `%` in a name have meanings of their own.
-    """
-    path = f"{directory}/"
-    if not is_object_store(directory):
-        return {"driver": "file", "path": path}
-    bucket, _, path = path.removeprefix("gs://").partition("/")
-    return {"driver": "gcs", "bucket": bucket, "path": path}
 
 
 def _out_of_reach(error: Exception) -> bool:

@@ -5,13 +5,12 @@ stopped. All processes of a run do the same steps and come to the same decisions
 gives to all of them. The first process alone reads and writes the workdir (`record.py`).
 """
 
-import collections
-import dataclasses
+import contextlib
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -21,8 +20,9 @@ from rich.console import Console
 
 from biggan_jax.config import config_to_json, differences, validate
 from biggan_jax.data import Source, batches, open_source
-from biggan_jax.runtime.files import resolve_directory
+from biggan_jax.runtime.files import WORKDIR, resolve_directory
 from biggan_jax.runtime.interruption import Interruption
+from biggan_jax.runtime.ownership import owning
 from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.monitoring.collapse import (
     Collapse,
@@ -39,7 +39,8 @@ from biggan_jax.training.monitoring.metrics import Stopwatch
 from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.monitoring.singular_values import as_metrics, top_singular_values
 from biggan_jax.training.run.initialization import first_state
-from biggan_jax.training.run.record import Record
+from biggan_jax.training.run.position import End, Position, Start
+from biggan_jax.training.run.record import LOCK, Record
 from biggan_jax.training.run.schedule import (
     Due,
     checks_singular_values,
@@ -87,12 +88,14 @@ def train(
       The process's exit code: 0 if the run is finished, else `Interruption.exit_code`.
 
     Raises:
-      UserError: The config is impossible, the data is missing, the workdir cannot be written or holds a run
-        of another architecture, or the run has collapsed.
+      UserError: The config is impossible, the data is missing, the workdir cannot be written, holds a run of
+        another architecture or is in use by another process, or the run has collapsed.
     """
     validate(config, replicas=jax.device_count())
     data, directory = config.data, resolve_directory(workdir)
-    with Interruption() as interruption:
+    with Interruption() as interruption, contextlib.ExitStack() as stack:
+        writes = jax.process_index() == 0
+        still_owner = stack.enter_context(owning(directory, LOCK, WORKDIR)) if writes else None
         source = open_source(
             data.source,
             split=data.split,
@@ -100,7 +103,7 @@ def train(
             num_classes=config.model.num_classes,
             max_refused=data.max_refused,
         )
-        record = Record(directory, config, source) if jax.process_index() == 0 else None
+        record = Record(directory, config, source, still_owner) if still_owner else None
         run = _Run(config, source, record, interruption, open_evaluation)
         start = run.resume()
         if start.step >= config.total_steps:
@@ -118,65 +121,6 @@ def train(
         command = shlex.join(sys.orig_argv)
         run.print(f"saved at step {end.step} of {config.total_steps}; to resume:\n  {command}")
         return interruption.exit_code(end.signal)
-
-
-class _Start(NamedTuple):
-    """The position from which a run begins or resumes.
-
-    Attributes:
-      step: Number of steps done.
-      state: State on the devices.
-      unlogged: Metrics of the steps since the last row, a dictionary for each step.
-      watch: Memory of the collapse rule.
-      rollbacks: Number of rollbacks so far.
-    """
-
-    step: int
-    state: TrainState
-    unlogged: list[Row]
-    watch: Watch
-    rollbacks: int
-
-
-class _End(NamedTuple):
-    """The position at which a run ended, with the reason; all checkpoints are written.
-
-    Attributes:
-      step: Number of steps done.
-      signal: Signal that stopped the run, or 0.
-      collapse: Verdict that stopped the run, or None.
-    """
-
-    step: int
-    signal: int = 0
-    collapse: Collapse | None = None
-
-
-@dataclasses.dataclass
-class _Position:
-    """The run between two calls of the compiled program.
-
-    Attributes:
-      step: Number of steps dispatched.
-      state: State on the devices.
-      metrics: Metrics of the steps since the last row.
-      watch: Memory of the collapse rule.
-      rollbacks: Number of rollbacks so far.
-      in_flight: Outputs of the calls that may not be done.
-      signal: Signal that stops the run, or 0.
-      scores: Last row of metrics, which ranks the next checkpoint.
-      collapse: Verdict that stops the run, or None.
-    """
-
-    step: int
-    state: TrainState
-    metrics: StepMetrics
-    watch: Watch
-    rollbacks: int
-    in_flight: collections.deque[Any] = dataclasses.field(default_factory=collections.deque)
-    signal: int = 0
-    scores: Row = dataclasses.field(default_factory=dict)
-    collapse: Collapse | None = None
 
 
 class _Run:
@@ -201,7 +145,7 @@ class _Run:
         if self._record:
             print(line, flush=True)
 
-    def resume(self) -> _Start:
+    def resume(self) -> Start:
         """Puts the state of the newest readable checkpoint, or the initial state, on all devices."""
         state, saved = abstract_state(self._config), None
         if self._record:
@@ -225,12 +169,12 @@ class _Run:
         if watch.rollbacks < rollbacks:
             watch = watch.after_rollback(rollbacks)
         unlogged = saved["loop"].get("unlogged", [])
-        return _Start(saved["step"], self._replicas.put_state(state), unlogged, watch, rollbacks)
+        return Start(saved["step"], self._replicas.put_state(state), unlogged, watch, rollbacks)
 
-    def train(self, start: _Start) -> _End:
+    def train(self, start: Start) -> End:
         """Trains from `start` to the last step, or to a signal or a collapse."""
         config, record = self._config, self._record
-        now = _Position(start.step, start.state, StepMetrics(start.unlogged), start.watch, start.rollbacks)
+        now = Position(start.step, start.state, StepMetrics(start.unlogged), start.watch, start.rollbacks)
         call, stream, stopwatch = self._compile(now.rollbacks), self._batches(start), Stopwatch()
         if record:
             record.begin(now.step)
@@ -258,13 +202,13 @@ class _Run:
                     self._save(now, due)
             if record:
                 record.checkpoints.wait()
-            return _End(now.step, now.signal, now.collapse)
+            return End(now.step, now.signal, now.collapse)
         finally:
             progress.close()
             if record:
                 record.end()
 
-    def roll_back(self, collapse: Collapse, rollbacks: int) -> _Start:
+    def roll_back(self, collapse: Collapse, rollbacks: int) -> Start:
         """Resumes from before a collapse with another seed and other learning rates.
 
         Raises:
@@ -285,7 +229,7 @@ class _Run:
             record.checkpoints.delete_after(to)
         return self.resume()
 
-    def _dispatch(self, call: Callable[..., Any], batch: dict[str, np.ndarray], now: _Position) -> None:
+    def _dispatch(self, call: Callable[..., Any], batch: dict[str, np.ndarray], now: Position) -> None:
         """Starts one call of the compiled program, without waiting for its results."""
         signal = self._replicas.put_scalar(self._interruption.signal)
         now.state, (metrics, signals) = call(now.state, (self._replicas.put_batch(batch), signal))
@@ -293,14 +237,14 @@ class _Run:
         now.metrics.add(metrics)
         now.in_flight.append((metrics, signals))
 
-    def _wait(self, now: _Position, calls_left: int) -> None:
+    def _wait(self, now: Position, calls_left: int) -> None:
         """Waits until at most `calls_left` calls are in flight, and notes any process's stop signal."""
         while len(now.in_flight) > (0 if self._replicas.must_wait else calls_left):
             # A signal counts when the call that carried it is done: in all processes that is the same call.
             _, signals = jax.block_until_ready(now.in_flight.popleft())
             now.signal = max(now.signal, int(signals))
 
-    def _log(self, now: _Position, due: Due, stopwatch: Stopwatch) -> Row:
+    def _log(self, now: Position, due: Due, stopwatch: Stopwatch) -> Row:
         """Writes the rows that are due and checks each for a collapse; returns the last."""
         row, rate = {}, stopwatch.lap()
         rows = now.metrics.take_rows(now.step, self._config)
@@ -320,7 +264,7 @@ class _Run:
                 now.collapse, now.scores = now.collapse or collapse, row
         return row
 
-    def _save(self, now: _Position, due: Due) -> None:
+    def _save(self, now: Position, due: Due) -> None:
         """Writes the sheet of samples and the checkpoint, if due; a stop signal makes a checkpoint due."""
         if not self._record:
             return
@@ -336,7 +280,7 @@ class _Run:
         update = make_update(rates_after(self._config, rollbacks), AXIS, unroll)
         return make_call(update, self._replicas, unroll)
 
-    def _batches(self, start: _Start) -> Iterator[dict[str, np.ndarray]]:
+    def _batches(self, start: Start) -> Iterator[dict[str, np.ndarray]]:
         """Yields this process's part of each call's batches, `[steps, d_steps, …]`."""
         config, step = self._config, start.step
         stream = batches(

@@ -1,4 +1,4 @@
-"""The workdir of a run. Only the first process of a run has a record.
+"""The workdir of a run. Only the first process of a run has a record, and it owns the workdir.
 
 workdir/config.json             the config in use
         classes.json            the classes' names, in the order of their labels
@@ -24,6 +24,7 @@ from biggan_jax.data import Source
 from biggan_jax.data.fingerprint import fingerprint
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_file
+from biggan_jax.runtime.ownership import Check
 from biggan_jax.training.monitoring.collapse import Collapse, Watch
 from biggan_jax.training.monitoring.curves import draw_curves, read_rows
 from biggan_jax.training.monitoring.metrics import FILE_NAME, Metrics
@@ -31,6 +32,8 @@ from biggan_jax.training.monitoring.pictures import real_sheet, samples_sheet
 from biggan_jax.training.run.checkpoints import Checkpoints, Restored
 from biggan_jax.training.run.saved_run import CLASSES, IMAGES, refuse_other_images
 from biggan_jax.training.step.state import TrainState
+
+LOCK = ".train.lock"
 
 
 class Record:
@@ -40,6 +43,7 @@ class Record:
       workdir: Directory of the run.
       config: The whole config.
       source: Images of the run.
+      still_owner: Function that raises if another process has taken the workdir over.
 
     Attributes:
       workdir: Directory of the run.
@@ -49,8 +53,9 @@ class Record:
       UserError: The workdir cannot be written, here or in any method.
     """
 
-    def __init__(self, workdir: epath.Path, config: ConfigDict, source: Source):
+    def __init__(self, workdir: epath.Path, config: ConfigDict, source: Source, still_owner: Check):
         self.workdir, self._config, self._source = workdir, config, source
+        self._still_owner = still_owner
         self.checkpoints = Checkpoints(workdir / "checkpoints", config)
         self._rollbacks = self._read_rollbacks()
         self._open_metrics: Metrics | None = None
@@ -88,6 +93,7 @@ class Record:
         Args:
           step: Step at which the run begins or resumes.
         """
+        self._still_owner()
         write_file(self.workdir / "config.json", json.dumps(config_to_json(self._config), indent=2).encode())
         write_file(
             self.workdir / CLASSES,
@@ -108,6 +114,7 @@ class Record:
         Raises:
           UserError: The row lacks `config.checkpoints.metric`.
         """
+        self._still_owner()
         rules = self._config.checkpoints
         of_evaluation = "@" in rules.metric  # few rows have such a score
         expected = not of_evaluation or any("@" in name for name in row)
@@ -120,6 +127,7 @@ class Record:
 
     def draw(self, step: int, state: TrainState) -> None:
         """Writes the sheet of samples of this step, and the curves so far."""
+        self._still_owner()
         write_file(
             self.workdir / "samples" / f"{step:08d}.png", samples_sheet(self._config, state, self._source)
         )
@@ -139,6 +147,7 @@ class Record:
           loop: JSON values to save beside the state and the fingerprint of the images.
           scores: Numbers that may rank the checkpoint.
         """
+        self._still_owner()
         self._metrics.flush()
         self.checkpoints.save(step, state, loop | {IMAGES: self._fingerprint}, scores)
 
@@ -149,6 +158,7 @@ class Record:
           collapse: Verdict that leads to the rollback.
           to: Step of the checkpoint to go back to.
         """
+        self._still_owner()
         self._rollbacks.append({"step": collapse.step, "seen": collapse.reason, "to": to})
         rows = self.workdir / FILE_NAME
         write_file(self.workdir / f"metrics-{self.rollbacks}.jsonl", rows.read_bytes())
