@@ -8,6 +8,7 @@ To sample from a folder that `python -m biggan_jax.export` or `.import_weights` 
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 
 __version__: str
+
+if sys.argv[:1] == ["-m"]:  # a command of this package is about to start, python -m biggan_jax.…
+    from biggan_jax.runtime.interruption import end_quietly
+
+    end_quietly()
 
 
 def __getattr__(name: str) -> str:

@@ -7,7 +7,7 @@ r"""Trains BigGAN, from the beginning or from the last checkpoint in the workdir
 
 The run writes config.json, metrics.jsonl, tensorboard/, curves.png, samples/ and checkpoints/ into the
 workdir. The same command again continues from the last checkpoint, on any number of devices and hosts, or
-says that the run is finished. Ctrl-C and SIGTERM save a checkpoint before the command exits.
+says that the run is finished. Ctrl-C, SIGTERM and SIGHUP save a checkpoint before the command exits.
 
 With --dry_run the command lists the data that it would read, writes 64 training images to dry_run.png in the
 workdir as the networks would receive them, measures how fast images arrive, and stops.

@@ -30,6 +30,7 @@ if not __package__:  # run as a file: the modules beside it belong to the packag
 
 from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
+from biggan_jax.runtime.interruption import STOPPING
 
 from .restarts import MISTAKES, Restarts
 
@@ -118,8 +119,9 @@ def main(argv: Sequence[str]) -> int:
         if processes:
             processes.send(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
     restarts = Restarts(MAX_RESTARTS.value)
     while True:
         processes = Processes(command, PROCESSES.value, DEVICES.value)

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.files import WORKDIR, is_object_store, writing
+from biggan_jax.runtime.interruption import STOPPING
 from biggan_jax.runtime.locks import locked
 from biggan_jax.runtime.ownership import owning
 from biggan_jax.runtime.progress import Throttle, bar
@@ -174,7 +175,7 @@ class _Process:
 
 
 class _Signals:
-    """Passes SIGINT and SIGTERM on to the running process, and keeps the first signal in `received`."""
+    """Passes the signals that stop a run on to its process, and keeps the first in `received`."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -182,7 +183,9 @@ class _Signals:
 
     def __enter__(self) -> "_Signals":
         self._before = {
-            number: signal.signal(number, self._pass) for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._pass)
+            for number in STOPPING
+            if signal.getsignal(number) is not signal.SIG_IGN
         }
         return self
 

@@ -19,8 +19,9 @@ from ml_collections.config_flags import DEFINE_config_file
 from biggan_jax.runtime import command_flags, ranges
 from biggan_jax.runtime.broken_pipe import silent_without_reader
 from biggan_jax.runtime.config_file import ConfigFile
-from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_RESUMABLE, UserError
+from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.help_text import help_text, is_required
+from biggan_jax.runtime.interruption import end_quietly
 from biggan_jax.runtime.shipped import shipped_names
 
 T = TypeVar("T")
@@ -106,8 +107,8 @@ def run(
     """Parses the command line, calls `main(argv)` and exits with the code that it returns.
 
     A `UserError`, from the command line or from `main`, is printed as `error: …` without a traceback, and the
-    exit code is 2. If the reader of a pipe leaves, as `… | head` does, the exit is silent, with the code that
-    shells give. Every other exception keeps its traceback.
+    exit code is 2. The exit is silent, with the code that shells give, after Ctrl-C, and if the reader of a
+    pipe leaves, as `… | head` does. Every other exception keeps its traceback.
 
     Args:
       main: Function of the program's name and, with `arguments`, the arguments that are no flags.
@@ -117,13 +118,17 @@ def run(
     # On a machine without accelerators, this logger lists at length the ones that JAX did not find.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     try:
+        end_quietly()
         with silent_without_reader():
             try:
                 app.run(main, flags_parser=parser or functools.partial(parse, arguments=arguments))
             except SystemExit as end:
-                if end.code == EXIT_RESUMABLE:  # a second SIGTERM must not turn "saved" into "killed"
-                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                if end.code == EXIT_RESUMABLE:  # a second signal must not turn "saved" into "killed"
+                    for number in (signal.SIGTERM, signal.SIGHUP):
+                        signal.signal(number, signal.SIG_IGN)
                 raise
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)

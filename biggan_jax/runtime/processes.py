@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_RESUMABLE, UserError
+from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 
 HEARTBEAT_SECONDS = 30  # a process without a heartbeat for so long counts as lost
 ARRIVAL_SECONDS = 300  # in which all processes have to start
@@ -150,6 +150,8 @@ def _report(error: BaseException) -> int:
     name = f"process {jax.process_index()}"
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
     if isinstance(error, UserError):
         print(f"error: {name}: {error}", file=sys.stderr)
         return EXIT_ERROR

@@ -29,12 +29,12 @@ from tiny_runs import (
 
 from biggan_jax.evaluation.during_training import TrainingEvaluation
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
-from biggan_jax.runtime.interruption import Interruption
 from biggan_jax.sampling.sampler import Sampler
 from biggan_jax.sampling.standing_statistics import prepare_generator
 from biggan_jax.training.monitoring.metrics import Metrics, Stopwatch
 from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.run import loop
+from biggan_jax.training.run.checkpoints import Checkpoints
 
 
 def stop_after(step: int, number: signal.Signals, monkeypatch) -> None:
@@ -186,7 +186,9 @@ def test_evaluations_without_a_way_to_evaluate_are_refused_before_anything_is_co
 
 
 @pytest.mark.slow
-def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
+def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays_however_often_the_run_is_stopped(
+    tmp_path, monkeypatch, capfd
+):
     evaluation = {"every": 2, "network": "pixels:features", "num_samples": 40}
     config = make_config(
         sample_every=0,
@@ -199,6 +201,37 @@ def test_evaluations_are_in_the_rows_and_their_best_checkpoint_stays(tmp_path):
     restored = saved(tmp_path, config)
     kept = {int(name) for name in os.listdir(tmp_path / "checkpoints")}
     assert kept == {min(scores, key=scores.get), 6}
+
+    # A run that is stopped in, or just before, each evaluation resumes with it, and ends the same.
+    stopped, left = tmp_path / "stopped", []
+    scores_of = TrainingEvaluation.scores
+
+    def terminated(self, *arguments):
+        left.append(sorted(int(name) for name in os.listdir(stopped / "checkpoints")))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return scores_of(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingEvaluation, "scores", terminated)
+        with pytest.raises(SystemExit) as ended:
+            loop.train(config, stopped, TrainingEvaluation)
+    assert ended.value.code == EXIT_RESUMABLE and left == [[2]] and rows(stopped) == []
+    assert "saved at step 2, and stopped before its evaluation ended" in capfd.readouterr().err
+    with monkeypatch.context() as patch:
+        stop_after(4, signal.SIGHUP, patch)
+        assert loop.train(config, stopped, TrainingEvaluation) == EXIT_RESUMABLE
+    assert [row["step"] for row in rows(stopped)] == [2]
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Checkpoints, "rank", lambda *_: sys.exit(1))  # killed when the row is there
+        loop.train(config, stopped, TrainingEvaluation)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingEvaluation, "scores", lambda *_: pytest.fail("evaluated again"))
+        stop_after(6, signal.SIGTERM, patch)
+        assert loop.train(config, stopped, TrainingEvaluation) == EXIT_RESUMABLE
+    assert loop.train(config, stopped, TrainingEvaluation) == 0
+    assert untimed(rows(stopped)) == untimed(rows(tmp_path))
+    assert {int(name) for name in os.listdir(stopped / "checkpoints")} == kept
+    assert_same_state(saved(stopped, config).state, restored.state)
 
     # The last one, by hand: the same samples, and numpy's square root of the covariances.
     exported = prepare_generator(config, restored.state.ema_params, restored.state.generator.u, [0.0])
@@ -299,26 +332,6 @@ def test_the_command_saves_on_a_signal_and_tells_the_launcher_and_the_person(tmp
     assert step, out + err
     assert step[2].split()[1:3] == ["-m", "biggan_jax.train"] and f"--workdir={tmp_path}" in step[2]
     assert os.listdir(tmp_path / "checkpoints") == [f"{int(step[1]):08d}"]
-
-
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_RESUMABLE)]
-)
-def test_a_signal_before_the_first_step_ends_the_process_at_once(number, code):
-    with pytest.raises(SystemExit) as exit_info, Interruption():
-        os.kill(os.getpid(), number)
-    assert exit_info.value.code == code
-
-
-def test_a_second_ctrl_c_interrupts_even_the_saving():
-    before = signal.getsignal(signal.SIGINT)  # ignored, where the tests run in a shell's background
-    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
-        interruption.stepping = True
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert interruption.signal == signal.SIGTERM
-        os.kill(os.getpid(), signal.SIGTERM)  # impatient launchers repeat it
-        os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):

@@ -58,6 +58,18 @@ def test_a_number_that_is_not_finite_stops_the_run_with_the_last_good_checkpoint
     assert finite(saved(tmp_path, config).state)
 
 
+def test_the_last_state_is_not_saved_if_its_moments_are_not_finite_though_all_losses_are(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "not_finite", lambda state: "G's moments" if int(state.step) == 6 else "")
+    config = config_that_saves_every_step()
+    with pytest.raises(
+        CollapseError, match="collapsed at step 6: G's moments hold numbers that are not finite"
+    ):
+        loop.train(config, tmp_path)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["00000003", "00000004", "00000005"]
+
+
 def test_a_row_of_the_collapse_is_in_the_metrics_as_null(broken_at_step_5, tmp_path):
     with pytest.raises(CollapseError, match="collapsed at step 5"):
         loop.train(make_config(sample_every=0), tmp_path)  # seen when the row of steps 5 and 6 is due

@@ -4,7 +4,7 @@ A BigGAN that trains well can fail within a few hundred steps, for good (Brock e
 largest singular values of G's weights explode, and D's loss goes to 0 and jumps. At a row of metrics a run
 has collapsed if
 
-1. any number in the row is not finite; or, after `warmup_steps`,
+1. any number in the row, or in the state where a checkpoint is due, is not finite; or, after `warmup_steps`,
 2. for `patience` consecutive rows D's loss is below `d_loss_floor` or above `d_loss_ceiling`, or the norm of
    D's or of G's gradient is below `gradient_floor`. The bounds on D's loss hold for losses that are
    `non_negative` (`step/losses.py`); or
@@ -137,6 +137,16 @@ def not_finite(step: int, row: Mapping[str, float | None]) -> Collapse | None:
     """Applies the first part of the rule alone, to any step: a state that fails it deserves no checkpoint."""
     broken = _not_finite(row)
     return Collapse(step, broken) if broken else None
+
+
+def broken_state(step: int, parts: str) -> Collapse | None:
+    """Applies the first part of the rule to the state itself, after the step that the metrics belong to.
+
+    Args:
+      step: Step of the state.
+      parts: Names of its parts that are not finite; empty if all are.
+    """
+    return Collapse(step, f"{parts} hold numbers that are not finite") if parts else None
 
 
 def rollback_step(rules: ConfigDict, rollbacks: int, saved_steps: Sequence[int]) -> int | None:

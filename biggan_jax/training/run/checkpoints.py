@@ -39,8 +39,9 @@ from biggan_jax.training.run.digests import (
     DigestsToSave,
     layout,
     read_digests,
+    replace_scores,
 )
-from biggan_jax.training.run.retention import VerifiedManager, retention_options
+from biggan_jax.training.run.retention import VerifiedManager, retention_options, surplus_steps
 
 
 class Restored(NamedTuple):
@@ -73,7 +74,7 @@ class Checkpoints:
 
     def __init__(self, directory: str | os.PathLike, config: ConfigDict, read_only: bool = False):
         self._directory, self._read_only = resolve_directory(directory), read_only
-        self._config = config_to_json(config)
+        self._config, self._rules = config_to_json(config), config.checkpoints
         # Errors arrive as exceptions; orbax's threads also log tracebacks, which would bury our message.
         logging.get_absl_logger().addFilter(_not_from_orbax)
         with writing(self._directory):
@@ -145,6 +146,25 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=scores)
         except Exception as error:
             raise self._write_error(error) from error
+
+    def rank(self, step: int, scores: Mapping[str, float | None]) -> None:
+        """Gives a saved checkpoint the numbers that rank it.
+
+        Args:
+          step: Step of the checkpoint.
+          scores: Numbers of this step; see `save`.
+
+        Raises:
+          UserError: They could not be written.
+        """
+        self.wait()
+        replace_scores(self._path(step), dict(scores))
+        self._manager.reload()
+        with writing(self._directory):
+            for surplus in surplus_steps(
+                self._rules, {each: self._manager.metrics(each) for each in self.steps}
+            ):
+                self._manager.delete(surplus)
 
     def wait(self) -> None:
         """Waits until the last save is on disk.

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Future
 
+from biggan_jax.runtime.files import write_file
 from biggan_jax.runtime.json_digest import json_digest
 
 ITEM = "digests"
@@ -125,6 +126,21 @@ def read_digests(checkpoint: epath.Path) -> Digests | None:
         return Digests(**saved["content"])
     except (ValueError, LookupError, TypeError, RecursionError, FileNotFoundError) as error:
         raise DamagedError(f"its digests have changed since it was saved ({error})") from error
+
+
+def replace_scores(checkpoint: epath.Path, scores: dict[str, float | None]) -> None:
+    """Writes the numbers that rank a checkpoint, in place of those that it was saved with.
+
+    A kill between the two files leaves numbers that do not match their digest, and so rank nothing.
+
+    Args:
+      checkpoint: Directory of the checkpoint, which is complete.
+      scores: Numbers by name.
+    """
+    path = checkpoint / ITEM / _FILE
+    content = json.loads(path.read_bytes())["content"] | {"scores": json_digest(scores)}
+    write_file(path, json.dumps({"content": content, "sha256": json_digest(content)}).encode())
+    write_file(checkpoint / "metrics" / "metrics", json.dumps(scores).encode())  # where orbax keeps them
 
 
 def layout(tree: Any) -> dict[str, str]:

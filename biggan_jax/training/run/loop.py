@@ -6,10 +6,11 @@ gives to all of them. The first process alone reads and writes the workdir (`rec
 """
 
 import contextlib
+import functools
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -28,6 +29,7 @@ from biggan_jax.training.monitoring.collapse import (
     Collapse,
     CollapseError,
     Watch,
+    broken_state,
     check_row,
     collapse_error,
     rates_after,
@@ -35,7 +37,7 @@ from biggan_jax.training.monitoring.collapse import (
     rollback_step,
     seed_after,
 )
-from biggan_jax.training.monitoring.metrics import Stopwatch
+from biggan_jax.training.monitoring.metrics import Stopwatch, mean
 from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.monitoring.singular_values import as_metrics, top_singular_values
 from biggan_jax.training.run.initialization import first_state
@@ -49,6 +51,7 @@ from biggan_jax.training.run.schedule import (
     warn_of_epochs,
 )
 from biggan_jax.training.run.step_metrics import Row, StepMetrics
+from biggan_jax.training.step.finite import not_finite
 from biggan_jax.training.step.losses import LOSSES, warn_of_convergence
 from biggan_jax.training.step.program import make_call
 from biggan_jax.training.step.state import TrainState, abstract_state
@@ -106,7 +109,7 @@ def train(
         record = Record(directory, config, source, still_owner) if still_owner else None
         run = _Run(config, source, record, interruption, open_evaluation)
         start = run.resume()
-        if start.step >= config.total_steps:
+        if start.step >= config.total_steps and not start.awaits_evaluation(config):
             run.print(f"already finished: {workdir} is at step {start.step}; to continue, raise total_steps")
             return 0
         end = run.train(start)
@@ -115,7 +118,7 @@ def train(
             end = run.train(start)
         if record:
             record.checkpoints.close()
-        if end.step == config.total_steps:
+        if end.step == config.total_steps and not end.awaits_evaluation:
             run.print(f"finished: step {end.step}; the run is in {workdir}")
             return 0
         command = shlex.join(sys.orig_argv)
@@ -177,36 +180,45 @@ class _Run:
         now = Position(start.step, start.state, StepMetrics(start.unlogged), start.watch, start.rollbacks)
         call, stream, stopwatch = self._compile(now.rollbacks), self._batches(start), Stopwatch()
         if record:
-            record.begin(now.step)
+            record.begin(start.step, start.awaits_evaluation(config))
         console = None if record else Console(quiet=True)
         progress = Progress(config.total_steps, now.step, self._images_per_step, console)
-        self._interruption.stepping = True
         try:
-            while now.step < config.total_steps and not now.signal:
+            if start.awaits_evaluation(config):
+                self._finish(now, due_after(config, now.step - 1, now.step), stopwatch, progress)
+            while now.step < config.total_steps and not now.signal and not now.collapse:
                 batch = next(stream)
                 count = batch["labels"].shape[0]
                 due = due_after(config, now.step, now.step + count)
                 first = now.step == start.step
                 self._dispatch(call, batch, now)
+                self._interruption.stepping = True
                 self._wait(now, calls_left=0 if first or due.anything else CALLS_IN_FLIGHT)
                 stopwatch.step(count)
-
-                if due.row or due.checkpoint or now.signal:
-                    now.metrics.fetch()
-                    now.collapse = now.metrics.first_not_finite(now.step)
-                row = self._log(now, due, stopwatch) if due.row else None
-                progress.update(now.step, row)
-                if now.collapse:
-                    break
-                with stopwatch.paused():
-                    self._save(now, due)
+                self._finish(now, due, stopwatch, progress)
             if record:
                 record.checkpoints.wait()
-            return End(now.step, now.signal, now.collapse)
+            return End(now.step, now.signal, now.collapse, now.awaits_evaluation)
         finally:
             progress.close()
             if record:
                 record.end()
+
+    def _finish(self, now: Position, due: Due, stopwatch: Stopwatch, progress: Progress) -> None:
+        """Does what is due after a call: the rows with their evaluation, the sheet, and the checkpoint."""
+        now.awaits_evaluation = due.evaluation and now.signal > 0
+        if now.awaits_evaluation:  # the checkpoint holds the steps of the row, and the run resumes with it
+            due = Due(row=False, sheet=False, evaluation=False, checkpoint=True)
+        if due.row or due.checkpoint or now.signal:
+            now.metrics.fetch()
+            now.collapse = now.metrics.first_not_finite(now.step)
+        if (due.checkpoint or now.signal) and not now.collapse:
+            now.collapse = broken_state(now.step, not_finite(now.state))
+        row = self._log(now, due, stopwatch) if due.row else None
+        progress.update(now.step, row)
+        if not now.collapse:
+            with stopwatch.paused():
+                self._save(now, due)
 
     def roll_back(self, collapse: Collapse, rollbacks: int) -> Start:
         """Resumes from before a collapse with another seed and other learning rates.
@@ -247,20 +259,23 @@ class _Run:
     def _log(self, now: Position, due: Due, stopwatch: Stopwatch) -> Row:
         """Writes the rows that are due and checks each for a collapse; returns the last."""
         row, rate = {}, stopwatch.lap()
-        rows = now.metrics.take_rows(now.step, self._config)
         with stopwatch.paused():
-            for step, row in rows:
+            for step, steps in now.metrics.take_rows(now.step, self._config):
                 checked = checks_singular_values(self._config, step)
                 singular_values = self._singular_values(now.state) if checked else {}
+                row = mean(steps)
                 row |= {"steps_per_second": rate, "images_per_second": rate and rate * self._images_per_step}
                 row |= as_metrics(singular_values)
                 row |= {"rollbacks": now.rollbacks} if now.rollbacks else {}
-                if due.evaluation and step == now.step and not now.collapse:
-                    row |= self._evaluate(now.state)
+                check = functools.partial(
+                    check_row, self._config.collapse, LOSSES[self._config.loss], now.watch, step
+                )
+                healthy = now.collapse is None and check(row, singular_values)[1] is None
+                if due.evaluation and step == now.step and healthy:
+                    row |= self._evaluate(now, steps, row)
                 if self._record:
                     self._record.row(step, row)
-                loss, rules = LOSSES[self._config.loss], self._config.collapse
-                now.watch, collapse = check_row(rules, loss, now.watch, step, row, singular_values)
+                now.watch, collapse = check(row, singular_values)
                 now.collapse, now.scores = now.collapse or collapse, row
         return row
 
@@ -270,9 +285,10 @@ class _Run:
             return
         if due.sheet:
             self._record.draw(now.step, now.state)
-        if due.checkpoint or now.signal:
-            loop = {"unlogged": now.metrics.unlogged, "watch": now.watch.to_json()}
-            self._record.save(now.step, now.state, loop, now.scores)
+        if due.evaluation:
+            self._record.rank(now.step, now.scores)
+        elif due.checkpoint or now.signal:
+            self._record.save(now.step, now.state, now.carried(now.metrics.unlogged), now.scores)
 
     def _compile(self, rollbacks: int) -> Callable[..., Any]:
         """Makes the program of one call, which also returns the strongest signal of any process."""
@@ -306,10 +322,24 @@ class _Run:
         console = Console(quiet=not self._record, highlight=False, markup=False)
         return open_evaluation(self._config, self._source, workdir, console)
 
-    def _evaluate(self, state: TrainState) -> dict[str, float]:
-        """Returns scores of the averaged generator, the same in all processes."""
+    def _evaluate(self, now: Position, steps: list[Row], row: Row) -> Mapping[str, float | None]:
+        """Saves the state, then returns scores of the averaged generator, the same in all processes.
+
+        If the run has resumed after the evaluation of this step, the row that is there is returned.
+
+        A signal during the evaluation ends the process: the checkpoint holds the steps of the row, and the
+        run resumes with the evaluation.
+        """
         assert self._evaluation is not None
-        return self._evaluation.scores(*jax.device_get((state.ema_params, state.generator.u)))
+        evaluated = self._record.evaluated if self._record else None
+        if evaluated := self._replicas.broadcast(evaluated):
+            return evaluated
+        if self._record:
+            self._record.save(now.step, now.state, now.carried(steps), row)
+            self._record.checkpoints.wait()
+        self._replicas.broadcast(None)  # no process ends before the first has saved
+        with self._interruption.may_end(f"saved at step {now.step}, and stopped before its evaluation ended"):
+            return self._evaluation.scores(*jax.device_get((now.state.ema_params, now.state.generator.u)))
 
     def _singular_values(self, state: TrainState) -> dict[str, np.ndarray]:
         """Computes those of both networks' weights in the first process and broadcasts them."""

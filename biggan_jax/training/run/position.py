@@ -4,6 +4,8 @@ import collections
 import dataclasses
 from typing import Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 from biggan_jax.training.monitoring.collapse import Collapse, Watch
 from biggan_jax.training.run.step_metrics import Row, StepMetrics
 from biggan_jax.training.step.state import TrainState
@@ -26,6 +28,12 @@ class Start(NamedTuple):
     watch: Watch
     rollbacks: int
 
+    def awaits_evaluation(self, config: ConfigDict) -> bool:
+        """Returns whether the run stopped between the checkpoint of this step and its evaluation's end."""
+        every, at_end = config.evaluation.every, self.step == config.total_steps
+        due = every > 0 and self.step > 0 and (self.step % every == 0 or at_end)
+        return due and bool(self.unlogged)
+
 
 class End(NamedTuple):
     """The position at which a run ended, with the reason; all checkpoints are written.
@@ -34,11 +42,13 @@ class End(NamedTuple):
       step: Number of steps done.
       signal: Signal that stopped the run, or 0.
       collapse: Verdict that stopped the run, or None.
+      awaits_evaluation: Whether an evaluation of this step is left to the process that resumes the run.
     """
 
     step: int
     signal: int = 0
     collapse: Collapse | None = None
+    awaits_evaluation: bool = False
 
 
 @dataclasses.dataclass
@@ -55,6 +65,7 @@ class Position:
       signal: Signal that stops the run, or 0.
       scores: Last row of metrics, which ranks the next checkpoint.
       collapse: Verdict that stops the run, or None.
+      awaits_evaluation: Whether the signal leaves the evaluation of this step to the process that resumes.
     """
 
     step: int
@@ -66,3 +77,12 @@ class Position:
     signal: int = 0
     scores: Row = dataclasses.field(default_factory=dict)
     collapse: Collapse | None = None
+    awaits_evaluation: bool = False
+
+    def carried(self, unlogged: list[Row]) -> dict[str, Any]:
+        """Returns the JSON values that a checkpoint holds beside the state.
+
+        Args:
+          unlogged: Metrics of the steps that are in no row yet.
+        """
+        return {"unlogged": unlogged, "watch": self.watch.to_json()}

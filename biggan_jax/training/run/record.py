@@ -48,6 +48,7 @@ class Record:
     Attributes:
       workdir: Directory of the run.
       checkpoints: Checkpoints of the run.
+      evaluated: Row of the step of resumption, if it holds the evaluation that the checkpoint lacks; or None.
 
     Raises:
       UserError: The workdir cannot be written, here or in any method.
@@ -59,6 +60,7 @@ class Record:
         self.checkpoints = Checkpoints(workdir / "checkpoints", config)
         self._rollbacks = self._read_rollbacks()
         self._open_metrics: Metrics | None = None
+        self.evaluated: dict[str, float | None] | None = None
 
     @property
     def rollbacks(self) -> int:
@@ -87,11 +89,13 @@ class Record:
             self.workdir, restored, self._source, data.split, allowed=data.allow_changes
         )
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, awaits_evaluation: bool = False) -> None:
         """Writes config, names of classes and real images, and opens the metrics.
 
         Args:
           step: Step at which the run begins or resumes.
+          awaits_evaluation: Whether the row of this step is still to be written. If it is there already, with
+            its scores, `evaluated` keeps it.
         """
         self._still_owner()
         write_file(self.workdir / "config.json", json.dumps(config_to_json(self._config), indent=2).encode())
@@ -102,6 +106,10 @@ class Record:
         real = self.workdir / "samples" / "real.png"
         if not real.exists():
             write_file(real, real_sheet(self._config, self._source))
+        if awaits_evaluation:
+            rows = read_rows(self.workdir / FILE_NAME) if (self.workdir / FILE_NAME).exists() else []
+            self.evaluated = next((row for row in rows if row["step"] == step and _has_scores(row)), None)
+            step -= 1
         self._open_metrics = Metrics(self.workdir, step)
 
     def row(self, step: int, row: dict[str, float | None]) -> None:
@@ -124,6 +132,7 @@ class Record:
                 f"{', '.join(sorted(row))}"
             )
         self._metrics.write(step, row)
+        self.evaluated = None
 
     def draw(self, step: int, state: TrainState) -> None:
         """Writes the sheet of samples of this step, and the curves so far."""
@@ -150,6 +159,13 @@ class Record:
         self._still_owner()
         self._metrics.flush()
         self.checkpoints.save(step, state, loop | {IMAGES: self._fingerprint}, scores)
+
+    def rank(self, step: int, scores: dict[str, float | None]) -> None:
+        """Ranks the checkpoint of a step by numbers that were measured after it was saved."""
+        if self._config.checkpoints.best and "@" in self._config.checkpoints.metric:
+            self._still_owner()
+            self._metrics.flush()
+            self.checkpoints.rank(step, scores)
 
     def note_rollback(self, collapse: Collapse, to: int) -> None:
         """Records a rollback permanently, and sets the rows so far aside.
@@ -183,3 +199,9 @@ class Record:
     def _read_rollbacks(self) -> list[dict[str, Any]]:
         path = self.workdir / "rollbacks.json"
         return json.loads(path.read_text()) if path.exists() else []
+
+
+def _has_scores(row: dict[str, Any]) -> bool:
+    """Returns whether a row holds an evaluation in full: a score that was not finite has to be seen again."""
+    scores = [value for name, value in row.items() if "@" in name]
+    return bool(scores) and None not in scores

@@ -1,5 +1,6 @@
 """Which checkpoints are kept, and by which scores they are ranked."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -46,12 +47,29 @@ def retention_options(rules: ConfigDict) -> dict[str, Any]:
     if not rules.best:
         return {"preservation_policy": preservation_policy.AnyPreservationPolicy(policies)}
 
-    def rank(scores: Mapping[str, float | None]) -> float:
-        value = scores.get(rules.metric)
-        if value is None or math.isnan(value):
-            return -math.inf
-        return value if rules.higher_is_better else -value
-
+    rank = functools.partial(_rank, rules)
     best = preservation_policy.BestN(get_metric_fn=rank, n=rules.best, keep_checkpoints_without_metrics=False)
     policy = preservation_policy.AnyPreservationPolicy([*policies, best])
     return {"preservation_policy": policy, "best_fn": rank, "best_mode": "max"}
+
+
+def surplus_steps(rules: ConfigDict, scores: Mapping[int, Mapping[str, float | None] | None]) -> list[int]:
+    """Returns the steps that `retention_options` would let go at the next save, in ascending order.
+
+    Args:
+      rules: Section `checkpoints` of the config.
+      scores: Scores of all saved checkpoints, by step.
+    """
+    steps = sorted(scores)
+    known = ((_rank(rules, of_step), step) for step, of_step in scores.items() if of_step is not None)
+    best = sorted(known, reverse=True)[: rules.best]
+    kept = {step for step in steps if rules.keep_every and step % rules.keep_every == 0}
+    kept |= {*steps[-rules.keep :], *(step for _, step in best)}
+    return [step for step in steps if step not in kept]
+
+
+def _rank(rules: ConfigDict, scores: Mapping[str, float | None]) -> float:
+    value = scores.get(rules.metric)
+    if value is None or math.isnan(value):
+        return -math.inf
+    return value if rules.higher_is_better else -value

@@ -40,8 +40,8 @@ def due_after(config: ConfigDict, before: int, step: int) -> Due:
         row=finished or step // config.log_every > before // config.log_every,
         sheet=at(config.sample_every),
         evaluation=evaluation,
-        # An evaluated state must be saved, so that it can be kept if it is among the best.
-        checkpoint=finished or at(config.checkpoint_every) or (evaluation and config.checkpoints.best > 0),
+        # An evaluation takes minutes, in which the run may be stopped: its state is saved first.
+        checkpoint=finished or at(config.checkpoint_every) or evaluation,
     )
 
 

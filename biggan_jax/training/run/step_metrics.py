@@ -8,7 +8,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from biggan_jax.training.monitoring.collapse import Collapse, not_finite
-from biggan_jax.training.monitoring.metrics import mean
 
 Row = dict[str, float | None]
 
@@ -47,18 +46,18 @@ class StepMetrics:
                 return collapse
         return None
 
-    def take_rows(self, last: int, config: ConfigDict) -> list[tuple[int, Row]]:
-        """Returns the rows that are complete, each with its step; their metrics count as logged.
+    def take_rows(self, last: int, config: ConfigDict) -> list[tuple[int, list[dict[str, Any]]]]:
+        """Returns step and metrics of the rows that are complete; their metrics count as logged.
 
         Args:
           last: Step of the last metrics that were added.
           config: The whole config.
         """
-        rows, part = [], []
+        rows, part = [], list[dict[str, Any]]()
         for step, metrics in self._numbered(last):
             part.append(metrics)
             if step % config.log_every == 0 or step == config.total_steps:
-                rows.append((step, mean(part)))
+                rows.append((step, part))
                 part = []
         self.unlogged = part
         return rows
