@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     from biggan_jax.runtime import processes  # imported late, so that --help is quick
 
     place = (flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id)
-    processes.join(*place)
+    processes.join(*place, flags.FLAGS.arrival_seconds)
     with processes.fail_fast():
         _measure(flags.FLAGS.config, flags.FLAGS.rounds)
 

@@ -43,6 +43,7 @@ from absl import flags
 
 from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
+from biggan_jax.runtime.memory import enough_memory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
 
     processes.join(*PLACE())
     try:
-        with processes.fail_fast():
+        with processes.fail_fast(), enough_memory(lambda: "lower --num_samples or --reference_images"):
             _evaluate()
     except KeyboardInterrupt:
         os._exit(EXIT_INTERRUPTED)  # an ordinary exit may wait for other processes

@@ -46,6 +46,7 @@ from absl import flags
 
 from biggan_jax.runtime import cli, command_flags, ranges
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, UserError
+from biggan_jax.runtime.memory import enough_memory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
 
     processes.join(*PLACE())
     try:
-        with processes.fail_fast():
+        with processes.fail_fast(), enough_memory(lambda: "lower --batch_size, or the number of images"):
             _sample(task, truncations)
     except KeyboardInterrupt:
         hint = "; the same command continues where it was" if task == "num_samples" else ""

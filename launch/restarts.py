@@ -7,6 +7,7 @@ from biggan_jax.runtime.errors import EXIT_ERROR
 
 # Another start would only repeat a user error, and the shell's two codes for a command that cannot run.
 MISTAKES = {EXIT_ERROR, 126, 127}
+KILLED = {-9, 137}  # by SIGKILL, which the system sends too when memory runs out
 SECONDS_OF_A_GOOD_RUN = 600  # a process that ran longer starts a new count of failures
 
 
@@ -38,5 +39,7 @@ class Restarts:
         if self.failures > self.limit:
             print(f"error: exit codes {codes}, after {self.limit} restarts; giving up", flush=True)
             return False
+        if KILLED.intersection(codes):
+            print("a process was killed: this machine may be out of memory", flush=True)
         print(f"exit codes {codes}: starting again ({self.failures} of {self.limit})", flush=True)
         return True

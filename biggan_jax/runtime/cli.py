@@ -22,6 +22,8 @@ from biggan_jax.runtime.config_file import ConfigFile
 from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
 from biggan_jax.runtime.help_text import help_text, is_required
 from biggan_jax.runtime.interruption import end_quietly
+from biggan_jax.runtime.memory import enough_memory
+from biggan_jax.runtime.rendezvous import ARRIVAL_SECONDS
 from biggan_jax.runtime.shipped import shipped_names
 
 T = TypeVar("T")
@@ -35,7 +37,7 @@ FLAG_TYPES = {
 HELP = ("--help", "-help", "-h", "--h", "-?", "--?")
 # Errors of a --flagfile that is missing or no text.
 UNREADABLE = (flags.CantOpenFlagFileError, OSError, UnicodeError, RecursionError)
-PROCESS_FLAGS = ("coordinator_address", "num_processes", "process_id")
+PROCESS_FLAGS = ("coordinator_address", "num_processes", "process_id", "arrival_seconds")
 GROUPS = {"Flags of a run in several processes, which TPU slices and SLURM set by themselves": PROCESS_FLAGS}
 
 # A flag that is defined here belongs to the command that asks for it, which lists it in its --help.
@@ -49,11 +51,13 @@ class ProcessPlace(NamedTuple):
       coordinator_address: HOST:PORT where the first process listens.
       num_processes: Number of processes.
       process_id: Number of this process, from 0.
+      arrival_seconds: Time in which all processes have to come.
     """
 
     coordinator_address: str | None
     num_processes: int | None
     process_id: int | None
+    arrival_seconds: float
 
 
 def define_config(
@@ -88,9 +92,17 @@ def define_processes() -> Callable[[], ProcessPlace]:
     command_flags.integer(
         "process_id", None, "Number of this process, from 0 to num_processes - 1", ranges.from_0_up_to(99_999)
     )
+    command_flags.number(
+        "arrival_seconds",
+        ARRIVAL_SECONDS,
+        "Seconds in which all processes have to come; after that the command names those that did not",
+        ranges.Number(minimum=1, maximum=86_400),
+    )
     for name in PROCESS_FLAGS:
         flags.declare_key_flag(name)
-    return lambda: ProcessPlace(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+    return lambda: ProcessPlace(
+        FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id, FLAGS.arrival_seconds
+    )
 
 
 def given(flag: flags.FlagHolder[T | None]) -> T:
@@ -119,7 +131,10 @@ def run(
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     try:
         end_quietly()
-        with silent_without_reader():
+        with (
+            silent_without_reader(),
+            enough_memory(lambda: "end other processes, or use a machine with more"),
+        ):
             try:
                 app.run(main, flags_parser=parser or functools.partial(parse, arguments=arguments))
             except SystemExit as end:

@@ -11,18 +11,21 @@ import math
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from biggan_jax.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_RESUMABLE, UserError
+from biggan_jax.runtime.rendezvous import ARRIVAL_SECONDS, MissingError, meet
 
 HEARTBEAT_SECONDS = 30  # a process without a heartbeat for so long counts as lost
-ARRIVAL_SECONDS = 300  # in which all processes have to start
+CONNECTING_SECONDS = 60  # for JAX to connect the processes that have come
 GATHERED_BYTES = 32 << 20  # that each process sends at once
 LOOPBACK = re.compile(r"127\.|localhost:|\[::1\]:")
 SHUTDOWN_SECONDS = 3600  # in which all processes have to end; the first may still be writing
@@ -31,19 +34,24 @@ _LOST = re.compile("(UNKNOWN|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|INT
 
 
 def join(
-    coordinator_address: str | None = None, num_processes: int | None = None, process_id: int | None = None
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    arrival_seconds: float = ARRIVAL_SECONDS,
 ) -> None:
     """Joins the processes of the run; call it before JAX initialises its devices.
 
-    All three arguments are None where the cluster knows them, and for a run of one process.
+    The place of the process is None where the cluster knows it, and for a run of one process. If others do
+    not come, the process prints which, and exits with `EXIT_RESUMABLE`.
 
     Args:
       coordinator_address: HOST:PORT at which the first process listens.
       num_processes: Number of processes.
       process_id: Index of this process, from 0.
+      arrival_seconds: Time in which all processes have to come.
 
     Raises:
-      UserError: An argument is missing or out of range, or the other processes cannot be reached.
+      UserError: An argument is missing or out of range.
     """
     given = (coordinator_address, num_processes, process_id)
     if coordinator_address is None or num_processes is None or process_id is None:
@@ -64,25 +72,50 @@ def join(
             )
         if LOOPBACK.match(coordinator_address):  # JAX listens at all addresses of a machine unless told
             os.environ.setdefault("JAX_COORDINATOR_BIND_ADDRESS", coordinator_address)
+        if num_processes > 1:
+            try:
+                meet(coordinator_address, num_processes, process_id, arrival_seconds)
+            except MissingError as error:
+                _give_up(str(error), arrival_seconds)
+    with _patience(arrival_seconds + (CONNECTING_SECONDS if coordinator_address else 0)) as patience:
+        try:
+            jax.distributed.initialize(
+                coordinator_address,
+                num_processes,
+                process_id,
+                initialization_timeout=math.ceil(patience) + CONNECTING_SECONDS,
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+                shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+            )
+        except ValueError as error:
+            if "coordinator_address" not in str(error):
+                raise
+            # Without a cluster this process is the whole run.
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[float]:
+    """Ends the process if the block takes longer: XLA's runtime would abort it, with a stack trace."""
+    said = (
+        "other processes of the run did not come, or cannot be reached at the address that the cluster gives"
+    )
+    timer = threading.Timer(seconds, _give_up, (said, seconds))
+    timer.daemon = True
+    timer.start()
     try:
-        jax.distributed.initialize(
-            coordinator_address,
-            num_processes,
-            process_id,
-            initialization_timeout=ARRIVAL_SECONDS,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
-        )
-    except ValueError as error:
-        if "coordinator_address" not in str(error):
-            raise
-        # Without a cluster this process is the whole run.
-    except RuntimeError as error:
-        raise UserError(
-            f"the {num_processes or 'other'} processes did not connect to "
-            f"{coordinator_address or 'the address that the cluster gives'} in {ARRIVAL_SECONDS} s: "
-            f"{str(error).splitlines()[0]}; see that each of them runs and can reach that address"
-        ) from error
+        yield seconds
+    finally:
+        timer.cancel()
+
+
+def _give_up(missing: str, seconds: float) -> NoReturn:
+    """Prints what is missing, and exits: another start of all processes may find it."""
+    print(
+        f"error: {missing}, within {seconds:g} s (--arrival_seconds): see that every process runs and can "
+        "reach the first, then start all of them again",
+        file=sys.stderr,
+    )
+    _leave(EXIT_RESUMABLE)
 
 
 @contextmanager
@@ -163,7 +196,7 @@ def _report(error: BaseException) -> int:
     return 1
 
 
-def _leave(code: int) -> None:
+def _leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

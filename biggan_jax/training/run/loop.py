@@ -23,6 +23,7 @@ from biggan_jax.config import config_to_json, differences, validate
 from biggan_jax.data import Source, batches, open_source
 from biggan_jax.runtime.files import WORKDIR, resolve_directory
 from biggan_jax.runtime.interruption import Interruption
+from biggan_jax.runtime.memory import enough_memory
 from biggan_jax.runtime.ownership import owning
 from biggan_jax.runtime.replicas import AXIS, Replicas
 from biggan_jax.training.monitoring.collapse import (
@@ -40,6 +41,7 @@ from biggan_jax.training.monitoring.collapse import (
 from biggan_jax.training.monitoring.metrics import Stopwatch, mean
 from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.monitoring.singular_values import as_metrics, top_singular_values
+from biggan_jax.training.run.footprint import smaller, smaller_evaluation
 from biggan_jax.training.run.initialization import first_state
 from biggan_jax.training.run.position import End, Position, Start
 from biggan_jax.training.run.record import LOCK, Record
@@ -92,11 +94,12 @@ def train(
 
     Raises:
       UserError: The config is impossible, the data is missing, the workdir cannot be written, holds a run of
-        another architecture or is in use by another process, or the run has collapsed.
+        another architecture or is in use by another process, memory runs out, or the run has collapsed.
     """
     validate(config, replicas=jax.device_count())
     data, directory = config.data, resolve_directory(workdir)
     with Interruption() as interruption, contextlib.ExitStack() as stack:
+        stack.enter_context(enough_memory(lambda: smaller(config)))
         writes = jax.process_index() == 0
         still_owner = stack.enter_context(owning(directory, LOCK, WORKDIR)) if writes else None
         source = open_source(
@@ -339,7 +342,8 @@ class _Run:
             self._record.checkpoints.wait()
         self._replicas.broadcast(None)  # no process ends before the first has saved
         with self._interruption.may_end(f"saved at step {now.step}, and stopped before its evaluation ended"):
-            return self._evaluation.scores(*jax.device_get((now.state.ema_params, now.state.generator.u)))
+            with enough_memory(lambda: smaller_evaluation(self._config)):
+                return self._evaluation.scores(*jax.device_get((now.state.ema_params, now.state.generator.u)))
 
     def _singular_values(self, state: TrainState) -> dict[str, np.ndarray]:
         """Computes those of both networks' weights in the first process and broadcasts them."""
