@@ -10,6 +10,7 @@ process of a run opens the checkpoints.
 import copy
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -134,6 +135,7 @@ class Checkpoints:
         Raises:
           UserError: This save, or the one before it, could not be written.
         """
+        self.refuse_without_room(state)
         host_state, scores = jax.device_get(state), dict(scores or {})
         loop = copy.deepcopy(loop)  # orbax writes it in the background, and the next step appends to its rows
         items = ocp.args.Composite(
@@ -146,6 +148,25 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=scores)
         except Exception as error:
             raise self._write_error(error) from error
+
+    def refuse_without_room(self, state: Any) -> None:
+        """Raises `UserError` if the disk has no room for one more checkpoint.
+
+        Orbax finds out in its threads, whose tracebacks bury the message.
+
+        Args:
+          state: Tree of arrays to save.
+        """
+        if is_object_store(self._directory):
+            return
+        needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._directory).free
+        if needed > free:
+            raise self._write_error(
+                OSError(
+                    f"no space left on device: it takes {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free"
+                )
+            )
 
     def rank(self, step: int, scores: Mapping[str, float | None]) -> None:
         """Gives a saved checkpoint the numbers that rank it.

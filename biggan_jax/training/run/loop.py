@@ -184,6 +184,7 @@ class _Run:
         call, stream, stopwatch = self._compile(now.rollbacks), self._batches(start), Stopwatch()
         if record:
             record.begin(start.step, start.awaits_evaluation(config))
+            record.checkpoints.refuse_without_room(start.state)
         console = None if record else Console(quiet=True)
         progress = Progress(config.total_steps, now.step, self._images_per_step, console)
         try:
