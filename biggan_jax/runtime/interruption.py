@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from biggan_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 
@@ -68,13 +68,15 @@ class Interruption:
 
     @contextlib.contextmanager
     def may_end(self, saved: str) -> Iterator[None]:
-        """Lets a signal end the process during the block, because all of its state is saved.
+        """Lets a signal end the process during the block, or before it, because all of its state is saved.
 
         Args:
           saved: Line that the signal then prints.
         """
         before = self.stepping, self.saved
         self.stepping, self.saved = False, saved
+        if self.signal:
+            self._end(self.signal)
         yield
         self.stepping, self.saved = before
 
@@ -86,9 +88,12 @@ class Interruption:
             raise KeyboardInterrupt
         self.signal = self.signal or number
         if not self.stepping:
-            print(self.saved, file=sys.stderr)
-            sys.exit(self.exit_code(number))
+            self._end(number)
         print("\nstopping after this step, then saving (Ctrl-C again: without saving)", file=sys.stderr)
+
+    def _end(self, number: int) -> NoReturn:
+        print(self.saved, file=sys.stderr)
+        sys.exit(self.exit_code(number))
 
 
 def end_quietly() -> None:

@@ -71,11 +71,13 @@ def test_failures_are_started_again_but_not_mistakes_and_not_for_ever(tmp_path, 
     assert (found, len(file.read_text())) == (code, starts), out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)]
+)
 def test_a_signal_reaches_every_process_and_nothing_is_started_again(number, code):
     script = (
         "import signal, sys, time\n"
-        "for n in (2, 15): signal.signal(n, lambda n, _: (print('got', n, flush=True), sys.exit(75)))\n"
+        "for n in (1, 2, 15): signal.signal(n, lambda n, _: (print('got', n, flush=True), sys.exit(75)))\n"
         "print('ready', flush=True); time.sleep(60)"
     )
     process = launch("--processes=2", script=script)

@@ -33,6 +33,19 @@ def test_a_second_ctrl_c_interrupts_even_the_saving():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("when", ["during the save before it", "in it"])
+def test_a_signal_does_not_wait_for_an_evaluation_whose_state_is_saved(when, capsys):
+    with pytest.raises(SystemExit) as exit_info, Interruption() as interruption:
+        interruption.stepping = True
+        if when != "in it":
+            os.kill(os.getpid(), signal.SIGTERM)
+        with interruption.may_end("saved at step 4"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("evaluated")
+    assert exit_info.value.code == EXIT_RESUMABLE
+    assert capsys.readouterr().err.endswith("saved at step 4\n")
+
+
 STUCK = """
 import hashlib, sys
 from biggan_jax.runtime import interruption

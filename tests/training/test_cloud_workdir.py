@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import threading
+import time
 import urllib.parse
 from http import HTTPStatus
 
@@ -29,8 +30,11 @@ from biggan_jax.data import ArraySource
 from biggan_jax.evaluation.report.html_report import render_html
 from biggan_jax.evaluation.report.schema import Report
 from biggan_jax.exports.export_files import write_export
+from biggan_jax.runtime import leases
 from biggan_jax.runtime.errors import EXIT_RESUMABLE, UserError
-from biggan_jax.runtime.files import resolve_directory, write_file
+from biggan_jax.runtime.files import WORKDIR, resolve_directory, write_file
+from biggan_jax.runtime.holder import Holder
+from biggan_jax.runtime.ownership import owning
 from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 from biggan_jax.training.monitoring.metrics import FILE_NAME, Metrics
 from biggan_jax.training.monitoring.progress import Progress
@@ -376,3 +380,29 @@ def test_the_report_of_a_run_in_a_bucket_shows_what_the_run_has_kept_there(emula
     ):
         assert shown in content, shown
     assert content.count("data:image/png;base64,") == 3
+
+
+def test_a_live_run_in_a_bucket_is_refused_and_a_dead_one_is_taken_over(emulator, monkeypatch):
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 2.0)
+    workdir = resolve_directory(f"gs://{BUCKET}/owned")
+    with owning(workdir, ".lock", WORKDIR) as still_owner:
+        assert emulator.names("owned") == [".lock"]
+        with pytest.raises(
+            UserError, match=f"workdir={workdir}: process {os.getpid()} on .* is at work there"
+        ):
+            with owning(workdir, ".lock", WORKDIR):
+                pass
+        still_owner()
+    assert emulator.names("owned") == []
+    dead = Holder("elsewhere", 12, "another boot", "token").write()
+    (workdir / ".lock").write_text(dead)
+    with owning(workdir, ".lock", WORKDIR) as still_owner:
+        still_owner()
+        (workdir / ".lock").write_text(dead)
+        time.sleep(0.5)
+        with pytest.raises(UserError, match="process 12 on elsewhere has taken over"):
+            still_owner()
+    with pytest.raises(UserError, match="there is no bucket gs://nobody; create it"):
+        with owning(resolve_directory("gs://nobody/run"), ".lock", WORKDIR):
+            pass
