@@ -1,4 +1,4 @@
-# Every target works as the first command on a machine that has only make and Python >= 3.11:
+# Every target works as the first command on a machine that has only make and Python 3.11 to 3.13:
 # it creates .venv and installs there once; a change of pyproject.toml or requirements.txt installs anew.
 
 PYTHON ?= python3
@@ -59,11 +59,11 @@ docs-test: $(INSTALLED)  ## run every command of README and docs/ in a fresh fol
 
 $(INSTALLED): pyproject.toml setup.py requirements.txt
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "error: '$(PYTHON)' was not found. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; \
+	  echo "error: '$(PYTHON)' was not found. Install Python 3.11 to 3.13, or name one: make PYTHON=/path/to/python3" >&2; \
 	  exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: $$($(PYTHON) --version) is too old: biggan_jax needs Python 3.11 or newer." >&2; \
-	  echo "Name a newer one: make PYTHON=python3.12 $(or $(MAKECMDGOALS),setup)" >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	  echo "error: $$($(PYTHON) --version) does not fit: biggan_jax needs Python 3.11 to 3.13." >&2; \
+	  echo "Name another one: make PYTHON=python3.12 $(or $(MAKECMDGOALS),setup)" >&2; \
 	  exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "error: $(PYTHON) could not create $(VENV). On Debian and Ubuntu: apt-get install python3-venv" >&2; \

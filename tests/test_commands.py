@@ -63,6 +63,31 @@ def test_a_mistake_is_refused_before_anything_heavy_is_imported(command):
         assert name in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_misspelt_field_after_an_export_is_refused_before_jax_is_imported():
+    words = ("train", "--config=finetune:no_export", "--workdir=x", "--config.bach_size=3")
+    done = run(*words, program=("-c", REFUSE_HEAVY_IMPORTS))
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: finetune:no_export has no field config.bach_size; did you mean config.batch_size?\n"
+    )
+
+
+@pytest.mark.parametrize("module", ["biggan_jax", "launch.tpu_pod"])
+def test_help_whose_reader_leaves_is_silent(module):
+    shell = f'"$0" -m {module} --help | true; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", shell, sys.executable], capture_output=True, text=True, timeout=120)
+    assert done.stderr == "" and done.returncode == 141
+
+
+@pytest.mark.parametrize("file", ["missing", ".", "binary"])
+@pytest.mark.parametrize("command", ["train", "sample"])
+def test_a_flagfile_that_cannot_be_read_is_one_line(tmp_path, command, file):
+    (tmp_path / "binary").write_bytes(bytes(range(128, 256)))
+    done = run(command, f"--flagfile={tmp_path / file}")
+    assert done.returncode == 2 and done.stderr.startswith("error: --flagfile cannot be read: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples_and_a_full_phrase_for_each_flag(command):
     done = run(command, "--help", program=("-c", REFUSE_HEAVY_IMPORTS))

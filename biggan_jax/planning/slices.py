@@ -100,7 +100,7 @@ def open_slice(name: str) -> Slice:
 
 
 def _generation(name: str) -> Generation:
-    match = re.fullmatch(r"(v\w+):([1-9]\d*(?:x[1-9]\d*)+)", name)
+    match = re.fullmatch(r"(v\w+):([1-9]\d{0,4}(?:x[1-9]\d{0,4}){1,3})", name)
     if match is None:
         raise UserError(
             f"--topology={name}: give a generation and its chips along each side, such as {EXAMPLES}"

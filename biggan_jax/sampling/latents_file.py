@@ -11,7 +11,7 @@ from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import atomic_file
 from biggan_jax.runtime.npz import open_npz, read_array, write_array
 from biggan_jax.runtime.progress import counting
-from biggan_jax.sampling.sampler import Sampler
+from biggan_jax.sampling.sampler import LARGEST_LATENT, Sampler
 
 BYTES_AT_ONCE = 2**26
 
@@ -50,6 +50,9 @@ def read_latents(path: Path, sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
         )
     if not np.isfinite(z).all() or (mixed and not np.isfinite(labels).all()):
         raise UserError(f"{path} holds numbers that are not finite: write it without them")
+    for name, array in (("latents", z), *([("weights", labels)] if mixed else [])):
+        if (largest := np.abs(array).max()) > LARGEST_LATENT:
+            raise UserError(f"{path} holds {name} up to {largest:g}: give them within ±{LARGEST_LATENT:,}")
     if not mixed and (labels.min() < 0 or labels.max() >= sampler.num_classes):
         raise UserError(
             f"{path} holds labels from {labels.min()} to {labels.max()}, must be 0 to "

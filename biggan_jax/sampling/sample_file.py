@@ -12,6 +12,8 @@ from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import Destination, write_file
 from biggan_jax.runtime.npz import open_npz, read_array
 
+LARGEST_LABEL = 2**31 - 1
+
 
 def read_samples(
     path: Path, resolution: int | None = None, num_classes: int | None = None
@@ -98,7 +100,7 @@ def _checked_labels(path: Path, labels: np.ndarray, count: int, num_classes: int
             f"{path} holds labels {labels.dtype}{list(labels.shape)} for {count} images: must be one "
             "integer for each image"
         )
-    if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
-        known = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
+    if labels.min() < 0 or labels.max() >= (LARGEST_LABEL + 1 if num_classes is None else num_classes):
+        known = "0 to 2**31 - 1" if num_classes is None else f"0 to {num_classes - 1}"
         raise UserError(f"{path} holds labels from {labels.min()} to {labels.max()}, must be {known}")
     return labels.astype(np.int32)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import Tree
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.ranges import SEED
 from biggan_jax.runtime.text import one_line
 from biggan_jax.sampling.class_names import Class, label_of
 from biggan_jax.sampling.exported_generator import ExportedGenerator
@@ -30,6 +31,7 @@ from biggan_jax.sampling.truncation import (
     untruncated,
 )
 
+LARGEST_LATENT = 1_000  # beyond it, products of latents overflow float32 and the images are noise
 TRUNCATIONS_KEPT = 8  # truncations whose statistics stay on the devices
 TRUNCATIONS_SHOWN = 4  # by `repr`
 LARGEST_BATCH = 256
@@ -144,6 +146,10 @@ class Sampler:
         """Returns latents of the sequence of `seed`, from position `start` on: f32[count, latent_dim]."""
         truncation = self.truncation if truncation is None else truncation
         refuse_impossible(self.truncation_kind, truncation, self._distribution)
+        if remedy := SEED.remedy(seed, None):
+            raise UserError(f"seed = {seed}: {remedy}")
+        if start < 0 or start + count > 2**31:
+            raise UserError(f"start = {start} for {count:,} latents: positions are 0 to 2**31 - 1")
         indices = start + jnp.arange(count)
         key = jax.random.key(seed)
         return np.asarray(
@@ -182,20 +188,25 @@ class Sampler:
           u8 or f32[N, H, W, 3].
 
         Raises:
-          UserError: If the shapes disagree, or a class, the truncation or the type is not available.
+          UserError: If the shapes disagree, a latent or weight is beyond `LARGEST_LATENT`, or a class, the
+            truncation or the type is not available.
         """
         if dtype not in ("uint8", "float32"):
             raise UserError(f"dtype = {dtype!r}: choose 'uint8' or 'float32'")
         truncation = self.truncation if truncation is None else truncation
         refuse_impossible(self.truncation_kind, truncation, self._distribution)
         statistics = self._placed_statistics(truncation)
-        z, mixed = np.asarray(z, np.float32), np.ndim(classes) == 2
-        labels = np.asarray(classes, np.float32) if mixed else self.labels(classes)
+        with np.errstate(over="ignore"):  # 1e303 becomes infinite, which is refused below
+            z, mixed = np.asarray(z, np.float32), np.ndim(classes) == 2
+            labels = np.asarray(classes, np.float32) if mixed else self.labels(classes)
         if z.shape != (len(labels), self.latent_dim) or (mixed and labels.shape[1] != self.num_classes):
             raise UserError(
                 f"latents of shape {z.shape} with classes of shape {labels.shape}: must be [N, "
                 f"{self.latent_dim}] with [N], or with weights [N, {self.num_classes}]"
             )
+        for name, array in (("latents", z), *([("weights", labels)] if mixed else [])):
+            if array.size and not np.abs(array).max() <= LARGEST_LATENT:
+                raise UserError(f"{name} up to {np.abs(array).max():g}: give them within ±{LARGEST_LATENT:,}")
         size = self._batch_size or min(self._largest, 1 << max(0, len(z) - 1).bit_length())
         images = np.zeros((len(z), self.resolution, self.resolution, 3), dtype)
         in_flight: collections.deque[tuple[int, jax.Array]] = collections.deque()

@@ -15,6 +15,7 @@ import jax
 
 from biggan_jax.models.spectral_norm import Tree
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.ranges import SHARE, TRUNCATION
 
 TruncationKind = Literal["threshold", "scale"]
 TRUNCATION_KINDS: tuple[TruncationKind, ...] = get_args(TruncationKind)
@@ -47,8 +48,9 @@ def spread(kind: TruncationKind, truncation: float) -> float:
 
 def refuse_impossible(kind: TruncationKind, truncation: float, distribution: str = "normal") -> None:
     """Raises UserError if the truncation does not exist for this kind and distribution."""
-    if not (0 <= truncation < math.inf) or (kind == "scale" and truncation > 1):
-        wanted = "0 or more; 0 is untruncated" if kind == "threshold" else "0 to 1; 1 is untruncated"
+    allowed = TRUNCATION if kind == "threshold" else SHARE
+    if not allowed.contains(truncation):
+        wanted = f"{allowed}; {untruncated(kind):g} is untruncated"
         raise UserError(f"truncation = {truncation}: give {wanted}")
     if distribution != "normal" and truncation != untruncated(kind):
         raise UserError(

@@ -29,7 +29,8 @@ from biggan_jax.runtime import cli
 from biggan_jax.runtime.errors import EXIT_ERROR, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 10  # of processor time that a refusal may take
+SECONDS = 10  # of processor time that a refusal of a value may take
+SECONDS_OF_COMMAND = 20  # of a command, which may have to import JAX and TensorFlow
 LONGEST_LINE = 1_000  # characters of a message
 LARGEST_INTEGER, LARGEST_NUMBER = 2**32, 1e9
 RANDOM_VALUES = 20  # for each field, besides those below
@@ -153,7 +154,7 @@ def command_lines(folder: Path) -> Iterator[Sequence[str]]:
     for name in ("", "~nobody_here", huge, "finetune:", file, empty, latin):
         yield "biggan_jax.describe", f"--config={name}"
     for name in (folder / "missing", empty, file, folder / "binary", folder / "itself", ""):
-        yield *run, f"--flagfile={name}"
+        yield *train, f"--flagfile={name}"  # without the required --workdir
     yield "biggan_jax.plan", "--config=imagenet128", "--topology="
     yield "biggan_jax.plan", "--config=imagenet128", "--topology=v3:100000x100000"
     yield "biggan_jax.plan", "--config=imagenet128", f"--topology=v3:{'9' * 5_000}x1"
@@ -194,7 +195,7 @@ def run_command(words: Sequence[str], folder: Path) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=12 * SECONDS,  # of the clock, for a busy machine
+            timeout=6 * SECONDS_OF_COMMAND,  # of the clock, for a busy machine
         )
     except subprocess.TimeoutExpired:
         return "it hangs"
@@ -206,7 +207,7 @@ def run_command(words: Sequence[str], folder: Path) -> str:
         return f"exit code {done.returncode}: {(done.stderr or done.stdout)[-200:]}"
     if not any(line.startswith("error: ") for line in done.stderr.splitlines()):
         return f"no error in its output: {done.stderr[:200]}"
-    return "refused" if seconds < SECONDS else f"it took {seconds:.0f} s of processor time"
+    return "refused" if seconds < SECONDS_OF_COMMAND else f"it took {seconds:.0f} s of processor time"
 
 
 def count(tally: Tally, name: str, outcome: str) -> None:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import logging
+import math
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import pytest
 from biggan_jax.config import default_config
 from biggan_jax.models.networks import make_generator
 from biggan_jax.models.spectral_norm import normalize, power_iteration
+from biggan_jax.runtime.errors import UserError
 from biggan_jax.sampling.latents import sample_labels, sample_latents
 from biggan_jax.sampling.sampler import TRUNCATIONS_KEPT, Sampler, largest_batch
 from biggan_jax.sampling.standing_statistics import prepare_generator
@@ -128,6 +130,31 @@ def test_images_are_the_same_alone_in_parts_and_all_at_once(sampler, ten):
     np.testing.assert_array_equal(
         np.concatenate([sampler.images(z[:3], labels[:3]), sampler.images(z[3:], labels[3:])]), together
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": 2**32}, r"seed = 4294967296: give 0 or more, below 2\*\*32"),
+        ({"seed": -1}, "seed = -1"),
+        ({"start": 2**31}, "positions are 0 to"),
+        ({"start": -1}, "positions are 0 to"),
+        ({"truncation": 1e30}, r"truncation = 1e\+30: give 0 to 100; 0 is untruncated"),
+        ({"truncation": math.nan}, "truncation = nan"),
+    ],
+)
+def test_numbers_that_would_be_rounded_or_cut_in_silence_are_refused(sampler, arguments, message):
+    with pytest.raises(UserError, match=message):
+        sampler.sample([0], **arguments)
+
+
+@pytest.mark.parametrize("value", [1e303, 1e30, math.nan])
+def test_latents_and_weights_beyond_float32_are_refused(sampler, value):
+    z, weights = np.zeros((1, LATENT)), np.full((1, CLASSES), 1 / CLASSES)
+    with pytest.raises(UserError, match="latents up to"):
+        sampler.images(z + value, [0])
+    with pytest.raises(UserError, match="weights up to"):
+        sampler.images(z, weights * value)
 
 
 def test_sampling_nothing_gives_no_images(sampler):

@@ -64,6 +64,12 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, labels, complaint):
         read(tmp_path, IMAGES, labels)
 
 
+def test_labels_beyond_int32_are_refused_where_the_number_of_classes_is_unknown(tmp_path):
+    write_samples(tmp_path / "samples.npz", IMAGES, np.full(6, 2**40))
+    with pytest.raises(UserError, match=r"to 1099511627776, must be 0 to 2\*\*31 - 1"):
+        read_samples(tmp_path / "samples.npz")
+
+
 def test_a_file_of_statistics_is_no_file_of_samples(tmp_path):
     with pytest.raises(UserError, match="has no 'arr_0', only mu, sigma"):
         read(tmp_path, mu=np.zeros(3), sigma=np.eye(3))
