@@ -116,7 +116,7 @@ def compare(saved: Fingerprint, source: Source, split: str) -> Changes:
         same = before == after and now.images > saved.images
         missing = "" if same else f"another set, by its content{_renamed(before, after)}"
     elif missing:
-        missing += _renamed(before, after)
+        missing += (" any more, and may be held out" if "[" in split else "") + _renamed(before, after)
     elif now.images == saved.images:
         missing = "as many images, but some are others or in another place"
     if missing or names:

@@ -119,6 +119,17 @@ def test_a_part_of_more_images_may_include_images_that_were_held_out():
     assert line.endswith("which may include images held out until now")
 
 
+def test_an_image_that_left_the_training_part_is_refused_as_it_may_be_held_out_now():
+    saved = fingerprint(array_source(), "train[:90%]")
+    source = array_source(count=300)
+    rows = np.delete(np.arange(300), np.argmin(source.keys[:200]))
+    now = dataclasses.replace(
+        source, num_examples=299, images=source.images[rows], labels=source.labels[rows]
+    )
+    (change,) = compare(saved, now, "train[:90%]").refused
+    assert change.endswith("1 of 64 sampled images are not in it any more, and may be held out")
+
+
 def test_of_an_older_checkpoint_only_recorded_names_are_compared():
     (line,) = refuse_changes((), array_source(), "train", owner="the run", allowed=False)
     assert line.endswith(
