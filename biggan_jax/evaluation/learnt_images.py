@@ -4,6 +4,8 @@ Scores of labels need the classes in the generator's order, and memorisation nee
 generator has never seen.
 """
 
+import logging
+
 import numpy as np
 
 from biggan_jax.data import Source
@@ -12,8 +14,8 @@ from biggan_jax.evaluation.request import EvaluationRequest
 from biggan_jax.evaluation.sample_sources import SampleSource
 from biggan_jax.runtime.errors import UserError
 
-MOST_SHARED = 0.01  # share of held-out images: some sets contain a few images twice
-MOST_SAMPLED = 1  # of the sampled images of a fingerprint
+MOST_SHARED = 0.1  # of the held-out images: collected sets contain some images twice
+MOST_SAMPLED = 2  # of a fingerprint's sample: fewer say nothing of a share
 
 
 def refuse_other_images(
@@ -55,7 +57,8 @@ def refuse_other_images(
         )
     if held_out:
         learnt = shared(saved, held_out)
-        if learnt > MOST_SAMPLED:
+        estimated = learnt / max(1, len(saved.sample)) * saved.images
+        if learnt > MOST_SAMPLED and estimated > MOST_SHARED * held_out.num_examples:
             raise UserError(
                 f"{source.owner} has learnt from the held-out images of {held_out.name}: {learnt} of "
                 f"{len(saved.sample)} sampled training images are among them; name other held-out images by "
@@ -65,12 +68,15 @@ def refuse_other_images(
 
 
 def refuse_shared_images(training: Source, held_out: Source) -> None:
-    """Raises UserError if more than a few of the held-out images are training images too."""
+    """Raises UserError if many of the held-out images are training images too, and warns of a few."""
     if training.keys is None or held_out.keys is None:
         return
     count = int(np.isin(held_out.keys, training.keys).sum())
-    if count > max(1, MOST_SHARED * held_out.num_examples):
-        raise UserError(
-            f"{count:,} of {held_out.num_examples:,} held-out images ({held_out.description}) are training "
-            f"images too ({training.description}): give splits without common images"
-        )
+    found = (
+        f"{count:,} of {held_out.num_examples:,} held-out images ({held_out.description}) are training "
+        f"images too ({training.description})"
+    )
+    if count > MOST_SHARED * held_out.num_examples:
+        raise UserError(f"{found}: give splits without common images")
+    if count:
+        logging.warning("%s: scores of held-out images are a little too good", found)

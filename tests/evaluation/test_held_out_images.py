@@ -70,6 +70,14 @@ def test_held_out_images_that_the_generator_has_learnt_are_refused():
         check(own, BLOBS["test"], BLOBS["train"], reference="blobs")
 
 
+def test_a_few_images_that_a_set_contains_twice_are_warned_of(caplog):
+    images = BLOBS["test"].images.copy()
+    images[:2] = BLOBS["train"].images[:2]
+    Reference(BLOBS["train"], dataclasses.replace(BLOBS["test"], images=images))
+    (line,) = caplog.messages
+    assert line.startswith("2 of 150 held-out images (blobs; test: 150) are training images too")
+
+
 def test_training_images_are_no_held_out_images(monkeypatch):
     with pytest.raises(UserError, match="300 of 300 held-out images .* are training images too"):
         Reference(BLOBS["train"], BLOBS["train"])
