@@ -91,7 +91,7 @@ def open_split(root: str, split: str, resolution: int, *, max_refused: float = M
       DataError: The folder does not exist, it has no pictures or only pictures two folders deep, or too many
         pictures are unusable.
     """
-    folder = Path(root).expanduser()
+    folder = Path(os.path.expanduser(root))
     pictures = _list_pictures(folder)
     results = scan(folder, [path for path, _ in pictures])
     refused = {path: item.reason for (path, _), item in zip(pictures, results, strict=True) if item.reason}

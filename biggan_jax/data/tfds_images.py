@@ -22,6 +22,7 @@ from biggan_jax.data.records import MAX_REFUSED, RecordSource
 from biggan_jax.data.source import IN_MEMORY_BYTES, DataError, Source
 from biggan_jax.data.tensorflow_runtime import import_tensorflow, import_tfds
 from biggan_jax.runtime.locks import exclusive
+from biggan_jax.runtime.paths import user_path
 
 RANDOM_ACCESS = "array_record"
 
@@ -253,7 +254,7 @@ def unknown_split(name: str, split: str, splits: Iterable[str]) -> DataError:
 
 
 def _data_dir() -> str:
-    return os.environ.get("TFDS_DATA_DIR") or os.path.expanduser("~/tensorflow_datasets")
+    return user_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR=")
 
 
 def _formats(builder: Any) -> list[str]:

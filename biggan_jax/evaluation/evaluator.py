@@ -34,6 +34,7 @@ from biggan_jax.evaluation.sample_sources import (
 from biggan_jax.evaluation.scores.moments import feature_statistics
 from biggan_jax.evaluation.scores.statistics_file import read_statistics, write_statistics
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.paths import user_path
 from biggan_jax.sampling.sample_file import write_samples
 from biggan_jax.sampling.truncation import refuse_impossible
 
@@ -234,7 +235,11 @@ def _extract(
 ) -> Comparison:
     """Extracts the features of all images, in all processes."""
     if reference is None:
-        statistics = read_statistics(Path(request.reference or ""), network.features_dim, _signature(network))
+        statistics = read_statistics(
+            Path(user_path(request.reference or "", "--reference=")),
+            network.features_dim,
+            _signature(network),
+        )
         features = extract_features(network, samples.images, "samples", console)
         return Comparison(statistics, None, None, features, "")
     most, resolution = request.reference_images, samples.images.resolution

@@ -16,6 +16,7 @@ from biggan_jax.evaluation.networks import classifier as classifiers
 from biggan_jax.evaluation.networks import inception, inception_weights
 from biggan_jax.evaluation.networks.classifier import Classifier
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.paths import user_path
 from biggan_jax.runtime.replicas import on_local_devices
 
 NetworkOutput = tuple[np.ndarray, np.ndarray | None]  # features f32[N, D]; logits f32[N, K], or None
@@ -126,7 +127,8 @@ def open_feature_network(spec: str, resolution: int, console: Console) -> Featur
     """
     kind, _, rest = spec.partition(":")
     if kind == "inception":
-        return from_inception(inception_weights.obtain(Path(rest) if rest else None, console))
+        path = Path(user_path(rest, "--network=inception:")) if rest else None
+        return from_inception(inception_weights.obtain(path, console))
     if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", spec):
         return from_function(spec, _import(spec), resolution)
     raise UserError(

@@ -30,6 +30,7 @@ from biggan_jax.runtime import torch_files
 from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import CACHE, write_file
+from biggan_jax.runtime.paths import user_path
 from biggan_jax.runtime.progress import bar
 
 URL = (
@@ -73,7 +74,7 @@ def obtain(path: Path | None, console: Console) -> Weights:
       UserError: The weights are missing, damaged or of another network, or cannot be downloaded.
     """
     if path is None and os.environ.get("BIGGAN_INCEPTION"):
-        path = Path(os.environ["BIGGAN_INCEPTION"])
+        path = Path(user_path(os.environ["BIGGAN_INCEPTION"], "BIGGAN_INCEPTION="))
     kept = cache_folder(f"pt_inception-2015-12-05-{SHA256[:8]}.pth")
     converted = cache_folder("inception-2015-12-05.safetensors")
     if path is None:
@@ -187,7 +188,7 @@ def _some(names: Iterable[str], most: int = 4) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.expanduser().read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read Inception's weights {path}: {error.strerror}. {_ADVICE}") from error
 
@@ -203,7 +204,7 @@ def _parse_pth(path: Path, content: bytes) -> tuple[State, str]:
 def _parse_safetensors(path: Path, content: bytes) -> tuple[State, str]:
     try:
         state = safetensors.numpy.load(content)
-        with safetensors.safe_open(path.expanduser(), framework="numpy") as file:
+        with safetensors.safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
     except Exception as error:  # safetensors raises many kinds for a damaged file
         raise UserError(f"{path} is damaged or no safetensors file ({error}); get it again") from error
