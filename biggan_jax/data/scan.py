@@ -21,6 +21,7 @@ from biggan_jax.data.source import key_of
 from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import CACHE, write_file
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.runtime.progress import track
 
 VERSION = 2  # of decode.py's rules and of the file below; another version scans again
@@ -122,7 +123,7 @@ def _results_file(root: Path) -> Path:
 
 def _load(file: Path) -> dict[str, tuple[list[int], ScanResult]]:
     try:
-        content = json.loads(gzip.decompress(file.read_bytes()))
+        content = parse_json(gzip.decompress(file.read_bytes()))
         if content["version"] != VERSION:
             return {}
         return {

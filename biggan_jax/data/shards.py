@@ -16,6 +16,7 @@ from etils import epath
 from biggan_jax.data.source import DataError
 from biggan_jax.runtime.files import PREPARED_SET, atomic_path, reading, write_file, writing
 from biggan_jax.runtime.json_digest import json_digest
+from biggan_jax.runtime.json_values import parse_json
 
 # Each record is a group, so that it can be read by itself. Compression hardly shrinks pixels, and unpacking
 # would double the time of reading.
@@ -61,7 +62,7 @@ def read_state(place: epath.Path | Path) -> dict[str, Any] | None:
         digest = state.pop("sha256", None)  # older sets have none
         if not {"plan", "finished"} <= state.keys() or digest not in (None, json_digest(state)):
             raise ValueError("its content has changed since it was written")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(
             f"{path} is damaged ({error}): delete the folder, and prepare the set again"
         ) from error
@@ -165,7 +166,7 @@ def read_description(file: epath.Path) -> ShardInfo | None:
     try:
         content = read_json(description_of(file))
         return None if content is None else ShardInfo(**content)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         return None
 
 
@@ -176,7 +177,7 @@ def description_of(file: epath.Path) -> epath.Path:
 
 def read_json(path: epath.Path) -> Any:
     """Returns the content of a JSON file, or None if the file does not exist."""
-    return json.loads(path.read_bytes()) if path.exists() else None
+    return parse_json(path.read_bytes()) if path.exists() else None
 
 
 def write_json(path: epath.Path, content: Any) -> None:

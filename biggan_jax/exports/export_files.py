@@ -35,6 +35,7 @@ from biggan_jax.models.parameter_tree import Tree, flatten, unflatten
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import OUTPUT, writing
 from biggan_jax.runtime.json_digest import json_digest
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.sampling.exported_generator import ExportedGenerator, TrainedNetwork
 from biggan_jax.sampling.truncation import TRUNCATION_KINDS, refuse_impossible
 
@@ -196,8 +197,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
             "biggan_jax.import_weights has written"
         )
     try:
-        config = json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
+        config = parse_json(read_bytes(path))
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); export it again") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise UserError(

@@ -20,6 +20,7 @@ from rich.console import Console
 from biggan_jax.runtime import processes
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import atomic_file, check_output
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.runtime.npz import write_array
 from biggan_jax.runtime.progress import counting
 from biggan_jax.runtime.replicas import Replicas
@@ -196,7 +197,7 @@ class Parts:
                 file.write(json.dumps(now, indent=2).encode())
             return
         try:
-            before = json.loads(path.read_bytes())
+            before = parse_json(path.read_bytes())
             differing = [name for name in now if before.get(name) != now[name]]
         except (OSError, ValueError, AttributeError):
             differing = ["unreadable"]

@@ -17,8 +17,8 @@ from biggan_jax.sweeps.workdirs import (
     last_step,
     read_json,
 )
-from biggan_jax.training.monitoring.curves import Row, read_rows
 from biggan_jax.training.monitoring.metrics import FILE_NAME
+from biggan_jax.training.monitoring.rows import Row, read_rows
 
 FINISHED, NOT_STARTED = "finished", "not begun"
 
@@ -80,16 +80,21 @@ def collect(runs: Sequence[Run], workdir: epath.Path) -> tuple[list[Result], Not
             f"--workdir={workdir}: no run of this sweep has begun there; start it without --summary"
         )
     fields = differing_fields([run.config for run in runs])
-    reports = [evaluation(directory) or {} for directory in directories]
+    damaged: list[str] = []
+    reports = [
+        _known(evaluation(directory), directory / "evaluation.json", damaged) for directory in directories
+    ]
     results = [
         _result(run, directory, {field: _value(run, field) for field in fields}, report)
         for run, directory, report in zip(runs, directories, reports, strict=True)
     ]
     training = [
-        read_json(directory / "evaluation" / "during_training.json") or {} for directory in directories
+        _known(read_json(path), path, damaged)
+        for path in (directory / "evaluation" / "during_training.json" for directory in directories)
     ]
     names = [run.name for run in runs]
     notes = _conditions(names, {"of the last step": reports, "while training": training})
+    notes.warnings.extend(damaged)
     notes.warnings.extend(
         f"{name}: {reason}"
         for name, report in zip(names, reports, strict=True)
@@ -155,6 +160,22 @@ def _conditions(names: Sequence[str], reports: Mapping[str, Sequence[Mapping[str
             stated.setdefault(words, []).append(kind)
     notes.sentences.extend(f"Scores {' and '.join(kinds)}: {words}" for words, kinds in stated.items())
     return notes
+
+
+def _known(report: Mapping[str, Any] | None, path: epath.Path, damaged: list[str]) -> Mapping[str, Any]:
+    """Returns a report; an empty one if it is missing or damaged, which `damaged` then says."""
+    if not report:
+        return {}
+    try:
+        _about(report)
+        if not all(
+            isinstance(score["value"], int | float | None) for score in report.get("scores", {}).values()
+        ):
+            raise TypeError("its scores are no numbers")
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        damaged.append(f"{path} is damaged ({type(error).__name__}: {error}): evaluate the run again")
+        return {}
+    return report
 
 
 def _about(report: Mapping[str, Any]) -> dict[str, str]:

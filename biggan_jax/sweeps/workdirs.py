@@ -1,6 +1,5 @@
 """The directories of a sweep's runs: their steps, their evaluations, their logs and whose runs they are."""
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from biggan_jax.config import config_to_json, differences
 from biggan_jax.runtime.caches import cache_folder
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_object_store, write_file
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.sweeps.sweep_file import Run
 from biggan_jax.training.run.committed import is_committed
 
@@ -135,8 +135,9 @@ def last_message(directory: epath.Path) -> str:
 
 
 def read_json(path: epath.Path) -> Mapping[str, Any] | None:
-    """Returns the content of a JSON file, or None if it does not exist or cannot be read."""
+    """Returns the object in a JSON file, or None if it does not exist, cannot be read or is none."""
     try:
-        return json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
+    return content if isinstance(content, dict) else None

@@ -173,7 +173,7 @@ def test_a_damaged_sheet_or_row_is_said_and_the_rest_is_there(workdir):
     page = rendered(make_report(), workdir)
     notes = page.texts("p", "note")
     assert len(notes) == 2
-    assert "picture cannot be read" in notes[0] and "metrics.jsonl cannot be read" in notes[1]
+    assert "picture cannot be read" in notes[0] and "metrics.jsonl: 1 of 1 lines are damaged" in notes[1]
     assert page.texts("figcaption") == ["step 10", "step 20", "step 100"] and len(page.images()) == 5
 
 

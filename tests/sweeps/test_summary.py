@@ -116,6 +116,18 @@ def test_scores_of_unequal_notes_come_with_a_warning(runs_and_workdir):
         assert "don&#x27;t compare" in html_summary("sweep", results, notes)
 
 
+@pytest.mark.parametrize(
+    "damaged", ["[1]", "[" * 5000, '{"step": 100}', '{"step": 100, "scores": {"fid": {"value": "low"}}}']
+)
+def test_a_damaged_evaluation_costs_its_scores_and_not_the_summary(runs_and_workdir, damaged):
+    runs, workdir = runs_and_workdir
+    (workdir / runs[0].name / "evaluation.json").write_text(damaged)
+    results, notes = collect(runs, workdir)
+    assert not results[0].final and results[1].final
+    named = any("evaluation.json is damaged" in warning for warning in notes.warnings)
+    assert named == damaged.startswith("{")
+
+
 def test_what_holds_for_scores_of_the_last_step_and_while_training_is_said_once(runs_and_workdir):
     runs, workdir = runs_and_workdir
     for samples, count in ((2_000, 1), (500, 2)):

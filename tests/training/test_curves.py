@@ -18,9 +18,9 @@ from biggan_jax.training.monitoring.curves import (
     draw_curves,
     draw_panels,
     events,
-    read_rows,
     thin,
 )
+from biggan_jax.training.monitoring.rows import read_rows
 from biggan_jax.training.step.losses import LOSSES
 
 LOOK = {
@@ -232,3 +232,15 @@ def test_the_reader_passes_over_a_line_that_is_still_being_written(tmp_path):
     rows = [row(1), row(2, d_loss=None)]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows) + '{"step": 3, "d_lo')
     assert read_rows(path) == rows
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"\xff\x00", b"[1]", b'{"d_loss": 1.0}', b'{"step": "2"}', b'{"step": 2, "d_loss": NaN}', b"[" * 5000],
+)
+def test_the_reader_leaves_out_a_damaged_line_with_a_warning(tmp_path, caplog, damaged):
+    path = tmp_path / "metrics.jsonl"
+    first, last = (json.dumps(row(step)).encode() + b"\n" for step in (1, 3))
+    path.write_bytes(first + damaged + b"\n" + last)
+    assert read_rows(path) == [row(1), row(3)]
+    assert f"{path}: 1 of 3 lines are damaged and left out" in caplog.text

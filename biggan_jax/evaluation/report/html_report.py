@@ -6,8 +6,6 @@ Parts that a run has not written are left out; samples from a file have none of 
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import cast
 
 import jax
 import numpy as np
@@ -27,9 +25,11 @@ from biggan_jax.evaluation.report.terminal import (
 from biggan_jax.evaluation.scores.formats import ratio
 from biggan_jax.runtime import html
 from biggan_jax.runtime.html import Html, element
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.runtime.version import versions
-from biggan_jax.training.monitoring.curves import STYLE, draw_panels, read_rows
+from biggan_jax.training.monitoring.curves import STYLE, draw_panels
 from biggan_jax.training.monitoring.metrics import FILE_NAME
+from biggan_jax.training.monitoring.rows import whole_rows
 from biggan_jax.training.run.saved_run import recorded_loss
 
 SHEETS = 12  # of samples over time, at most: the first, the last, and some between
@@ -159,13 +159,10 @@ def _sheets(folder: epath.Path) -> Iterator[Html]:
 
 def _curves(report: Report, workdir: epath.Path) -> Iterator[Html]:
     """Yields the curves of the run, with the reason why its scores differ from those above."""
-    path = workdir / FILE_NAME
-    try:
-        rows = read_rows(cast(Path, path))
-        figures = draw_panels(rows, recorded_loss(workdir))
-    except ValueError as error:
-        yield element("p", f"{path} cannot be read: {error}", class_="note")
-        return
+    rows, remark = whole_rows(workdir / FILE_NAME)
+    figures = draw_panels(rows, recorded_loss(workdir))
+    if remark:
+        yield element("p", remark, class_="note")
     if not figures:
         return
     parts = [html.cards(*(_figure(figure, title) for title, figure in figures.items()))]
@@ -182,7 +179,7 @@ def _about_training_scores(report: Report, workdir: epath.Path, scored: list[str
     path = workdir / "evaluation" / ABOUT_TRAINING_SCORES
     if path.exists():
         try:
-            about = json.loads(path.read_bytes())
+            about = parse_json(path.read_bytes())
             there = f"{about['num_samples']:,} samples and {about['reference_images']:,} real images"
         except (ValueError, KeyError, TypeError):
             pass  # a damaged file costs a number in a sentence
@@ -202,7 +199,7 @@ def _made_by(workdir: epath.Path | None) -> Html:
     rows.append(("evaluated on", devices))
     parts = [html.table(("version", ""), rows)]
     if workdir is not None:
-        config = flatten(json.loads((workdir / "config.json").read_bytes()))
+        config = flatten(parse_json((workdir / "config.json").read_bytes()))
         fields = ((field, json.dumps(value)) for field, value in config.items())
         parts.append(html.details("The config of the run", html.table(("field", "value"), fields)))
     return html.section("How it was made", *parts)

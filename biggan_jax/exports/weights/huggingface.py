@@ -5,7 +5,6 @@ u and v of PyTorch's spectral norm: σ = uᵀWv. Batch norm has statistics at tr
 """
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from biggan_jax.exports.weights.model_section import model_section
 from biggan_jax.models.architecture import INITIAL_RESOLUTION
 from biggan_jax.models.parameter_tree import flatten, unflatten
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.sampling.exported_generator import ExportedGenerator
 
 FORMAT = "huggingface"
@@ -89,8 +89,8 @@ def read_huggingface(folder: Path) -> ExportedGenerator:
 def _read_settings(path: Path) -> tuple[dict[str, Any], str]:
     content = read_bytes(path)
     try:
-        settings = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        settings = parse_json(content)
+    except ValueError as error:
         raise UserError(f"{path} is no JSON ({error}); get it again") from error
     if not isinstance(settings, dict):
         raise UserError(f"{path} is no config of pytorch-pretrained-biggan: it is not a JSON object")

@@ -6,14 +6,11 @@ weights leave their slow growth, then D's loss falls to 0 and the gradients jump
 
 import dataclasses
 import io
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from etils import epath
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
+from biggan_jax.training.monitoring.rows import Row
 from biggan_jax.training.step.losses import LOSSES
 
-Row = Mapping[str, float | None]
 Column = tuple[np.ndarray, np.ndarray]  # steps and values, f64[n] each
 
 POINTS = 400  # at most in a curve; longer ones are drawn as means of equal parts within a band of extremes
@@ -77,12 +74,6 @@ PANELS = (
 
 PLAIN_KEYS = {key for panel in PANELS for key in panel.curves}
 NO_COLUMN = (np.zeros(0), np.zeros(0))
-
-
-def read_rows(path: Path | epath.Path) -> list[dict[str, float | None]]:
-    """Reads the rows of a `metrics.jsonl`, without a last line that is still being written."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def draw_curves(rows: Sequence[Row], loss: str = "hinge") -> bytes:

@@ -22,6 +22,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 
 from biggan_jax.runtime.files import is_object_store, write_file, writing
+from biggan_jax.training.monitoring.rows import parse_row
 
 # Generated classes, which exist at run time only.
 Event: Any = getattr(event_pb2, "Event")  # noqa: B009
@@ -153,7 +154,7 @@ def _is_finite(value: float | None) -> bool:
 
 
 def _drop_rows_after(path: epath.Path, step: int) -> bytes:
-    """Drops later and incomplete rows from the file; returns the remaining bytes."""
+    """Drops later, incomplete and damaged rows from the file; returns the remaining bytes."""
     if not path.exists():
         return b""
     lines = path.read_bytes().splitlines(keepends=True)
@@ -164,8 +165,6 @@ def _drop_rows_after(path: epath.Path, step: int) -> bytes:
 
 
 def _step_of(line: bytes) -> float:
-    """Returns the row's step; infinity for an incomplete row, such as the last line of a killed process."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+    """Returns the row's step; infinity for an incomplete or damaged row."""
+    row = parse_row(line)
+    return math.inf if row is None else row["step"] or 0

@@ -19,6 +19,7 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Futur
 
 from biggan_jax.runtime.files import write_file
 from biggan_jax.runtime.json_digest import json_digest
+from biggan_jax.runtime.json_values import parse_json
 
 ITEM = "digests"
 _FILE = "metadata"  # the name that orbax's JSON handler gives
@@ -120,11 +121,11 @@ def read_digests(checkpoint: epath.Path) -> Digests | None:
     if not folder.exists():
         return None
     try:
-        saved = json.loads((folder / _FILE).read_bytes())
+        saved = parse_json((folder / _FILE).read_bytes())
         if json_digest(saved["content"]) != saved["sha256"]:
             raise ValueError("the hash differs")
         return Digests(**saved["content"])
-    except (ValueError, LookupError, TypeError, RecursionError, FileNotFoundError) as error:
+    except (ValueError, LookupError, TypeError, FileNotFoundError) as error:
         raise DamagedError(f"its digests have changed since it was saved ({error})") from error
 
 

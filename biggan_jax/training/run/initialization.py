@@ -9,7 +9,6 @@ of the known embeddings. The networks were trained around that point, unlike aro
 labels of the real images move the new classes apart. A resumed run reads nothing of all this.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from biggan_jax.models.architecture import resolve
 from biggan_jax.models.spectral_norm import power_iteration
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import is_storage_error, resolve_directory
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.sampling.exported_generator import TrainedNetwork
 from biggan_jax.training.run.saved_run import recorded_class_names, restore, saved_config
 from biggan_jax.training.step.state import NetworkState, TrainState, create_state
@@ -145,7 +145,7 @@ def locate(name: str) -> InitialSource:
     if folder.parent.name == "checkpoints" and folder.name.isdigit():
         folder, step = folder.parent.parent, int(folder.name)
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
+        config = parse_json((folder / CONFIG).read_bytes())
     except Exception as error:
         if not (is_storage_error(error) or isinstance(error, ValueError)):
             raise

@@ -6,7 +6,6 @@ step. Each score names its feature network.
 """
 
 import datetime
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +16,10 @@ from ml_collections import ConfigDict
 from biggan_jax.data.catalogue import without_directories
 from biggan_jax.data.fingerprint import FINGERPRINT
 from biggan_jax.runtime.json_digest import json_digest
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.runtime.version import git_commit, versions
 from biggan_jax.training.monitoring.metrics import FILE_NAME
+from biggan_jax.training.monitoring.rows import read_rows
 from biggan_jax.training.run.checkpoints import Restored
 from biggan_jax.training.run.saved_run import recorded_images
 
@@ -85,18 +86,17 @@ def _scores(workdir: epath.Path, step: int) -> dict[str, Any]:
 
 
 def _of_rows(workdir: epath.Path, step: int) -> dict[str, Any]:
-    lines = (workdir / FILE_NAME).read_bytes().splitlines(keepends=True)
-    rows = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    rows = read_rows(workdir / FILE_NAME)
     values = {name: row[name] for row in rows if row["step"] == step for name in row if "@" in name}
     about = {}
     path = workdir / "evaluation" / "during_training.json"
     if values and path.exists():
-        about = json.loads(path.read_bytes())
+        about = parse_json(path.read_bytes())
     return {name: _score({"value": value}, about) for name, value in values.items() if value is not None}
 
 
 def _of_report(workdir: epath.Path, step: int) -> dict[str, Any]:
-    report = json.loads((workdir / "evaluation.json").read_bytes())
+    report = parse_json((workdir / "evaluation.json").read_bytes())
     if report.get("step") != step:
         return {}
     scores = report["scores"].items()

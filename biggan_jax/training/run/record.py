@@ -24,11 +24,13 @@ from biggan_jax.data import Source
 from biggan_jax.data.fingerprint import fingerprint
 from biggan_jax.runtime.errors import UserError
 from biggan_jax.runtime.files import write_file
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.runtime.ownership import Check
 from biggan_jax.training.monitoring.collapse import Collapse, Watch
-from biggan_jax.training.monitoring.curves import draw_curves, read_rows
+from biggan_jax.training.monitoring.curves import draw_curves
 from biggan_jax.training.monitoring.metrics import FILE_NAME, Metrics
 from biggan_jax.training.monitoring.pictures import real_sheet, samples_sheet
+from biggan_jax.training.monitoring.rows import read_rows
 from biggan_jax.training.run.checkpoints import Checkpoints, Restored
 from biggan_jax.training.run.saved_run import CLASSES, IMAGES, refuse_other_images
 from biggan_jax.training.step.state import TrainState
@@ -198,7 +200,17 @@ class Record:
 
     def _read_rollbacks(self) -> list[dict[str, Any]]:
         path = self.workdir / "rollbacks.json"
-        return json.loads(path.read_text()) if path.exists() else []
+        if not path.exists():
+            return []
+        try:
+            rollbacks = parse_json(path.read_bytes())
+            if not all(isinstance(item["to"], int) and isinstance(item["step"], int) for item in rollbacks):
+                raise ValueError("steps are whole numbers")
+        except (ValueError, LookupError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}): restore it, or delete it to have the rollbacks counted from 0"
+            ) from error
+        return rollbacks
 
 
 def _has_scores(row: dict[str, Any]) -> bool:

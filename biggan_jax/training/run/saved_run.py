@@ -1,6 +1,5 @@
 """A saved run: its config, the names of its classes, and its state at a checkpoint."""
 
-import json
 import logging
 
 from etils import epath
@@ -11,6 +10,7 @@ from biggan_jax.data import DataError, Source, open_source
 from biggan_jax.data.fingerprint import Fingerprint, class_changes, refuse_changes
 from biggan_jax.data.tfds_images import is_prepared
 from biggan_jax.runtime.errors import UserError
+from biggan_jax.runtime.json_values import parse_json
 from biggan_jax.training.run.checkpoints import Checkpoints, Restored
 from biggan_jax.training.step.losses import LOSSES
 from biggan_jax.training.step.state import abstract_state
@@ -30,7 +30,7 @@ def saved_config(workdir: epath.Path) -> ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        saved = json.loads(path.read_bytes())
+        saved = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(
             f"--workdir={workdir}: no run here (no config.json); give the --workdir of "
@@ -52,7 +52,7 @@ def saved_config(workdir: epath.Path) -> ConfigDict:
 def recorded_loss(workdir: epath.Path) -> str:
     """Returns the run's `config.loss`; "hinge" if its config is missing, damaged or of an older version."""
     try:
-        name = json.loads((workdir / "config.json").read_bytes())["loss"]
+        name = parse_json((workdir / "config.json").read_bytes())["loss"]
     except (OSError, ValueError, KeyError, TypeError):
         return "hinge"
     return name if name in LOSSES else "hinge"
@@ -163,7 +163,7 @@ def recorded_class_names(workdir: epath.Path, restored: Restored | None = None) 
     if images:
         return images.class_names
     try:
-        names = json.loads((workdir / CLASSES).read_bytes())
+        names = parse_json((workdir / CLASSES).read_bytes())
     except (OSError, ValueError):
         return ()
     known = isinstance(names, list) and all(isinstance(name, str) for name in names)
