@@ -75,7 +75,7 @@ def test_scores_by_a_classifier_that_learnt_nothing_are_not_meaningful(
     assert Report.from_json(report).to_json() == report
 
     text = printed(report)
-    assert text.count("not meaningful") == len(report["scores"]) + 1 and f"! {note}" in text
+    assert text.count("not meaningful") == len(report["scores"]) + 2 and f"! {note}" in text
     page = Page(render_html(Report.from_json(report), result.pictures, None))
     assert page.texts("p", "note") == [note] and "Classes" not in page.texts("h2")
     rows = {row for row in page.texts("tr") if "@" in row}

@@ -200,4 +200,6 @@ def _network(report: Report) -> str:
     if report.classifier:
         accuracy, count = report.classifier.test_accuracy, report.classifier.test_images
         line += f"; it recognises {percent(accuracy)} of {count:,} held-out images"
+        if any(score.is_refused for score in report.scores.values()):
+            line += ", which is not meaningful"
     return line
