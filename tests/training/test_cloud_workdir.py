@@ -72,6 +72,8 @@ class Emulator:
                     asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
                     if self.generation() in asked.get("ifGenerationNotMatch", []):
                         status = HTTPStatus.NOT_MODIFIED
+                if status is None and self.command in ("POST", "DELETE") and not self.condition_holds():
+                    status = HTTPStatus.PRECONDITION_FAILED
                 if status is None:
                     return True
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -80,9 +82,19 @@ class Emulator:
                 self.end_headers()
                 return False
 
-            def generation(self):
+            def condition_holds(self):
+                """Whether the object is of the version that a conditional write or removal expects."""
+                parts = urllib.parse.urlsplit(self.path)
+                asked = urllib.parse.parse_qs(parts.query)
+                if "ifGenerationMatch" not in asked:
+                    return True
+                name = urllib.parse.quote(asked["name"][0], safe="") if "name" in asked else ""
+                path = f"{parts.path}/{name}" if name else parts.path
+                return asked["ifGenerationMatch"] == [self.generation(path) or "0"]
+
+            def generation(self, path=None):
                 """The version of the object that is asked for, `/storage/v1/b/BUCKET/o/OBJECT`."""
-                *_, bucket, _, name = urllib.parse.urlsplit(self.path).path.split("/")
+                *_, bucket, _, name = (path or urllib.parse.urlsplit(self.path).path).split("/")
                 objects = self.storage.objects.get(bucket, {})
                 return objects.get(urllib.parse.unquote(name), {}).get("generation")
 
