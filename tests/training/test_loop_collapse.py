@@ -1,6 +1,7 @@
 """Runs that collapse, for real or by a NaN put in: they stop, or go back, as collapse.py's rule says."""
 
 import json
+import math
 import os
 import re
 
@@ -11,7 +12,7 @@ import pytest
 from tiny_runs import assert_same_state, make_config, noise_images, rows, saved  # noqa: F401
 
 from biggan_jax.training.monitoring.collapse import CollapseError, seed_after
-from biggan_jax.training.run import loop
+from biggan_jax.training.run import call_batches, loop
 from biggan_jax.training.run.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,20 @@ def test_the_last_state_is_not_saved_if_its_moments_are_not_finite_though_all_lo
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["00000003", "00000004", "00000005"]
 
 
+def test_a_state_whose_scores_show_the_collapse_is_not_kept_though_it_was_saved_before_them(tmp_path):
+    class Scores:
+        measured = iter([1.0, math.nan])
+
+        def scores(self, params, u):
+            return {"fid@x": next(self.measured)}
+
+    config = config_that_saves_every_step(**{"evaluation.every": 2})
+    with pytest.raises(CollapseError, match=r"collapsed at step 4: fid@x is nan"):
+        loop.train(config, tmp_path, lambda *_: Scores())
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["00000002", "00000003"]
+    assert [row.get("fid@x", 0) for row in rows(tmp_path)] == [1.0, None]
+
+
 def test_a_row_of_the_collapse_is_in_the_metrics_as_null(broken_at_step_5, tmp_path):
     with pytest.raises(CollapseError, match="collapsed at step 5"):
         loop.train(make_config(sample_every=0), tmp_path)  # seen when the row of steps 5 and 6 is due
@@ -81,9 +96,9 @@ def test_a_rollback_goes_back_with_another_seed_and_other_rates_and_comes_to_the
     broken_at_step_5, tmp_path, monkeypatch, capsys
 ):
     seeds, rates = [], []
-    batches, make_update = loop.batches, loop.make_update
+    batches, make_update = call_batches.batches, loop.make_update
     monkeypatch.setattr(
-        loop, "batches", lambda *args, **named: seeds.append(named["seed"]) or batches(*args, **named)
+        call_batches, "batches", lambda *args, **named: seeds.append(named["seed"]) or batches(*args, **named)
     )
     monkeypatch.setattr(
         loop,

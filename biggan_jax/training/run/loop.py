@@ -10,17 +10,16 @@ import functools
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from biggan_jax.config import config_to_json, differences, validate
-from biggan_jax.data import Source, batches, open_source
+from biggan_jax.data import Source, open_source
 from biggan_jax.runtime.files import WORKDIR, resolve_directory
 from biggan_jax.runtime.interruption import Interruption
 from biggan_jax.runtime.memory import enough_memory
@@ -36,11 +35,12 @@ from biggan_jax.training.monitoring.collapse import (
     rates_after,
     rng_after,
     rollback_step,
-    seed_after,
 )
 from biggan_jax.training.monitoring.metrics import Stopwatch, mean
 from biggan_jax.training.monitoring.progress import Progress
 from biggan_jax.training.monitoring.singular_values import as_metrics, top_singular_values
+from biggan_jax.training.run.call_batches import call_batches
+from biggan_jax.training.run.evaluation import Evaluation, OpenEvaluation
 from biggan_jax.training.run.footprint import smaller, smaller_evaluation
 from biggan_jax.training.run.initialization import first_state
 from biggan_jax.training.run.position import End, Position, Start
@@ -49,7 +49,6 @@ from biggan_jax.training.run.schedule import (
     Due,
     checks_singular_values,
     due_after,
-    steps_of_call,
     warn_of_epochs,
 )
 from biggan_jax.training.run.step_metrics import Row, StepMetrics
@@ -60,23 +59,6 @@ from biggan_jax.training.step.state import TrainState, abstract_state
 from biggan_jax.training.step.update import make_update
 
 CALLS_IN_FLIGHT = 2  # dispatched and not yet done: the device never idles, and the host never runs away
-
-
-class Evaluation(Protocol):
-    """An evaluation of the averaged generator during training."""
-
-    def scores(self, params: Any, u: dict[str, Any]) -> dict[str, float]:
-        """Returns scores by name; every process calls it at the same steps.
-
-        Args:
-          params: Parameters of the averaged generator.
-          u: Vectors of spectral norm.
-        """
-        ...
-
-
-# Evaluation stands above training, so the caller of `train` provides it (evaluation/during_training.py).
-OpenEvaluation = Callable[[ConfigDict, Source, epath.Path | None, Console], Evaluation]
 
 
 def train(
@@ -181,7 +163,8 @@ class _Run:
         """Trains from `start` to the last step, or to a signal or a collapse."""
         config, record = self._config, self._record
         now = Position(start.step, start.state, StepMetrics(start.unlogged), start.watch, start.rollbacks)
-        call, stream, stopwatch = self._compile(now.rollbacks), self._batches(start), Stopwatch()
+        call, stream = self._compile(now.rollbacks), call_batches(config, self._source, start)
+        stopwatch = Stopwatch()
         if record:
             record.begin(start.step, start.awaits_evaluation(config))
             record.checkpoints.refuse_without_room(start.state)
@@ -223,6 +206,8 @@ class _Run:
         if not now.collapse:
             with stopwatch.paused():
                 self._save(now, due)
+        elif due.evaluation and self._record:  # whose scores may show the collapse of a saved state
+            self._record.checkpoints.delete_after(now.step - 1)
 
     def roll_back(self, collapse: Collapse, rollbacks: int) -> Start:
         """Resumes from before a collapse with another seed and other learning rates.
@@ -299,25 +284,6 @@ class _Run:
         unroll = self._replicas.devices[0].platform == "cpu"
         update = make_update(rates_after(self._config, rollbacks), AXIS, unroll)
         return make_call(update, self._replicas, unroll)
-
-    def _batches(self, start: Start) -> Iterator[dict[str, np.ndarray]]:
-        """Yields this process's part of each call's batches, `[steps, d_steps, …]`."""
-        config, step = self._config, start.step
-        stream = batches(
-            self._source,
-            batch_size=config.batch_size,
-            d_steps=config.d_steps,
-            seed=seed_after(config.seed, start.rollbacks),
-            start_step=step,
-            random_flip=config.data.random_flip,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-        while step < config.total_steps:
-            count = steps_of_call(config, step)
-            parts = [next(stream) for _ in range(count)]
-            yield {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-            step += count
 
     def _open_evaluation(self, open_evaluation: OpenEvaluation | None) -> Evaluation:
         if open_evaluation is None:
