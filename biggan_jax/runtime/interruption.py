@@ -26,7 +26,7 @@ _IMPORTING = "<frozen importlib._bootstrap>"
 
 
 class Interruption:
-    """Context that records signals while `saving` is needed; otherwise they end the process at once.
+    """Context that records signals while `stepping`; otherwise they end the process at once.
 
     The first signal asks the loop to stop. Ctrl-C after it raises `KeyboardInterrupt`, even during saving.
     Python delivers signals to the main thread only; in other threads the context does nothing.

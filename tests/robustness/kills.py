@@ -18,7 +18,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tally import Tally
-from tiny_commands import COMMANDS, Command, make_inputs
+from tiny_commands import COMMANDS, Command, differences, make_inputs
 
 KILLS = 10  # trials of each command
 
@@ -29,7 +29,7 @@ def main(kills: int = KILLS, only: Collection[str] = tuple(COMMANDS)) -> Tally:
     with tempfile.TemporaryDirectory() as temporary:
         inputs = Path(temporary) / "inputs"
         inputs.mkdir()
-        make_inputs(inputs)
+        make_inputs(inputs, with_run=bool({*only} - {"train", "prepare"}))
         for name in only:
             command = COMMANDS[name]
             unharmed = _folder(Path(temporary), f"{name}-unharmed")
@@ -74,9 +74,8 @@ def _try(
     if done.returncode and not again:
         tally.failed(f"{trial}: exit code {done.returncode}: {done.stderr[-300:]}")
         return
-    found = command.digest(folder)
-    different = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
-    tally.check(not different, f"{trial}: different: {', '.join(sorted(different)[:5])}")
+    different = differences(expected, command.digest(folder))
+    tally.check(not different, f"{trial}: different: {', '.join(different)}")
 
 
 def _kill_after(process: subprocess.Popen[str], seconds: float) -> None:

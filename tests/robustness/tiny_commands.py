@@ -84,17 +84,23 @@ class Command:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def make_inputs(inputs: Path) -> None:
-    """Writes pictures, and a trained run for the commands that need one."""
+def make_inputs(inputs: Path, with_run: bool) -> None:
+    """Writes pictures, and a trained run if the commands to try need one."""
     rng = np.random.default_rng(0)
     for name in CLASSES:
         (inputs / "pictures" / name).mkdir(parents=True)
         for number in range(IMAGES_PER_CLASS):
             pixels = rng.integers(0, 256, (12, 12, 3), np.uint8)
             Image.fromarray(pixels).save(inputs / "pictures" / name / f"{number:03}.png")
-    done = COMMANDS["train"].run(inputs, inputs)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
+    if with_run:
+        done = COMMANDS["train"].run(inputs, inputs)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+
+
+def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Returns the names of the things that differ between two digests."""
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
 
 def _environment(inputs: Path) -> dict[str, str]:
@@ -148,7 +154,7 @@ def _files(folder: Path) -> dict[str, Any]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file() and not path.name.endswith(".lock")
     }
 
 
