@@ -111,6 +111,7 @@ def test_flags_of_several_processes_come_last_under_their_own_heading(command):
         "coordinator_address",
         "num_processes",
         "process_id",
+        "arrival_seconds",
     ]
 
 
