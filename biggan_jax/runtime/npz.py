@@ -42,7 +42,10 @@ def read_array(file: np.lib.npyio.NpzFile, path: Path, key: str) -> np.ndarray:
       UserError: The array is cut short, or holds Python objects.
     """
     try:
-        return file[key]
+        array = file[key]
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what does not begin as an array
+            raise ValueError("it is no array")
+        return array
     except Exception as error:
         raise UserError(f"{path}: '{key}' cannot be read ({_reason(error)}); get the file again") from error
 

@@ -24,6 +24,7 @@ import compiling  # noqa: E402
 from tally import HEADER  # noqa: E402
 
 DEVICES = 4
+FIXTURES = [HERE.parent / "sweeps", HERE.parent / "exports" / "weights"]  # modules that write valid files
 
 
 def scripts(fuzz: bool) -> list[Path]:
@@ -38,7 +39,10 @@ def scripts(fuzz: bool) -> list[Path]:
 
 def run(script: Path) -> tuple[str, bool]:
     """Runs one script, and shows what it prints; returns its row, and whether it succeeded."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [ROOT, HERE.parent, HERE]))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, [ROOT, HERE.parent, HERE, *FIXTURES])),
+    }
     with subprocess.Popen(
         [sys.executable, script], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:

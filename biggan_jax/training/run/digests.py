@@ -139,8 +139,9 @@ def replace_scores(checkpoint: epath.Path, scores: dict[str, float | None]) -> N
       scores: Numbers by name.
     """
     path = checkpoint / ITEM / _FILE
-    content = json.loads(path.read_bytes())["content"] | {"scores": json_digest(scores)}
-    write_file(path, json.dumps({"content": content, "sha256": json_digest(content)}).encode())
+    if path.exists():  # older versions wrote none
+        content = json.loads(path.read_bytes())["content"] | {"scores": json_digest(scores)}
+        write_file(path, json.dumps({"content": content, "sha256": json_digest(content)}).encode())
     write_file(checkpoint / "metrics" / "metrics", json.dumps(scores).encode())  # where orbax keeps them
 
 
