@@ -21,9 +21,9 @@ import functools
 from biggan_jax.runtime import cli
 from biggan_jax.evaluation.networks.classifier import ClassifierSettings
 from benchmarks import fooling
-quick = dict(widths=(8, 16, 32), images_seen=10_000, batch_size=100)
+quick = dict(widths=(8, 16, 32), images_seen=8_000, batch_size=100)
 fooling.ClassifierSettings = functools.partial(ClassifierSettings, **quick)
-fooling.MOST = 1_000
+fooling.MOST = 600
 fooling.flags.DEFINE_bool("json", False, "")
 cli.run(fooling.main)
 """
