@@ -39,12 +39,12 @@ def test_each_process_is_told_its_place_and_its_lines_are_numbered():
     assert code == 0
     for index in range(3):
         assert re.search(
-            rf"^{index}\| --coordinator_address=localhost:\d+ --num_processes=3 --process_id={index} "
+            rf"^{index}\| --coordinator_address=127\.0\.0\.1:\d+ --num_processes=3 --process_id={index} "
             ".*xla_force_host_platform_device_count=2$",
             out,
             re.MULTILINE,
         )
-    assert len(set(re.findall(r"localhost:\d+", out))) == 1
+    assert len(set(re.findall(r"127\.0\.0\.1:\d+", out))) == 1
 
 
 # Each start adds a letter to a file: as many as there were, so many starts.
