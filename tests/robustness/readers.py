@@ -201,11 +201,11 @@ def _read_scan(folder: Path) -> Any:
 
 
 def _write_module(folder: Path) -> list[Path]:
-    from tfhub_files import batch_norms, random_tables, random_variables, write_checkpoint, write_graph
+    from tfhub_files import ROWS, batch_norms, random_tables, random_variables, write_checkpoint, write_graph
 
     variables = random_variables(widths=[16, 8], deep=False, attention=None)
     write_checkpoint(folder / "module" / "variables" / "variables", variables)
-    tables = random_tables(batch_norms(False, 1), variables, rows=21)
+    tables = random_tables(batch_norms(False, 1), variables, ROWS[False])
     write_graph(folder / "module" / "saved_model.pb", list(tables.values()))
     return sorted(path for path in (folder / "module").rglob("*") if path.is_file())
 
