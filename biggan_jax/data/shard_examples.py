@@ -146,7 +146,8 @@ def _records(
             "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
             "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
         }
-        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        example = tf.train.Example(features=tf.train.Features(feature=feature))
+        return example.SerializeToString(deterministic=True)  # a map's order would differ between processes
 
     def serialize_part(start: int) -> list[bytes | tuple[str, str]]:
         return [serialize(number) for number in range(start, min(start + EXAMPLES_PER_TASK, shard.end))]
