@@ -24,9 +24,12 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers, and the processes that t
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-# A shell's background ignores Ctrl-C, and processes inherit that: those that tests start would not hear it.
+# A shell's background ignores Ctrl-C, and nohup the end of the terminal. Processes that tests start would
+# inherit that and not hear the signal; a handler is not inherited, and this one goes on ignoring.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(scope="module", autouse=True)
