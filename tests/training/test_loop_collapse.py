@@ -150,15 +150,15 @@ def begin_once_then(killed, record):
     """`Record.begin`, which works the first time only."""
     begin, calls = record.begin, []
 
-    def once(self, step):
-        calls.append(step)
-        return begin(self, step) if len(calls) == 1 else killed()
+    def once(self, *arguments):
+        calls.append(arguments)
+        return begin(self, *arguments) if len(calls) == 1 else killed()
 
     return once
 
 
 def test_a_run_goes_back_no_more_often_than_it_may(broken_at_step_5, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "seed_after", lambda seed, rollbacks: seed)
+    monkeypatch.setattr(call_batches, "seed_after", lambda seed, rollbacks: seed)
     rng = jax.random.key_data(jax.random.split(jax.random.key(make_config().seed), 5)[4])
     monkeypatch.setattr(loop, "rng_after", lambda seed, rollbacks: np.asarray(rng))  # so it breaks each time
     config = config_that_saves_every_step(on_collapse="rollback", **{"collapse.max_rollbacks": 2})
@@ -173,7 +173,7 @@ def test_a_rate_far_too_high_for_d_is_seen_as_a_collapse_and_named(tmp_path):
         checkpoint_every=20,
         sample_every=0,
         **{
-            "optimizer.d_learning_rate": 30.0,
+            "optimizer.d_learning_rate": 1.0,
             "collapse.warmup_steps": 10,
             "collapse.patience": 3,
             "collapse.check_every": 0,
