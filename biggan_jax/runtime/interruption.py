@@ -99,8 +99,9 @@ class Interruption:
 def end_quietly() -> None:
     """Makes Ctrl-C end the process without a traceback, also while modules are imported; call it early.
 
-    Ctrl-C raises `KeyboardInterrupt` as usual, but ends the process at once during imports: there, libraries
-    turn the exception into others. A process that ignores Ctrl-C, as in a shell's background, still does.
+    Ctrl-C raises `KeyboardInterrupt` as usual, but ends the process at once before the command begins and
+    during imports: there, nothing catches the exception, or libraries turn it into others. A process that
+    ignores Ctrl-C, as in a shell's background, still does.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
@@ -108,10 +109,14 @@ def end_quietly() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    began = False
     while frame:
         if frame.f_code.co_filename == _IMPORTING:
             _leave(EXIT_INTERRUPTED)
+        began = began or frame.f_globals.get("__name__") == "__main__"
         frame = frame.f_back
+    if not began:  # Python is still looking for the module of the command
+        _leave(EXIT_INTERRUPTED)
     raise KeyboardInterrupt
 
 

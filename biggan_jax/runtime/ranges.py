@@ -58,7 +58,9 @@ class Number:
         if isinstance(value, int):
             return True
         rounded = _float32(value)
-        return self._contains(rounded) and (rounded != 0 or value == 0)
+        ends = (self.minimum, self.above, self.maximum, self.below)
+        in_float32 = Number(*(None if end is None else _float32(end) for end in ends))
+        return in_float32._contains(rounded) and (rounded != 0 or value == 0)
 
     def __str__(self) -> str:
         if self.minimum is not None and self.maximum is not None:
