@@ -349,6 +349,13 @@ def test_a_process_that_was_killed_is_taken_over(pictures, tmp_path):
     assert len(content_of(open_prepared(tmp_path / "out"))) == PICTURES
 
 
+def test_a_process_that_was_killed_at_its_first_write_is_taken_over(pictures, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in (".lock", ".preparation.json.part"):
+        (tmp_path / "out" / name).touch()
+    assert prepare(pictures, tmp_path / "out").images == {"train": PICTURES}
+
+
 def test_the_command_says_what_it_wrote_and_how_to_train_with_it(pictures, tmp_path):
     (pictures / "cat" / "bad.jpg").touch()
     done = subprocess.run(command(pictures, tmp_path / "out"), capture_output=True, text=True)

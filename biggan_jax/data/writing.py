@@ -34,7 +34,7 @@ from biggan_jax.data.shard_examples import (
     write_examples,
     written_shards,
 )
-from biggan_jax.data.shards import ShardInfo, description_of, read_state, sha256_of, write_state
+from biggan_jax.data.shards import STATE, ShardInfo, description_of, read_state, sha256_of, write_state
 from biggan_jax.data.source import DataError
 from biggan_jax.data.tfds_metadata import write_metadata
 from biggan_jax.runtime.files import PREPARED_SET, is_object_store, reading, resolve_directory, write_file
@@ -124,7 +124,9 @@ def write_prepared(
     plan = _plan(sources)
     with reading(place):
         state = read_state(place)
-        used = state is None and place.exists() and any(path.name != LOCK for path in place.iterdir())
+        # A process that was killed at its first write leaves the lock's file and a part of the plan.
+        ours = {LOCK, f".{STATE}.part"}
+        used = state is None and place.exists() and any(path.name not in ours for path in place.iterdir())
     if used:
         raise DataError(f"--output={output} is not empty: give a new folder")
     if state is not None and (changes := plan.changes(Plan(**state["plan"]))):

@@ -77,7 +77,10 @@ def test_a_process_in_the_compiler_ends_by_a_signal_unless_it_has_something_to_s
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.3)  # it is in the compiler by then
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()  # one that does not end would go on for minutes
     assert process.returncode == code and "Traceback" not in err
     assert out == ("" if code else "through\n")
 

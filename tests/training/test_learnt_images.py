@@ -38,7 +38,8 @@ def written(tmp_path_factory, state):
     """A workdir with a checkpoint of the last step, as a run on noise writes it."""
     with pytest.MonkeyPatch.context() as patch:
         tiny_runs.put_noise(patch)
-        record = Record(epath.Path(tmp_path_factory.mktemp("run")), make_config(), loop.open_source("noise"))
+        workdir, source = epath.Path(tmp_path_factory.mktemp("run")), loop.open_source("noise")
+        record = Record(workdir, make_config(), source, lambda: None)
     record.begin(0)
     record.save(STEP, state, {"unlogged": [], "watch": {}}, {})
     record.checkpoints.wait()
@@ -102,7 +103,7 @@ def test_a_run_resumed_on_its_images_or_on_more_goes_on(run, source, monkeypatch
 
 def test_a_checkpoint_of_an_older_version_resumes_with_a_line(run, source, state, monkeypatch, capsys):
     shutil.rmtree(run / "checkpoints")
-    record = Record(run, make_config(), source)
+    record = Record(run, make_config(), source, lambda: None)
     record.checkpoints.save(STEP, state, {"unlogged": [], "watch": {}})
     record.checkpoints.wait()
     record.checkpoints.close()
