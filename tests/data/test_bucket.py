@@ -1,13 +1,12 @@
 """Prepared sets in a bucket, an emulated one: written, copied, cut off on either way, damaged."""
 
 import itertools
-import logging
-import socket
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
+from emulated_bucket import emulated_bucket
 from PIL import Image
 
 from biggan_jax.data import DataError, bucket, open_source, shard_examples
@@ -25,23 +24,8 @@ SHARDS = [f"prepared_images-train.array_record-{number:05}-of-00005" for number 
 @pytest.fixture(scope="module")
 def emulator():
     pytest.importorskip("gcsfs")
-    from etils.epath import gpath
-    from gcp_storage_emulator.server import create_server
-
-    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        port = listener.getsockname()[1]
-    clear = fsspec.get_filesystem_class("gcs").clear_instance_cache
-    with create_server("localhost", port, in_memory=True, default_bucket="bucket"):
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
-            for name, value in {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false", "NO_GCE_CHECK": "true"}.items():
-                monkeypatch.setenv(name, value)  # nobody else is to be asked
-            gpath._is_tf_installed.cache_clear()  # as in a process that starts with the bucket
-            clear()
-            yield fsspec.filesystem("gcs")
-    clear()
+    with emulated_bucket():
+        yield fsspec.filesystem("gcs")
 
 
 @pytest.fixture(autouse=True)
