@@ -55,7 +55,7 @@ docs: $(INSTALLED)  ## build the documentation into site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 docs-test: $(INSTALLED)  ## run every command of README and docs/ in a fresh folder, at small sizes
-	PYTHONPATH=tests $(PY) tests/docs/run_commands.py
+	$(PY) tests/docs/run_commands.py
 
 $(INSTALLED): pyproject.toml setup.py requirements.txt
 	@command -v $(PYTHON) >/dev/null || { \
